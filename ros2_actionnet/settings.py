@@ -1,0 +1,296 @@
+"""The one table of settings: name, type, default, range and meaning of each.
+
+The node's parameters, their YAML file, the launch arguments, the keywords of `ActionNet` and the tables in the docs are
+all made from `Settings`, so that a default is written down once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+from ros2_actionnet.errors import SettingsError
+
+Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
+
+
+class Effect(Enum):
+    """What a change of a setting takes."""
+
+    NEXT_FRAME = "acts on the next frame"
+    NEW_WINDOW = "fills a new window beside the running one, then takes over"
+    NEW_NETWORK = "loads beside the running network, then takes over"
+    CONFIGURE = "acts when the node is configured"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table; `minimum` and `maximum` are inclusive and hold for each element of a list."""
+
+    name: str
+    default: Value
+    description: str
+    effect: Effect
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    node_only: bool
+
+    @property
+    def kind(self) -> str:
+        """The type in ROS's words: bool, integer, double, string, double_array or string_array."""
+        if isinstance(self.default, tuple):
+            return "double_array" if self.default and isinstance(self.default[0], float) else "string_array"
+        return {bool: "bool", int: "integer", float: "double", str: "string"}[type(self.default)]
+
+    @property
+    def live(self) -> bool:
+        """Whether the running node takes a change."""
+        return self.effect is not Effect.CONFIGURE
+
+    @property
+    def limits(self) -> str:
+        """The allowed values in words, empty where any value of the type will do."""
+        if self.choices:
+            return " / ".join(self.choices)
+        if self.minimum is None:
+            return ""
+        return f">= {self.minimum:g}" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}"
+
+    def coerce(self, value: Any) -> Value:
+        """`value` in this setting's own type: an integer is taken where a double is meant, a list for a tuple.
+
+        Raises SettingsError, naming the value and what is allowed, for any other type and for a value out of range.
+        """
+        converted = _CONVERTERS[self.kind](value)
+        if converted is None:
+            raise SettingsError(f"{self.name} takes {_IN_WORDS[self.kind]}, not {value!r}")
+        if self.choices and converted not in self.choices:
+            raise SettingsError(f"{self.name} '{converted}' is unknown; choose {' or '.join(self.choices)}")
+        if self.minimum is not None:
+            elements = converted if isinstance(converted, tuple) else (converted,)
+            maximum = float("inf") if self.maximum is None else self.maximum
+            # `not (a <= x <= b)` rather than `x < a or x > b`: NaN must fail too.
+            if not all(self.minimum <= float(x) <= maximum for x in elements):
+                raise SettingsError(f"{self.name} {value!r} is out of range; give a value {self.limits}")
+        return converted
+
+
+def _to_bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _to_int(value: Any) -> int | None:
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _to_float(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _to_str(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _to_floats(value: Any) -> tuple[float, ...] | None:
+    elements = tuple(_to_float(x) for x in value) if _is_list(value) else (None,)
+    return None if None in elements else elements  # type: ignore[return-value]
+
+
+def _to_strs(value: Any) -> tuple[str, ...] | None:
+    elements = tuple(_to_str(x) for x in value) if _is_list(value) else (None,)
+    return None if None in elements else elements  # type: ignore[return-value]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+_CONVERTERS = {
+    "bool": _to_bool,
+    "integer": _to_int,
+    "double": _to_float,
+    "string": _to_str,
+    "double_array": _to_floats,
+    "string_array": _to_strs,
+}
+_IN_WORDS = {
+    "bool": "true or false",
+    "integer": "a whole number",
+    "double": "a number",
+    "string": "text",
+    "double_array": "a list of numbers",
+    "string_array": "a list of texts",
+}
+
+
+def _setting(
+    default: Any,
+    description: str,
+    *,
+    effect: Effect = Effect.NEXT_FRAME,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    node_only: bool = False,
+) -> Any:
+    """A field of `Settings` that carries its row of the table."""
+    return field(
+        default=default,
+        metadata={
+            "default": default,
+            "description": description,
+            "effect": effect,
+            "minimum": minimum,
+            "maximum": maximum,
+            "choices": choices,
+            "node_only": node_only,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of the classifier and of the node, checked on construction.
+
+    Raises SettingsError, naming the value and what is allowed, for a value that cannot be used.
+    """
+
+    network: str = _setting(
+        "resnet18",
+        "Network by name or alias: resnet18, resnet34, camera_motion, or one of your own in the catalogue.",
+        effect=Effect.NEW_NETWORK,
+    )
+    model: str = _setting(
+        "", "Path of a custom .onnx file or network folder; overrides network.", effect=Effect.NEW_NETWORK
+    )
+    labels: str = _setting(
+        "", "Path of the label file, one label a line; overrides network's.", effect=Effect.NEW_NETWORK
+    )
+    input_blob: str = _setting("", "Name of the input tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
+    output_blob: str = _setting("", "Name of the output tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
+    backend: str = _setting(
+        "auto",
+        "Inference backend; auto: TensorRT where it and a GPU are usable, else OpenVINO.",
+        effect=Effect.NEW_NETWORK,
+        choices=("auto", "tensorrt", "openvino"),
+    )
+    precision: str = _setting(
+        "auto",
+        "Arithmetic of the inference; auto: the fastest that the device does well.",
+        effect=Effect.NEW_NETWORK,
+        choices=("auto", "fp32", "fp16", "bf16"),
+    )
+    device: str = _setting(
+        "",
+        "GPU index under TensorRT, CPU, GPU or NPU under OpenVINO; empty: the backend's own choice.",
+        effect=Effect.NEW_NETWORK,
+    )
+    threshold: float = _setting(0.01, "Scores under it are left out.", minimum=0.0, maximum=1.0)
+    skip_frames: int = _setting(1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0)
+    sample_rate: float = _setting(
+        0.0,
+        "Above 0 (Hz): sample by the images' stamps at this rate instead of by counting, "
+        "so that a window keeps its length in seconds whatever the camera's rate.",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    infer_every: int = _setting(1, "Sampled frames from one inference to the next.", minimum=1)
+    top_k: int = _setting(5, "Most results in one classification.", minimum=1)
+    smoothing: int = _setting(1, "Scores are the mean over this many inferences.", minimum=1, maximum=1000)
+    warmup: str = _setting(
+        "wait",
+        "Before the window is full: wait (say nothing) or repeat (fill it with copies of the first frame).",
+        choices=("wait", "repeat"),
+    )
+    max_gap: float = _setting(
+        1.0,
+        "A longer gap (s) between the stamps of two sampled frames empties the window, as does time running backwards.",
+        minimum=0.0,
+    )
+    resize_mode: str = _setting(
+        "stretch",
+        "How the image is fitted to the network's input: stretch it, crop its middle, or letterbox it with black bars.",
+        effect=Effect.NEW_WINDOW,
+        choices=("stretch", "crop", "letterbox"),
+    )
+    roi: tuple[float, float, float, float] = _setting(
+        (0.0, 0.0, 1.0, 1.0),
+        "Region that the network looks at: x, y, width, height as fractions of the image.",
+        effect=Effect.NEW_WINDOW,
+        minimum=0.0,
+        maximum=1.0,
+    )
+    class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty: all.")
+    class_id_format: str = _setting(
+        "label",
+        "What class_id holds: the label, or the index as a decimal number.",
+        choices=("label", "index"),
+        node_only=True,
+    )
+    event_on: float = _setting(0.5, "Score at which an event begins.", minimum=0.0, maximum=1.0, node_only=True)
+    event_off: float = _setting(0.3, "Score under which an event ends.", minimum=0.0, maximum=1.0, node_only=True)
+    event_min_duration: float = _setting(
+        0.3, "An action must last this long (s) to be reported as an event.", minimum=0.0, node_only=True
+    )
+    image_transport: str = _setting(
+        "raw",
+        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage on image/compressed.",
+        effect=Effect.CONFIGURE,
+        choices=("raw", "compressed"),
+        node_only=True,
+    )
+    image_reliability: str = _setting(
+        "auto",
+        "QoS reliability of the image subscription; auto follows what the publishers offer.",
+        effect=Effect.CONFIGURE,
+        choices=("auto", "reliable", "best_effort"),
+        node_only=True,
+    )
+    annotated_width: int = _setting(
+        0, "Width of the annotated image in pixels; 0: as the input.", minimum=0, maximum=16384, node_only=True
+    )
+    autostart: bool = _setting(
+        True, "Configure and activate without being told to.", effect=Effect.CONFIGURE, node_only=True
+    )
+
+    def __post_init__(self) -> None:
+        """Coerces and checks every field, then the fields that must fit each other."""
+        for setting in SETTINGS:
+            object.__setattr__(self, setting.name, setting.coerce(getattr(self, setting.name)))
+        self._check_roi()
+        if self.event_off > self.event_on:
+            raise SettingsError(
+                f"event_off {self.event_off:g} is above event_on {self.event_on:g}; "
+                "an event must end at a score not above the one it begins at"
+            )
+
+    def _check_roi(self) -> None:
+        if len(self.roi) != 4:
+            raise SettingsError(f"roi takes four numbers (x, y, width, height), not {len(self.roi)}")
+        x, y, width, height = self.roi
+        # Room for fractions such as 0.1 + 0.9 that do not add up exactly.
+        if width <= 0 or height <= 0 or x + width > 1 + 1e-9 or y + height > 1 + 1e-9:
+            raise SettingsError(
+                f"roi {list(self.roi)} does not lie in the image; x + width and y + height are at most 1, "
+                "width and height above 0"
+            )
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings with `values` in place of the defaults; SettingsError names a setting that does not exist."""
+        unknown = sorted(set(values) - {setting.name for setting in SETTINGS})
+        if unknown:
+            raise SettingsError(
+                f"there is no setting {', '.join(unknown)}; there are {', '.join(s.name for s in SETTINGS)}"
+            )
+        return cls(**values)
+
+    def changed(self, other: Settings) -> set[Effect]:
+        """What it takes to go from these settings to `other`."""
+        return {s.effect for s in SETTINGS if getattr(self, s.name) != getattr(other, s.name)}
+
+
+SETTINGS: tuple[Setting, ...] = tuple(Setting(name=f.name, **f.metadata) for f in fields(Settings))
