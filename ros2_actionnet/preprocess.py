@@ -1,0 +1,302 @@
+"""What a network looks at: raw pixels of any encoding become a uint8 RGB thumbnail of the network's size."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, cast, get_args
+
+import cv2
+import numpy as np
+
+from ros2_actionnet.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
+from ros2_actionnet.errors import ImageError, SettingsError
+
+ResizeMode = Literal["stretch", "crop", "letterbox"]
+
+SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(ENCODINGS)
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """An image as it arrives: bytes and the fields that give them meaning (sensor_msgs/Image without ROS).
+
+    Attributes:
+        data: `step` bytes a row, where the last row need not have its padding; viewed, never copied. More is ignored.
+        height: Pixels.
+        width: Pixels.
+        step: Bytes from one row to the next; 0 means that rows are packed.
+        encoding: A name of sensor_msgs/image_encodings, see `SUPPORTED_ENCODINGS`.
+        is_bigendian: Byte order of 16-bit samples.
+    """
+
+    data: Buffer = field(repr=False)
+    height: int
+    width: int
+    step: int
+    encoding: str
+    is_bigendian: bool = False
+
+    @classmethod
+    def from_array(cls, frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.uint16]], encoding: str) -> RawImage:
+        """An image over an array's memory.
+
+        Args:
+            frame: uint8 or uint16 [rows, W] or [rows, W, C]; viewed where each row is contiguous (rows may be padded),
+                else copied. There are as many rows as the image is high; 3/2 as many in nv12 and nv21, 3 times in nv24.
+            encoding: What the numbers mean; uint16 goes with the 16-bit encodings.
+
+        Raises:
+            ImageError: The array's type or shape is not that of such an image.
+        """
+        if frame.ndim not in (2, 3) or frame.size == 0 or frame.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+            raise ImageError(
+                f"an image is a uint8 or uint16 array [H, W] or [H, W, C], not {frame.dtype} {list(frame.shape)}"
+            )
+        rows, width = frame.shape[:2]
+        row_bytes = frame[0].nbytes
+        record = find_encoding(encoding)
+        if record is not None and record.row_bytes(width) != row_bytes:
+            raise ImageError(
+                f"a {frame.dtype} array {list(frame.shape)} is no {encoding} image: "
+                f"a row of {width} pixels has {record.row_bytes(width)} bytes, not {row_bytes}"
+            )
+        if not frame[0].flags.c_contiguous or frame.strides[0] < row_bytes:
+            frame = np.ascontiguousarray(frame)
+        step = frame.strides[0] if rows > 1 else row_bytes
+        first_row = frame[0].reshape(-1).view(np.uint8)
+        memory = np.lib.stride_tricks.as_strided(first_row, ((rows - 1) * step + row_bytes,), (1,), writeable=False)
+        big_endian = frame.dtype.byteorder == ">" or (frame.dtype.byteorder == "=" and sys.byteorder == "big")
+        height = (
+            rows if record is None else bisect_right(range(rows + 1), rows, key=record.rows) - 1
+        )  # tallest that fits
+        return cls(memory, height, width, step, encoding, big_endian)
+
+
+def to_rgb(image: RawImage, out: Bytes | None = None) -> Bytes:
+    """The whole frame, at full size, as RGB.
+
+    Returns:
+        uint8 [H, W, 3]: `out` where it is given; else a new array, or for rgb8 a read-only view of the image.
+
+    Raises:
+        ImageError: The image's data does not fit its fields, or its encoding is not understood.
+        SettingsError: `out` is not a uint8 array of the image's size.
+    """
+    return _convert(image, "RGB", out)
+
+
+def to_bgr(image: RawImage, out: Bytes | None = None) -> Bytes:
+    """The whole frame, at full size, as BGR, for OpenCV's drawing and encoders.
+
+    Returns:
+        uint8 [H, W, 3]: `out` where it is given; else a new array, or for bgr8 and 8UC3 a read-only view of the image
+        (to draw on it give an `out`).
+
+    Raises:
+        ImageError: The image's data does not fit its fields, or its encoding is not understood.
+        SettingsError: `out` is not a uint8 array of the image's size.
+    """
+    return _convert(image, "BGR", out)
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """What a network looks at: a region of the image, fitted to the network's size.
+
+    Attributes:
+        height: The network's, pixels.
+        width: The network's, pixels.
+        roi: x, y, width and height of the region as fractions of the image. At least one pixel is taken; where pixels
+            share samples (YUV, Bayer) a region begins on an even one.
+        resize_mode: `stretch` ignores the region's aspect, `crop` takes the central part of the network's aspect,
+            `letterbox` keeps the whole region between black bars.
+
+    Raises:
+        SettingsError: A value is out of its range.
+    """
+
+    height: int
+    width: int
+    roi: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    resize_mode: ResizeMode = "stretch"
+
+    def __post_init__(self) -> None:
+        """Check every value, so that none has to be checked again for each frame."""
+        if self.height < 1 or self.width < 1:
+            raise SettingsError(f"the network's size is {self.height}x{self.width} pixels: both must be at least 1")
+        if self.resize_mode not in get_args(ResizeMode):
+            raise SettingsError(f"resize_mode is '{self.resize_mode}': use one of {', '.join(get_args(ResizeMode))}")
+        if len(self.roi) != 4 or not _inside(*self.roi):
+            raise SettingsError(
+                f"roi is {list(self.roi)}: give x, y, width, height as fractions of the image, "
+                "with x, y >= 0, width, height > 0, x + width <= 1 and y + height <= 1"
+            )
+        object.__setattr__(self, "roi", tuple(float(value) for value in self.roi))  # a list would not be hashable
+
+    def thumbnail(self, image: RawImage, out: Bytes | None = None) -> Bytes:
+        """The region of the image in the network's size.
+
+        Args:
+            image: Of any supported encoding.
+            out: uint8 [height, width, 3] to write into.
+
+        Returns:
+            RGB uint8 [height, width, 3]: `out`, or a new array where none is given.
+
+        Raises:
+            ImageError: The image's data does not fit its fields, or its encoding is not understood.
+            SettingsError: `out` is not such an array.
+        """
+        encoding, planes = _open(image)
+        if out is None:
+            out = np.empty((self.height, self.width, 3), np.uint8)
+        _check_out(out, self.height, self.width)
+        box = self._box(image, encoding.cell)
+        inner = out
+        if self.resize_mode == "letterbox":
+            scale = min(self.height / box.height, self.width / box.width)
+            height, width = max(1, round(box.height * scale)), max(1, round(box.width * scale))
+            top, left = (self.height - height) // 2, (self.width - width) // 2
+            out[...] = 0
+            inner = out[top : top + height, left : left + width]
+        inner[...] = _look(encoding, planes, box, *inner.shape[:2])
+        return out
+
+    def _box(self, image: RawImage, cell: int) -> _Box:
+        x, y, width, height = self.roi
+        top, bottom = _span(y, height, image.height)
+        left, right = _span(x, width, image.width)
+        if self.resize_mode == "crop":
+            crop_height = min(bottom - top, max(1, round((right - left) * self.height / self.width)))
+            crop_width = min(right - left, max(1, round((bottom - top) * self.width / self.height)))
+            top, left = top + (bottom - top - crop_height) // 2, left + (right - left - crop_width) // 2
+            bottom, right = top + crop_height, left + crop_width
+        return _Box(top - top % cell, left - left % cell, bottom, right)
+
+
+class _Box(NamedTuple):
+    """A region in pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def cut(self, planes: Sequence[Bytes], encoding: Encoding) -> list[Bytes]:
+        """The region's part of each plane."""
+        return [
+            plane[self.top // down : -(-self.bottom // down), self.left // across : -(-self.right // across)]
+            for plane, (down, across) in zip(planes, encoding.subsampling, strict=True)
+        ]
+
+
+def _inside(x: float, y: float, width: float, height: float) -> bool:
+    most = 1 + 1e-9  # 0.9 + 0.1 is allowed to be rounded up
+    return x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= most and y + height <= most
+
+
+def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
+    """First and one past the last of the pixels in [start, start + length] of the image: at least one."""
+    first = min(round(start * pixels), pixels - 1)
+    return first, min(max(first + 1, round((start + length) * pixels)), pixels)
+
+
+def _check_out(out: Bytes, height: int, width: int) -> None:
+    if out.shape != (height, width, 3) or out.dtype != np.uint8:
+        raise SettingsError(f"out is {out.dtype} {list(out.shape)}: give a uint8 array [{height}, {width}, 3]")
+
+
+def _convert(image: RawImage, order: ColourOrder, out: Bytes | None) -> Bytes:
+    encoding, planes = _open(image)
+    if out is not None:
+        _check_out(out, image.height, image.width)
+    pixels = encoding.convert(planes, image.height, image.width, order, out)
+    if out is None or pixels is out:
+        return pixels
+    out[...] = pixels
+    return out
+
+
+def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
+    """An image's planes, after its fields were checked against its data."""
+    encoding = find_encoding(image.encoding, image.is_bigendian)
+    if encoding is None:
+        return Interleaved("RGB"), (_ask_cv_bridge(image),)
+    row_bytes = encoding.row_bytes(image.width)
+    step = image.step or row_bytes
+    needed = (encoding.rows(image.height) - 1) * step + row_bytes
+    received = image.data.nbytes if isinstance(image.data, np.ndarray) else memoryview(image.data).nbytes
+    if image.height < 1 or image.width < 1 or step < row_bytes or received < needed:
+        raise ImageError(
+            f"the image's data does not fit its fields: {image.encoding}, height {image.height}, width {image.width}, "
+            f"step {image.step} (a row needs {row_bytes}), {received} bytes received and {needed} needed"
+        )
+    return encoding, encoding.planes(image.data, image.height, image.width, step)
+
+
+def _ask_cv_bridge(image: RawImage) -> Bytes:
+    """RGB by cv_bridge, which reads the fields that RawImage has in common with sensor_msgs/Image."""
+    try:
+        from cv_bridge import CvBridge
+
+        return cast(Bytes, CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8"))
+    except Exception as error:  # whatever a cv_bridge built for another NumPy or OpenCV raises
+        raise ImageError(
+            f"image encoding '{image.encoding}' is not understood; use one of {', '.join(SUPPORTED_ENCODINGS)} "
+            f"(cv_bridge was tried too: {type(error).__name__}: {error})"
+        ) from error
+
+
+def _look(encoding: Encoding, planes: Sequence[Bytes], box: _Box, height: int, width: int) -> Bytes:
+    """RGB uint8 [height, width, 3] of the region."""
+    planes = box.cut(planes, encoding)
+    if encoding.cell > 1 and (box.height < 4 * height or box.width < 4 * width):
+        # Such planes have half the image's resolution, too little here; and so few pixels are cheap to convert.
+        return _shrink(encoding.convert(planes, box.height, box.width, "RGB"), height, width)
+    return encoding.merge([_shrink(plane, height, width) for plane in planes])
+
+
+def _shrink(plane: Bytes, height: int, width: int) -> Bytes:
+    """A plane resized to [height, width] about as PIL's antialiased bilinear does it, which networks are trained with.
+
+    That filter is a triangle two output pixels wide. Point-like bilinear to four times the size, averaging to twice the
+    size, a [1 2 1] blur and averaging to the size come close to it and touch few of the source's pixels. Under a factor
+    of 3 twice the size is enough; under 1.5 the blur is too much. Measured on 1080p bgr8 to 112x112, one thread, with
+    the mean difference from PIL in grey levels on a mosaic of photographs and on an enlarged one:
+
+    ======================  =======  ===  ===
+    `INTER_LINEAR`          0.05 ms  11.  11.
+    `INTER_AREA`            8.5 ms   2.7  2.3
+    linear x4, then area    0.70 ms  3.3  2.6
+    this                    0.57 ms  1.5  1.1
+    the same from x8        2.0 ms   1.3  1.1
+    ======================  =======  ===  ===
+    """
+    rows, columns = plane.shape[:2]
+    if (rows, columns) == (height, width):
+        return plane
+    factor = max(rows / height, columns / width)
+    if factor >= 1.5:
+        if factor >= 3:
+            plane = _resize(plane, 4 * height, 4 * width, cv2.INTER_LINEAR)
+        # Halving exactly, INTER_LINEAR averages 2x2 pixels too.
+        plane = _resize(plane, 2 * height, 2 * width, cv2.INTER_LINEAR)
+        plane = cast(Bytes, cv2.GaussianBlur(plane, (3, 3), 0, borderType=cv2.BORDER_REPLICATE))
+        return _resize(plane, height, width, cv2.INTER_AREA)
+    enlarged = rows < height or columns < width
+    return _resize(plane, height, width, cv2.INTER_LINEAR if enlarged else cv2.INTER_AREA)
+
+
+def _resize(plane: Bytes, height: int, width: int, interpolation: int) -> Bytes:
+    return cast(Bytes, cv2.resize(plane, (width, height), interpolation=interpolation))
