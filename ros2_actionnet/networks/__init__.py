@@ -1,0 +1,59 @@
+"""Networks: from a name or a file to an ONNX model that every backend takes.
+
+`resolve` finds the files and takes milliseconds; `prepare` opens the model and gives it the one signature: input
+`frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32 [batch, classes].
+"""
+
+from __future__ import annotations
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
+from ros2_actionnet.networks.resolve import resolve
+from ros2_actionnet.networks.spec import (
+    ACTIONNET_MEAN,
+    ACTIONNET_STD,
+    BATCH_NAME,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Layout,
+    NetworkRequest,
+    NetworkSpec,
+    PreparedNetwork,
+)
+
+__all__ = [
+    "ACTIONNET_MEAN",
+    "ACTIONNET_STD",
+    "BATCH_NAME",
+    "INPUT_NAME",
+    "OUTPUT_NAME",
+    "Archive",
+    "Catalogue",
+    "CatalogueEntry",
+    "Layout",
+    "NetworkRequest",
+    "NetworkSpec",
+    "PreparedNetwork",
+    "network_folders",
+    "prepare",
+    "resolve",
+]
+
+
+def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
+    """Open a network's model and give it the signature that every backend takes. Slow: up to seconds for a large model.
+
+    Args:
+        spec: where the files are, from `resolve`.
+        fold_stem: rewrite a first 3D convolution on RGB as a 2D one, where the network has such a stem (see `stem`).
+
+    Raises:
+        NetworkError: the file is not a readable ONNX model, its checksum is not the stated one, its input or output
+            cannot be used or cannot be understood without more being said, or the labels do not fit.
+    """
+    try:
+        # Here and not above: importing onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
+        from ros2_actionnet.networks.preparation import prepare_network
+    except ImportError as error:
+        raise NetworkError(f"networks are prepared with the Python package onnx: pip install onnx ({error})") from error
+    return prepare_network(spec, fold_stem=fold_stem)

@@ -1,0 +1,191 @@
+"""Makes a network that was exported for one window take any number of them.
+
+Exporters write the batch of 1 into Reshape targets and the like. Here those are rewritten, and then every node is
+checked to keep the windows apart; what cannot be shown to do so is left as it was, for one window at a time.
+
+How the batch is followed: shapes are inferred once for a batch of 1 and once for a batch of PROBE, a prime so large
+that no dimension is a multiple of it by chance. A dimension that is one *carries the batch*. The invariant, which
+every accepted node keeps: each tensor made from the frames carries the batch in exactly one dimension, and within
+that dimension the windows follow one another (a dimension of size B * m holds window 0's m entries, then window 1's,
+...).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from onnx import NodeProto
+from onnx.shape_inference import InferenceError
+
+from ros2_actionnet.networks.onnx_graph import Graph, Shape, attribute, set_attribute, taken_by
+
+PROBE = 7919
+
+# Each output element depends on the elements at the same place, or the shapes alone show whether the batch was mixed:
+# then the output carries it in no dimension, or in two.
+ANYWHERE = frozenset(
+    """
+    Abs Add And Cast CastLike Ceil Celu Clip Cos Div Dropout Einsum Elu Equal Erf Exp Expand Floor Gelu Greater
+    GreaterOrEqual HardSigmoid HardSwish Identity IsNaN LeakyRelu Less LessOrEqual Log MatMul Max Mean Min Mish Mul Neg
+    Not Or Pow PRelu Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh
+    ThresholdedRelu Transpose Where Xor
+    """.split()  # noqa: SIM905
+)
+# Each entry of the first dimension of the first input is treated by itself.
+ALONG_FIRST = frozenset(
+    """
+    AveragePool BatchNormalization Conv ConvTranspose DepthToSpace Gemm GlobalAveragePool GlobalLpPool
+    GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool Resize SpaceToDepth Upsample
+    """.split()  # noqa: SIM905
+)
+# Memory stays as it is.
+RESHAPING = frozenset(["Flatten", "Reshape", "Squeeze", "Unsqueeze"])
+# Entries along `axis` are mixed or selected, all others are treated by themselves ...
+ALONG_AXIS = frozenset(["Concat", "Gather", "LogSoftmax", "LpNormalization", "Softmax", "Split"])
+# ... or those along `axis` and all later dimensions.
+FROM_AXIS = frozenset(["LayerNormalization", "RMSNormalization"])
+
+
+def takes_any_batch(graph: Graph) -> bool:
+    """Whether a model that declares a dynamic batch gives as many outputs, as far as can be seen."""
+    shape = graph.infer_shapes(batch=PROBE).get(graph.proto.output[0].name)
+    return not shape or shape[0] in (PROBE, None)
+
+
+def make_batch_dynamic(graph: Graph) -> bool:
+    """Rewrites what fixes the batch of 1; the graph has one input and one output [B, classes].
+
+    Returns:
+        Whether any batch now works. If not, the graph is as it was.
+    """
+    original = graph.backup_nodes()
+    single = graph.infer_shapes(batch=1)
+    for node in graph.nodes:
+        if node.op_type not in ("Reshape", "Squeeze"):
+            continue
+        # Inferred anew for each, since the shapes after a Reshape are right only when it has been rewritten.
+        data = graph.infer_shapes(batch=PROBE).get(node.input[0])
+        if data is None:  # something before it does not take a batch
+            break
+        if node.op_type == "Reshape":
+            _free_reshape(graph, node, data, single.get(node.output[0]))
+        else:
+            _free_squeeze(graph, node, data, single.get(node.input[0]))
+    if keeps_windows_apart(graph):
+        return True
+    graph.restore_nodes(original)
+    return False
+
+
+def keeps_windows_apart(graph: Graph) -> bool:
+    """Whether every node that touches the frames is known to keep the windows of a batch apart, up to the output."""
+    try:
+        shapes = graph.infer_shapes(batch=PROBE, strict=True)
+    except InferenceError:
+        return False
+    reached = {graph.inputs[0].name}
+    for node in graph.nodes:
+        carried = sorted(taken_by(node) & reached)
+        if not carried or node.op_type in ("Shape", "Size"):
+            continue
+        outputs = [name for name in node.output if name]
+        if any(_batch_axis(shapes.get(name)) is None for name in outputs):
+            return False
+        if not _is_separable(graph, node, carried, shapes):
+            return False
+        reached.update(outputs)
+    output = graph.proto.output[0].name
+    return output in reached and _batch_axis(shapes[output]) == 0 and shapes[output][0] == PROBE
+
+
+def _is_separable(graph: Graph, node: NodeProto, carried: list[str], shapes: dict[str, Shape]) -> bool:
+    """Whether a node keeps the windows apart; its outputs are known to carry the batch in one dimension each."""
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    shape, result = shapes[carried[0]], shapes[node.output[0]]
+    batch, result_batch = _batch_axis(shape), _batch_axis(result)
+    assert batch is not None  # the invariant
+    if node.op_type in ALONG_FIRST:
+        return batch == 0 and carried == [node.input[0]]
+    if node.op_type in RESHAPING:
+        return _entries(shape[:batch]) == _entries(result[:result_batch])
+    if node.op_type == "Slice":
+        return carried == [node.input[0]] and _slices_elsewhere(graph, node, batch, len(shape))
+    if node.op_type == "Pad":
+        return carried == [node.input[0]] and _pads_elsewhere(graph, node, batch, len(shape))
+    if node.op_type == "Gather" and carried != [node.input[0]]:
+        return False
+    if node.op_type in ALONG_AXIS | FROM_AXIS:
+        old_softmax = "Softmax" in node.op_type and graph.opset < 13
+        default = {"Concat": 0, "Split": 0, "Gather": 0}.get(node.op_type, 1 if old_softmax else -1)
+        axis = attribute(node, "axis", default) % len(shape)
+        return bool(axis > batch if node.op_type in FROM_AXIS or old_softmax else axis != batch)
+    return node.op_type in ANYWHERE
+
+
+def _slices_elsewhere(graph: Graph, node: NodeProto, batch: int, rank: int) -> bool:
+    """Whether a Slice leaves the batch's dimension alone."""
+    axes = attribute(node, "axes")
+    if axes is None and len(node.input) > 3 and node.input[3]:
+        axes = graph.constant(node.input[3])
+    return axes is not None and batch not in [int(axis) % rank for axis in axes]
+
+
+def _pads_elsewhere(graph: Graph, node: NodeProto, batch: int, rank: int) -> bool:
+    """Whether a Pad leaves the batch's dimension alone: padded by +1 and -1 it would keep its size, but shift."""
+    pads = attribute(node, "pads")
+    if pads is None and (len(node.input) < 4 or not node.input[3]):  # with a list of axes: not looked into
+        pads = graph.constant(node.input[1])
+    return pads is not None and len(pads) == 2 * rank and pads[batch] == pads[batch + rank] == 0
+
+
+def _free_reshape(graph: Graph, node: NodeProto, data: Shape, single: Shape | None) -> None:
+    """Gives a Reshape a target with -1 where the batch must go.
+
+    Args:
+        graph: the graph.
+        node: the Reshape.
+        data: shape of what is reshaped, for a batch of PROBE.
+        single: shape of the result, for a batch of 1.
+    """
+    axis = _batch_axis(data)
+    if axis is None or single is None or None in single:
+        return
+    target = [size for size in single if size is not None]
+    # As many entries must come before the batch's dimension in the result as in the data: then what lies in one
+    # window's part of memory stays in that window's part.
+    before = _entries(data[:axis])
+    places = [place for place in range(len(target)) if math.prod(target[:place]) == before]
+    if places:
+        target[axis if axis in places else places[0]] = -1
+        node.input[1] = graph.add_constant("actionnet/shape", np.array(target, np.int64))
+
+
+def _free_squeeze(graph: Graph, node: NodeProto, data: Shape, single: Shape | None) -> None:
+    """Gives a Squeeze that removes every dimension of 1 the list of them, without the batch's."""
+    if attribute(node, "axes") is not None or (len(node.input) > 1 and node.input[1]):
+        return
+    batch = _batch_axis(data)
+    if batch is None or single is None or None in single:
+        return
+    axes = [axis for axis, size in enumerate(single) if size == 1 and axis != batch]
+    if graph.opset < 13:
+        set_attribute(node, "axes", axes)
+        return
+    del node.input[1:]
+    node.input.append(graph.add_constant("actionnet/axes", np.array(axes, np.int64)))
+
+
+def _entries(shape: Shape) -> int:
+    """How many entries a tensor has, whose dimensions are known."""
+    return math.prod(size for size in shape if size is not None)
+
+
+def _batch_axis(shape: Shape | None) -> int | None:
+    """The one dimension that carries the batch; None if none or several do, or a dimension is not known."""
+    if shape is None or None in shape:
+        return None
+    axes = [axis for axis, size in enumerate(shape) if size and size % PROBE == 0]
+    return axes[0] if len(axes) == 1 else None

@@ -1,0 +1,179 @@
+"""From what a user asked for to the files: everything that can be known without opening the model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.catalogue import YAML_LOADER, Catalogue, CatalogueEntry, network_folders
+from ros2_actionnet.networks.spec import LAYOUTS, NetworkRequest, NetworkSpec
+
+# Keys of a network.yaml that say where a network comes from and change nothing.
+NOTES = ("source", "license", "description")
+KEYS = (*(field.name for field in fields(NetworkSpec)), *NOTES)
+
+
+def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkSpec:
+    """Find a network's files and read its network.yaml. Takes milliseconds: no model is opened.
+
+    `catalogue` is the package's own unless given (which saves reading it).
+
+    Raises:
+        NetworkError: no such network, a file is missing, empty or plainly not what it should be, or a network.yaml has
+            a value that cannot be used.
+    """
+    if request.model:
+        spec = _custom(Path(request.model).expanduser())
+    else:
+        spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
+    if request.labels:
+        spec = replace(spec, labels=Path(request.labels).expanduser())
+    spec = replace(
+        spec,
+        input_blob=request.input_blob or spec.input_blob,
+        output_blob=request.output_blob or spec.output_blob,
+    )
+    _check_model(spec.model)
+    if spec.labels is not None:
+        _check_labels(spec.labels)
+    return spec
+
+
+def _custom(model: Path) -> NetworkSpec:
+    """A network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
+    if model.is_dir():
+        if not (model / "network.yaml").is_file() and not (model / "model.onnx").is_file():
+            raise NetworkError(
+                f"the folder {model} has neither a network.yaml nor a model.onnx; set `model` to an .onnx file or to a "
+                "folder that holds them"
+            )
+        return _from_folder(model, NetworkSpec(name=model.resolve().name, model=model / "model.onnx"))
+    if not model.is_file():
+        raise NetworkError(f"the model {model} does not exist; set `model` to an .onnx file or a network folder")
+    # A network.yaml that names no model is about the model.onnx beside it, if there is one, and else about this file.
+    described = _existing(model.parent / "model.onnx") or model
+    spec = _from_folder(model.parent, NetworkSpec(name=model.stem, model=described))
+    if spec.model == model:
+        return replace(spec, name=model.stem)
+    # The network.yaml is about another model of the same folder.
+    return NetworkSpec(name=model.stem, model=model, labels=_existing(model.parent / "labels.txt"))
+
+
+def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
+    """A network of the catalogue, from the first of the known places that has its folder."""
+    places = [folder / entry.folder for folder in network_folders()]
+    for folder in places:
+        model = _existing(folder / entry.model) or _existing(folder / "model.onnx")
+        if model is None and not (folder / "network.yaml").is_file():
+            continue
+        found = NetworkSpec(
+            name=entry.name,
+            model=model or folder / entry.model,
+            labels=folder / entry.labels,
+            input_blob=entry.input_blob,
+            output_blob=entry.output_blob,
+        )
+        return replace(_from_folder(folder, found), name=entry.name)
+    raise NetworkError(_where_to_put(entry, places))
+
+
+def _where_to_put(entry: CatalogueEntry, places: list[Path]) -> str:
+    message = (
+        f"network {entry.name} is not on this machine (looked in {', '.join(map(str, places))}). "
+        f"Put {entry.model} and {entry.labels} into {places[-1]}, or set `model` and `labels` to the two files."
+    )
+    if entry.archive:
+        message += f" They are in {entry.archive.file}, {entry.archive.url}."
+    return message + " `network:=camera_motion` comes with the package and works at once."
+
+
+def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
+    """What the folder's network.yaml says, over `defaults`; and the labels.txt there, where no label file is named."""
+    path = folder / "network.yaml"
+    values = _read_yaml(path) if path.is_file() else {}
+    spec = replace(defaults, **values)
+    return spec if spec.labels else replace(spec, labels=_existing(folder / "labels.txt"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of a network.yaml that a NetworkSpec has, checked and converted to its types."""
+    try:
+        content = yaml.load(path.read_bytes(), Loader=YAML_LOADER) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise NetworkError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise NetworkError(f"{path} must hold `key: value` lines; it holds a {type(content).__name__}")
+    for key in content:
+        # Notes of the author's own are welcome; a known key misspelt would silently not act.
+        close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
+        if key not in KEYS and close:
+            raise NetworkError(f"{path}: '{key}' is not a known key; did you mean '{close[0]}'?")
+    known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
+    return {key: _value(path, key, value) for key, value in known.items()}
+
+
+def _value(path: Path, key: str, value: Any) -> Any:
+    """One value of a network.yaml, as the type that NetworkSpec has for it."""
+    if key in ("model", "labels"):
+        return path.parent / str(value)
+    if key in ("frames", "height", "width"):
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise NetworkError(f"{path}: {key} is {value!r}; it must be a whole number above 0")
+    if key in ("mean", "std"):
+        return _three_numbers(path, key, value)
+    if key == "layout" and value not in LAYOUTS:
+        raise NetworkError(f"{path}: layout is {value!r}; it must be one of {', '.join(LAYOUTS)}")
+    if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
+        raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
+    return str(value)
+
+
+def _three_numbers(path: Path, key: str, value: Any) -> tuple[float, ...]:
+    numbers = value if isinstance(value, list) and len(value) == 3 else []
+    if not numbers or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        raise NetworkError(f"{path}: {key} is {value!r}; it must be three numbers, for red, green and blue in [0, 1]")
+    if key == "std" and not all(number > 0 for number in numbers):
+        raise NetworkError(f"{path}: std is {value!r}; every number must be above 0")
+    return tuple(float(number) for number in numbers)
+
+
+def _check_model(model: Path) -> None:
+    """Refuse what is plainly not an ONNX file, by its suffix and its first bytes."""
+    if not model.is_file():
+        raise NetworkError(f"the model {model} does not exist; set `model`, or `model:` in the network.yaml beside it")
+    if model.suffix.lower() != ".onnx":
+        raise NetworkError(
+            f"the model {model} is not an .onnx file; export the network to ONNX and set `model` to that"
+        )
+    try:
+        with model.open("rb") as file:
+            start = file.read(48)
+    except OSError as error:
+        raise NetworkError(f"the model {model} cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise NetworkError(f"the model {model} is empty; copy or download it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise NetworkError(
+            f"the model {model} is a Git LFS pointer, not the model; run `git lfs pull` where it is from"
+        )
+    # The first field of an ONNX file is its format version: tag 0x08.
+    if start[0] != 0x08:
+        raise NetworkError(f"the model {model} is not an ONNX file (it begins with {start[:8]!r}); export it to ONNX")
+
+
+def _check_labels(labels: Path) -> None:
+    if not labels.is_file():
+        raise NetworkError(f"the label file {labels} does not exist; set `labels` to a text file with one label a line")
+    if labels.stat().st_size == 0:
+        raise NetworkError(f"the label file {labels} is empty; it needs one label a line, one for each class")
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

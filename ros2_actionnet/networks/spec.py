@@ -1,0 +1,132 @@
+"""What a network is: as asked for, as found on disk, and as prepared for a backend."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["NCTHW", "NTCHW"]
+LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
+
+# The names of the one input and the one output of every prepared network, and of its dynamic first dimension.
+INPUT_NAME = "frames"
+OUTPUT_NAME = "scores"
+BATCH_NAME = "batch"
+
+# What jetson-inference's actionNet subtracts and divides by, after scaling RGB to [0, 1].
+ACTIONNET_MEAN = (0.4344705882352941, 0.4050980392156863, 0.3774901960784314)
+ACTIONNET_STD = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """What a user asked for, in the words of the parameters. Empty means: not said.
+
+    Attributes:
+        network: a name or alias of the catalogue; not looked at where `model` is given.
+        model: path of an .onnx file, or of a network folder.
+        labels: path of a label file, one label a line.
+        input_blob: name of the model's input.
+        output_blob: name of the model's output.
+    """
+
+    network: str = "resnet18"
+    model: str = ""
+    labels: str = ""
+    input_blob: str = ""
+    output_blob: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network as found on disk. None or "" means: to be read from the model when it is opened.
+
+    Attributes:
+        name: the network's name, as it is shown.
+        model: the .onnx file.
+        labels: the label file; None: the classes are called "class 0", "class 1", ...
+        frames: frames in a window, T.
+        height: height of a frame in pixels, H.
+        width: width of a frame in pixels, W.
+        layout: order of the original input's dimensions, N the batch: [1, 3, T, H, W] or [1, T, 3, H, W].
+        mean: subtracted from RGB in [0, 1].
+        std: divides what is left.
+        input_blob: name of the original model's input.
+        output_blob: name of the original model's output.
+        sha256: what the model file's SHA-256 must be; "" is not checked.
+    """
+
+    name: str
+    model: Path
+    labels: Path | None = None
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+    layout: Layout | None = None
+    mean: tuple[float, float, float] = ACTIONNET_MEAN
+    std: tuple[float, float, float] = ACTIONNET_STD
+    input_blob: str = ""
+    output_blob: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedNetwork:
+    """A network with the one signature that every backend takes.
+
+    Attributes:
+        spec: complete: frames, height, width, layout and tensor names are filled in.
+        labels: one a class.
+        model: serialised ONNX. Input `frames`: uint8 [batch, T, H, W, 3], RGB. Output `scores`: float32
+            [batch, classes], each in [0, 1] and summing to 1 (unless the network itself ends in a sigmoid).
+        max_batch: the largest batch that is sure to work; None: any. Where it is 1 the model's batch is fixed to it.
+    """
+
+    spec: NetworkSpec
+    labels: tuple[str, ...]
+    model: bytes = field(repr=False)
+    max_batch: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.spec.name
+
+    @property
+    def frames(self) -> int:
+        """Frames in a window."""
+        return _known(self.spec.frames)
+
+    @property
+    def height(self) -> int:
+        """Height of a frame in pixels."""
+        return _known(self.spec.height)
+
+    @property
+    def width(self) -> int:
+        """Width of a frame in pixels."""
+        return _known(self.spec.width)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, which is the number of labels."""
+        return len(self.labels)
+
+    @property
+    def labels_location(self) -> str:
+        """Where the labels come from, for a person: a path or a description."""
+        return str(self.spec.labels) if self.spec.labels else f"class numbers of {self.name}"
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the prepared model, in hex. Takes about 0.1 s for 130 MB, the first time."""
+        return hashlib.sha256(self.model).hexdigest()
+
+
+def _known(size: int | None) -> int:
+    if size is None:
+        raise ValueError("a PreparedNetwork needs a complete spec: frames, height and width")
+    return size

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks import Catalogue
+from ros2_actionnet.networks.catalogue import network_folders
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return Catalogue.load()
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("resnet-18", "resnet-18"),
+        ("resnet_18", "resnet-18"),
+        ("resnet18", "resnet-18"),
+        ("resnet18-kinetics", "resnet-18"),
+        ("ResNet-34", "resnet-34"),
+        ("resnet34", "resnet-34"),
+        (" resnet34-kinetics ", "resnet-34"),
+        ("camera_motion", "camera_motion"),
+        ("camera-motion", "camera_motion"),
+    ],
+)
+def test_names_and_aliases(asked: str, found: str, catalogue: Catalogue) -> None:
+    assert catalogue.find(asked).name == found
+
+
+def test_the_facts_about_actionnets_networks(catalogue: Catalogue) -> None:
+    assert catalogue.names == ("resnet-18", "resnet-34", "camera_motion")
+    blobs = {entry.name: (entry.input_blob, entry.output_blob) for entry in catalogue}
+    assert blobs == {"resnet-18": ("0", "198"), "resnet-34": ("0", "350"), "camera_motion": ("", "")}
+    archive = catalogue.find("resnet34").archive
+    assert archive is not None
+    assert (archive.file, archive.sha256) == ("Action-ResNet34.tar.gz", "")
+    assert archive.url.startswith("https://nvidia.box.com/")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            "resnet81",
+            r"no network is called 'resnet81'. Did you mean 'resnet18'\? Known networks: resnet-18 \(resnet_18, ",
+        ),
+        ("camera", r"no network is called 'camera'.*camera_motion"),
+        ("zebra", r"no network is called 'zebra'. Known networks"),
+        ("", r"no network is called ''"),
+        ("my/net.onnx", r"set `model` to its path"),
+    ],
+)
+def test_unknown_names(asked: str, message: str, catalogue: Catalogue) -> None:
+    with pytest.raises(NetworkError, match=message):
+        catalogue.find(asked)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("networks: {a: {aliases: [b]}, b: {}}", "uses the name 'b' twice"),
+        ("networks: {a: {colour: red}}", "cannot be read: .*colour"),
+        ("nothing: 1", "cannot be read: 'networks'"),
+        ("- a", "cannot be read"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_a_malformed_catalogue(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "networks.yaml").write_text(content)
+    with pytest.raises(NetworkError, match=message):
+        Catalogue.load(tmp_path / "networks.yaml")
+
+
+def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ACTIONNET_NETWORKS", raising=False)
+    assert network_folders()[-1] == tmp_path / ".cache/ros2_actionnet/networks"
+    monkeypatch.setenv("ACTIONNET_NETWORKS", "~/nets")
+    assert network_folders()[-1] == tmp_path / "nets"
