@@ -1,0 +1,42 @@
+"""Inference backends: the table of them, and the choice that `auto` makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ros2_actionnet.backends.base import Backend, Scores, Session
+from ros2_actionnet.backends.openvino import OpenVINOBackend
+from ros2_actionnet.errors import BackendError
+
+__all__ = ["BACKENDS", "Backend", "Choice", "Scores", "Session", "choose_backend"]
+
+# In the order in which `auto` tries them.
+BACKENDS: dict[str, type[Backend]] = {"openvino": OpenVINOBackend}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backend that was chosen, and why, in words for the log."""
+
+    backend: Backend
+    reason: str
+
+
+def choose_backend(name: str = "auto", device: str = "") -> Choice:
+    """The backend called `name`, or for `auto` the first that can be used on `device`.
+
+    Raises BackendError, saying what to install or set, if there is none.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise BackendError(
+            f"backend '{name}' is not part of this version; set backend to {' or '.join(BACKENDS)}, or auto"
+        )
+    reasons: list[str] = []
+    for candidate in BACKENDS if name == "auto" else (name,):
+        backend = BACKENDS[candidate]()
+        reason = backend.unavailable(device)
+        if reason is None:
+            why = "as asked" if name != "auto" else "; ".join([*reasons, "the first that can be used here"])
+            return Choice(backend, f"{candidate} ({why})")
+        reasons.append(f"{candidate}: {reason}")
+    raise BackendError(f"no inference backend can be used: {'; '.join(reasons)}")
