@@ -1,0 +1,107 @@
+"""One network's way in: thumbnails made in the caller's thread, on their way to the window in the worker's."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ros2_actionnet.backends import Session
+from ros2_actionnet.classifier import WindowClassifier, preprocessor
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.settings import Settings
+from ros2_actionnet.temporal_buffer import Frame, Sample
+
+
+@dataclass(frozen=True)
+class SampledFrame:
+    """A sampled frame: its header, its place in the window and in the stream, and when it was handed over."""
+
+    header: FrameHeader
+    sample: Sample
+    index: int  # counted over all frames handed over, sampled or not
+    handed_over: float  # s, monotonic clock
+
+
+class Lane:
+    """A network with its queue of thumbnails and, once it is loaded, its classifier.
+
+    `offer` belongs to the caller's thread, `open` and `drain` to the worker's.
+    """
+
+    def __init__(self, settings: Settings, network: PreparedNetwork) -> None:
+        self.settings = settings
+        self.network = network
+        self.session: Session[Any] | None = None
+        self.reason = ""
+        self.classifier: WindowClassifier[Any] | None = None
+        self.newest: SampledFrame | None = None
+        self.overrun = 0  # thumbnails that left the queue before the worker came; none is missed before its first time
+        self._preprocessor = preprocessor(network, settings)
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[SampledFrame, Frame]] = deque()
+        self._free: list[Frame] = []
+
+    def offer(self, image: RawImage, frame: SampledFrame) -> None:
+        """Queues the thumbnail of `image`. At most a window waits: the oldest goes, as it would leave the window.
+
+        Raises ImageError, and queues nothing, for an image that cannot be understood.
+        """
+        thumbnail = self._blank()
+        try:
+            self._preprocessor.thumbnail(image, thumbnail)
+        except Exception:
+            self._free.append(thumbnail)
+            raise
+        with self._lock:
+            if len(self._queue) == self.network.frames:
+                lost, its_thumbnail = self._queue.popleft()
+                self._free.append(its_thumbnail)
+                self.overrun += self.newest is not None
+                self._owe(lost.sample)
+            self._queue.append((frame, thumbnail))
+
+    def reducible_by(self, height: int, width: int) -> float:
+        """By what factor an image of [height, width] pixels may be smaller with its thumbnail as good."""
+        return self._preprocessor.reducible_by(height, width)
+
+    def clear(self) -> None:
+        """Drops what waits in the queue."""
+        with self._lock:
+            self._free += [thumbnail for _, thumbnail in self._queue]
+            self._queue.clear()
+
+    def open(self, settings: Settings) -> None:
+        """Makes the classifier on the loaded session."""
+        assert self.session is not None
+        self.classifier = WindowClassifier(self.session, settings)
+
+    def drain(self) -> bool:
+        """Takes all thumbnails that wait into the window; whether that emptied it on the way."""
+        assert self.classifier is not None
+        with self._lock:
+            waiting = list(self._queue)
+            self._queue.clear()
+        for frame, thumbnail in waiting:
+            self.classifier.push(thumbnail, frame.sample)
+            self.newest = frame
+        with self._lock:
+            self._free += [thumbnail for _, thumbnail in waiting]
+        return any(frame.sample.restart for frame, _ in waiting)
+
+    def _blank(self) -> Frame:
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return np.empty((self.network.height, self.network.width, 3), np.uint8)
+
+    def _owe(self, sample: Sample) -> None:
+        """Gives the next frame in the queue the place of one that was lost before it."""
+        if self._queue:
+            frame, thumbnail = self._queue[0]
+            self._queue[0] = (replace(frame, sample=sample.then(frame.sample)), thumbnail)

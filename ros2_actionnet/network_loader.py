@@ -1,0 +1,124 @@
+"""Loads networks beside the running one, in a thread that lives only while there is something to load."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ros2_actionnet.allocator import give_back_free_memory
+from ros2_actionnet.backends import Session, choose_backend
+from ros2_actionnet.classifier import network_request
+from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.networks import PreparedNetwork, prepare, resolve
+from ros2_actionnet.settings import Settings
+from ros2_actionnet.temporal_buffer import FrameRing
+
+
+@dataclass(frozen=True)
+class LoadCallbacks:
+    """What the loader says, from its own thread; each call names the settings it is about."""
+
+    prepared: Callable[[Settings, PreparedNetwork], None]
+    loaded: Callable[[Settings, Session[Any], str], None]
+    failed: Callable[[Settings, Exception], None]
+
+
+class NetworkLoader:
+    """Loads the network of the newest settings asked for; one that has been superseded is dropped unused."""
+
+    def __init__(self, callbacks: LoadCallbacks) -> None:
+        self._callbacks = callbacks
+        self._lock = threading.Lock()
+        self._wanted: Settings | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def loading(self) -> Settings | None:
+        """The settings whose network is being loaded, None if nothing is."""
+        return self._wanted
+
+    def request(self, settings: Settings) -> None:
+        """Loads the network of `settings`, in place of any that is being loaded."""
+        with self._lock:
+            self._wanted = settings
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="network_loader", daemon=True)
+                self._thread.start()
+
+    def cancel(self) -> None:
+        """Drops what is being loaded."""
+        with self._lock:
+            self._wanted = None
+
+    def join(self, timeout: float) -> bool:
+        """Waits at most `timeout` (s) for the thread to end; whether it has."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        return thread is None or not thread.is_alive()
+
+    def _run(self) -> None:
+        while (settings := self._next()) is not None:
+            try:
+                self._load(settings)
+            except Exception as error:
+                self._report_failure(settings, error)
+
+    def _next(self) -> Settings | None:
+        """What is to be loaded; if it is nothing, the thread ends."""
+        with self._lock:
+            if self._wanted is None:
+                self._thread = None
+            return self._wanted
+
+    def _report_failure(self, settings: Settings, error: Exception) -> None:
+        self._finish(settings, lambda: self._callbacks.failed(settings, error))
+
+    def _load(self, settings: Settings) -> None:
+        network = prepare(resolve(network_request(settings)))
+        choice = choose_backend(settings.backend, settings.device)
+        if not self._is_wanted(settings):
+            return
+        # Whoever keeps the network does not need the model's bytes (134 MB for a ResNet-18) once it is loaded.
+        described = replace(network, model=b"")
+        self._callbacks.prepared(settings, described)
+        session = choice.backend.load(network, settings.device, settings.precision)
+        session.network = described
+        del network
+        give_back_free_memory()
+        try:
+            warm_up(session)
+        except ActionNetError:
+            session.close()
+            raise
+        if not self._finish(settings, lambda: self._callbacks.loaded(settings, session, choice.reason)):
+            session.close()
+
+    def _is_wanted(self, settings: Settings) -> bool:
+        return self._wanted is settings
+
+    def _finish(self, settings: Settings, report: Callable[[], None]) -> bool:
+        """Reports the end of a load, unless it has been superseded meanwhile."""
+        with self._lock:
+            if self._wanted is not settings:
+                return False
+            self._wanted = None
+        report()
+        return True
+
+
+def warm_up(session: Session[Any]) -> None:
+    """Runs one inference, so that the first real one does not pay for what a library puts off until then.
+
+    Raises BackendError if the network cannot be run.
+    """
+    network = session.network
+    ring: FrameRing[Any] = session.create_ring()
+    blank = np.zeros((network.height, network.width, 3), np.uint8)
+    for slot in range(network.frames):
+        ring.write(slot, blank)
+    session.infer([ring.window(0)])
