@@ -1,0 +1,93 @@
+"""JPEG and PNG to pixels, at the resolution that is needed of them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+import cv2
+import numpy as np
+
+from ros2_actionnet.encodings import Buffer, Bytes
+from ros2_actionnet.errors import ImageError
+from ros2_actionnet.preprocess import RawImage
+
+ReducibleBy: TypeAlias = Callable[[int, int], float]
+"""Says of an image's height and width (pixels) by what factor both may be divided without harm."""
+
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG = b"\x89PNG\r\n\x1a\n"
+# The scales at which a JPEG can be decoded: its blocks of 8x8 pixels become blocks of 4x4, 2x2 or one pixel.
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+# Markers of the segment that holds a JPEG's size: C0 to CF, but for the tables C4, C8 and CC.
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+
+
+def decode(data: Buffer, format_: str, reducible_by: ReducibleBy) -> RawImage:
+    """The pixels of a JPEG or PNG, as they lie in the file: a note there of how the camera was held is not followed.
+
+    The bytes decide what it is, not `format_`, of which every driver has its own idea.
+
+    Args:
+        data: The file's bytes.
+        format_: The field of sensor_msgs/CompressedImage, for the error.
+        reducible_by: Asked about a JPEG, which is decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
+
+    Returns:
+        bgr8, of the file's size divided by 1, 2, 4 or 8 and rounded up.
+
+    Raises:
+        ImageError: The data is neither JPEG nor PNG, damaged or cut short.
+    """
+    content = bytes(data)
+    what = f"a compressed image of {len(content)} bytes with format '{format_}'"
+    if content.startswith(_JPEG):
+        pixels = _decode_jpeg(content, reducible_by)
+    elif content.startswith(_PNG):
+        # OpenCV would "reduce" a PNG by decoding all of it and leaving pixels out.
+        pixels = _decode(content, cv2.IMREAD_COLOR)
+    else:
+        begins = f", it begins with {content[:8]!r}" if content else ""
+        raise ImageError(f"{what} is neither JPEG nor PNG{begins}; have the camera publish one of these, or raw images")
+    if pixels is None:
+        raise ImageError(f"{what} is damaged or cut short; see what the camera's driver or the network does to it")
+    return RawImage.from_array(pixels, "bgr8")
+
+
+def _decode_jpeg(content: bytes, reducible_by: ReducibleBy) -> Bytes | None:
+    found = _find_jpeg_size(content)
+    if found is None:
+        return None
+    height, width, position = found
+    if content.rfind(_JPEG_END) < position:  # cut short: OpenCV 4 would make up the rest in grey
+        return None
+    enough = reducible_by(height, width)
+    flag = next((flag for divisor, flag in _REDUCED.items() if divisor <= enough), cv2.IMREAD_COLOR)
+    return _decode(content, flag)
+
+
+def _find_jpeg_size(content: bytes) -> tuple[int, int, int] | None:
+    """A JPEG's height and width (pixels), and where that is written; None if nowhere."""
+    position = 2
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:  # markers may be preceded by any number of these
+            position += 1
+            continue
+        if marker == _START_OF_SCAN:
+            return None
+        length, height, width = struct.unpack_from(">HxHH", content, position + 2)
+        if marker in _FRAME_HEADERS:
+            return height, width, position
+        position += 2 + length
+    return None
+
+
+def _decode(content: bytes, flag: int) -> Bytes | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # what older versions do instead of returning None
+        return None
+    return cast("Bytes | None", pixels)

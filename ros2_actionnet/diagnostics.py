@@ -1,0 +1,231 @@
+"""How the node is, as a diagnostic_msgs status: what is wrong in one line, and the numbers behind it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.utilities import get_rmw_implementation_identifier
+
+from ros2_actionnet.fastdds import loss_remedy
+from ros2_actionnet.image_intake import ImageIntake
+from ros2_actionnet.image_subscription import ImageSubscription
+from ros2_actionnet.inference_worker import Classified, InferenceWorker, WorkerStatus
+
+SILENCE = 5.0
+"""Seconds without an image after which the camera counts as silent."""
+
+MANY_LOST = 10
+"""Images lost by the middleware from which on it is no accident."""
+
+
+class Level(Enum):
+    """The levels of diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known of the node at one moment; counts are since it was configured, rates over the last second."""
+
+    state: str = "unconfigured"  # of the lifecycle
+    worker: WorkerStatus | None = None
+    topic: str = ""
+    reliability: str = ""
+    publishers: tuple[str, ...] = ()
+    silent_for: float = 0.0  # s since the last image, or since activation
+    received: int = 0
+    rejected: int = 0
+    lost: int = 0
+    restarts: int = 0
+    restart_reason: str = ""
+    rate_in: float = 0.0  # Hz
+    rate_out: float = 0.0  # Hz
+    restarts_recently: int = 0  # in the last second
+    lost_recently: int = 0
+    inference: float = 0.0  # s, mean
+    latency: float = 0.0  # s, mean, from an image's arrival to its classification
+    last_error: str = ""
+    name: str = ""  # of the node, fully qualified
+    namesakes: int = 0  # other nodes of that name
+
+
+class HealthMonitor:
+    """Watches the node's parts: `look` is meant to be called about once a second, from one thread."""
+
+    def __init__(self) -> None:
+        self.last_error = ""
+        self._activated = self._looked = time.monotonic()
+        self._counts = (0, 0, 0, 0)  # received, classified, restarts and lost when looked at last
+        self._times: deque[tuple[float, float]] = deque(maxlen=100)  # s, inference and latency
+
+    def activated(self) -> None:
+        """Silence counts from now."""
+        self._activated = time.monotonic()
+
+    def classified(self, result: Classified) -> None:
+        """Takes note of what a classification took."""
+        self._times.append((result.inference, result.latency))
+
+    def look(
+        self,
+        state: str,
+        worker: InferenceWorker | None,
+        intake: ImageIntake | None,
+        subscription: ImageSubscription | None,
+    ) -> Health:
+        """How things are now, with rates since the last look."""
+        health = Health(state=state, last_error=self.last_error, worker=worker.status() if worker else None)
+        now = time.monotonic()
+        if intake is not None:
+            health = replace(
+                health,
+                received=intake.received,
+                rejected=intake.rejected,
+                restarts=intake.restarts,
+                restart_reason=intake.restart_reason,
+            )
+        if subscription is not None:
+            health = replace(
+                health,
+                topic=subscription.topic,
+                reliability=subscription.reliability,
+                publishers=tuple(subscription.publishers()),
+                lost=subscription.lost,
+                silent_for=now - max(self._activated, intake.last_arrival if intake else 0.0),
+            )
+        return self._with_rates(health, now)
+
+    def _with_rates(self, health: Health, now: float) -> Health:
+        counts = (health.received, health.worker.classified if health.worker else 0, health.restarts, health.lost)
+        received, classified, restarts, lost = (
+            max(0, new - old) for new, old in zip(counts, self._counts, strict=True)
+        )
+        elapsed = max(now - self._looked, 1e-3)
+        self._counts, self._looked = counts, now
+        times = list(self._times)
+        count = max(1, len(times))
+        return replace(
+            health,
+            rate_in=received / elapsed,
+            rate_out=classified / elapsed,
+            restarts_recently=restarts,
+            lost_recently=lost,
+            inference=sum(inference for inference, _ in times) / count,
+            latency=sum(latency for _, latency in times) / count,
+        )
+
+
+def summary(health: Health) -> tuple[Level, str]:
+    """The worst that is to be said of `health`, with what to do about it."""
+    worker = health.worker
+    if health.namesakes:
+        return Level.WARN, (
+            f"{health.namesakes + 1} nodes are called {health.name}: services and parameters reach one of them at random; "
+            "give each its own name (-r __node:=...) or namespace"
+        )
+    if worker is None or health.state != "active":
+        return (Level.ERROR, health.last_error) if health.last_error else (Level.OK, health.state)
+    if worker.failing:
+        return Level.ERROR, f"inference fails: {health.last_error}"
+    if worker.running is None:
+        if worker.loading:
+            return Level.WARN, f"loading {worker.loading}"
+        return Level.ERROR, f"no network: {health.last_error}"
+    for complaint in complaints(health):
+        return Level.WARN, complaint.text
+    if worker.fill < worker.frames:
+        return Level.OK, f"filling the window, {worker.fill} of {worker.frames} frames"
+    return Level.OK, f"classifying with {worker.running.network.name}" + (
+        f", loading {worker.loading}" if worker.loading else ""
+    )
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong with the images, and what to do about it."""
+
+    kind: str
+    text: str
+    again_after: float = 30.0  # s; a log need not say it before
+
+
+def complaints(health: Health) -> Iterator[Complaint]:
+    """What is wrong with the images just now, the worst first."""
+    if health.lost >= MANY_LOST and health.lost_recently:
+        text = f"{health.lost} images on {health.topic} were lost on their way here ({health.reliability} QoS)"
+        yield Complaint("losses", f"{text}: {loss_remedy(get_rmw_implementation_identifier())}", math.inf)
+    if health.silent_for > SILENCE:
+        yield Complaint("silence", _silence(health))
+    if len(health.publishers) > 1:
+        text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"
+        yield Complaint("publishers", f"{text}; stop all but one, or remap them apart")
+    if health.restarts_recently > 2:
+        text = f"the window is emptied again and again: {health.restart_reason}"
+        yield Complaint("restarts", f"{text}; see whether the images' stamps are right, or raise max_gap")
+
+
+def _silence(health: Health) -> str:
+    since = f"no image on {health.topic} for {health.silent_for:.0f} s"
+    if not health.publishers:
+        return (
+            f"{since}: nobody publishes there; remap image to the camera's topic (image_topic:=... in the launch file)"
+        )
+    return (
+        f"{since} from {_join(health.publishers)}, subscribed {health.reliability}; see whether the camera runs "
+        f"(ros2 topic hz {health.topic})"
+    )
+
+
+def status_message(health: Health) -> DiagnosticStatus:
+    """`health` as a DiagnosticStatus."""
+    level, message = summary(health)
+    return DiagnosticStatus(
+        level=bytes([level.value]),
+        name=f"{health.name}: action recognition",
+        message=message,
+        values=[KeyValue(key=key, value=value) for key, value in _values(health)],
+    )
+
+
+def _values(health: Health) -> Iterable[tuple[str, str]]:
+    yield "state", health.state
+    worker = health.worker
+    if worker is not None:
+        running = worker.running
+        if running is not None:
+            yield "network", running.network.name
+            yield "backend", f"{running.backend} {running.device} {running.precision}"
+            yield "backend chosen", running.reason
+        yield "loading", worker.loading
+        yield "window fill", f"{worker.fill}/{worker.frames}"
+        yield "frames sampled", str(worker.sampled)
+        yield "classifications", str(worker.classified)
+        yield "inferences overtaken", str(worker.overtaken)
+        yield "thumbnails overrun", str(worker.overrun)
+        yield "inferences failed", str(worker.failed)
+    yield "image topic", health.topic
+    yield "image publishers", _join(health.publishers)
+    yield "image QoS", health.reliability
+    yield "frames received", str(health.received)
+    yield "frames rejected", str(health.rejected)
+    yield "frames lost by the middleware", str(health.lost)
+    yield "windows restarted", str(health.restarts)
+    yield "last restart", health.restart_reason
+    yield "rate in (Hz)", f"{health.rate_in:.1f}"
+    yield "rate out (Hz)", f"{health.rate_out:.1f}"
+    yield "inference (ms)", f"{health.inference * 1e3:.1f}"
+    yield "latency (ms)", f"{health.latency * 1e3:.1f}"
+    yield "last error", health.last_error
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,48 @@
+"""Fast DDS, the usual middleware of ROS 2, and large images.
+
+As it comes, its shared-memory segment holds 512 KB. A 1080p image takes 6 MB, and in best effort nearly every one is
+lost on the way. A profile gives the process that publishes the images a larger segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from ros2_actionnet.resources import shared_folder
+
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Where Fast DDS looks for its profile: version 2 (up to Jazzy) in the first, version 3 (from Kilted) in the second."""
+
+
+def image_profile() -> Path:
+    """Our profile, with room for large images."""
+    return shared_folder("config") / "fastdds_images.xml"
+
+
+def use_image_profile(environment: MutableMapping[str, str]) -> bool:
+    """Has Fast DDS take our profile: to be called before rclpy.init, with os.environ. Whether it will.
+
+    It is left alone where a profile or its transports have been chosen already, where ROS is to use another middleware,
+    and where it must keep to this machine by ROS_LOCALHOST_ONLY, for which Humble chooses the transports.
+    """
+    if any(environment.get(variable) for variable in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")):
+        return False
+    if "fastrtps" not in environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
+        return False
+    if environment.get("ROS_LOCALHOST_ONLY", "0") == "1":
+        return False
+    environment.update(dict.fromkeys(PROFILE_VARIABLES, str(image_profile())))
+    return True
+
+
+def loss_remedy(middleware: str) -> str:
+    """What to do about images that are lost on their way through `middleware` (an RMW's name)."""
+    reliable = "publish the images with reliable QoS"
+    if "fastrtps" not in middleware:
+        return f"{reliable}, or compressed, or give the system larger network buffers"
+    older, newer = PROFILE_VARIABLES
+    return (
+        "Fast DDS's shared memory, 512 KB unless told otherwise, is too small for large images; start the camera's "
+        f"process with {older}={image_profile()} (on Kilted or newer {newer}), or {reliable}"
+    )

@@ -1,0 +1,110 @@
+"""What happens to an image in ROS's thread: sampled or not, a thumbnail to the worker, a view to the annotator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ros2_actionnet.compressed import ReducibleBy, decode
+from ros2_actionnet.errors import ImageError
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.image_messages import read_compressed, read_header, read_image
+from ros2_actionnet.inference_worker import InferenceWorker
+from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.temporal_buffer import FrameSampler, Sample, SamplingPolicy
+
+Reader = Callable[[bytes, ReducibleBy], RawImage]
+"""Reads a serialised message's image, which may come as much smaller as it is told; raises ImageError."""
+
+
+def read_raw(message: bytes, reducible_by: ReducibleBy) -> RawImage:
+    """The image of a serialised sensor_msgs/Image, a view at its own size."""
+    return read_image(message)
+
+
+def read_reduced(message: bytes, reducible_by: ReducibleBy) -> RawImage:
+    """The image of a serialised sensor_msgs/CompressedImage, decoded no larger than it is needed."""
+    frame = read_compressed(message)
+    return decode(frame.data, frame.format, reducible_by)
+
+
+READERS: dict[str, Reader] = {"raw": read_raw, "compressed": read_reduced}
+"""By `image_transport`."""
+
+
+class ImageIntake:
+    """Takes in serialised images.
+
+    A frame that is neither sampled nor annotated is not looked at beyond its header. One that cannot be understood is
+    counted and reported to `rejected`; the next sampled frame then takes its place in the window.
+    """
+
+    def __init__(
+        self,
+        worker: InferenceWorker,
+        policy: SamplingPolicy,
+        annotate: Callable[[RawImage, FrameHeader], None],
+        wants_annotation: Callable[[], bool],
+        rejected: Callable[[ImageError], None],
+        read: Reader = read_raw,
+        annotated_width: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.sampler = FrameSampler(policy)
+        self.received = 0
+        self.rejected = 0
+        self.restarts = 0  # windows emptied by gaps or by time that ran backwards
+        self.restart_reason = ""
+        self.last_arrival = -float("inf")  # s, monotonic clock
+        self._worker = worker
+        self._annotate = annotate
+        self._wants_annotation = wants_annotation
+        self._report_rejected = rejected
+        self._read = read
+        self._annotated_width = annotated_width  # pixels; 0: as the image
+        self._owed: Sample | None = None  # the place of sampled frames that could not be understood
+        self._fresh = True  # no window has been begun since the start or since a reset: nothing can be emptied
+
+    def take(self, message: bytes) -> None:
+        """Takes in one serialised message of the kind that `read` reads."""
+        self.last_arrival = time.monotonic()
+        index, self.received = self.received, self.received + 1
+        try:
+            header = read_header(message)
+            sample = self._sample(header)
+            annotated = self._wants_annotation()
+            if sample is None and not annotated:
+                return
+            image = self._read(message, self._reducible_for_annotation if annotated else self._worker.reducible_by)
+            if sample is not None:
+                self._worker.submit(image, sample, header, index)
+                self._owed = None
+            if annotated:
+                self._annotate(image, header)
+        except ImageError as error:
+            self.rejected += 1
+            self._report_rejected(error)
+
+    def reset(self) -> None:
+        """Empties the window: frames taken in so far are forgotten."""
+        self.sampler.reset()
+        self._fresh = True
+        self._worker.reset()
+
+    def _reducible_for_annotation(self, height: int, width: int) -> float:
+        # The network's need counts for frames that are not sampled too: a scale that changed from frame to frame could
+        # change the annotated image's size by the odd pixel.
+        annotated_width = self._annotated_width()
+        return min(self._worker.reducible_by(height, width), width / annotated_width if annotated_width else 1.0)
+
+    def _sample(self, header: FrameHeader) -> Sample | None:
+        # A driver that leaves the stamp empty is taken at the time of arrival, or nothing would ever be a gap.
+        stamped = header.sec != 0 or header.nanosec != 0
+        sample = self.sampler.offer(header.stamp if stamped else self.last_arrival)
+        if sample is None:
+            return None
+        if sample.restart and not self._fresh:
+            self.restarts += 1
+            self.restart_reason = sample.reason
+        self._fresh = False
+        self._owed = sample if self._owed is None else self._owed.then(sample)
+        return self._owed

@@ -1,0 +1,134 @@
+"""ROS image messages to the core's values and back, without a copy of the pixels.
+
+Subscriptions are raw: a message arrives as its serialised bytes, and only the fields that are needed are read, in
+place. Deserialising would copy a 1080p image twice while holding the interpreter's lock, for frames that mostly are not
+even sampled. The layout is CDR as ROS 2 uses it on every middleware: a 4-byte encapsulation header, then the fields in
+order, each aligned to its size counted from the end of that header (OMG DDSI-RTPS 2.5, 10; DDS-XTypes 1.3, 7.4.3).
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from ros2_actionnet.errors import ImageError
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.preprocess import RawImage
+
+_BYTE_ORDER = {b"\x00\x00": ">", b"\x00\x01": "<"}  # plain CDR, big and little endian
+
+
+class _CdrReader:
+    """Reads the fields of one serialised message in their order. Raises ImageError where it ends too soon."""
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._order = _BYTE_ORDER[bytes(data[:2])]
+        except KeyError:
+            raise ImageError(
+                f"message of {len(data)} bytes begins with {bytes(data[:2])!r}, which is not plain CDR; "
+                "use a middleware that sends it, as Fast DDS, Cyclone DDS and Zenoh do"
+            ) from None
+        self._body = memoryview(data)[4:]
+        self._offset = 0
+
+    def integer(self, kind: str) -> int:
+        """The next integer; `kind` as in the struct module: B, i or I."""
+        size = struct.calcsize(kind)
+        start = -(-self._offset // size) * size
+        self._check(start + size)
+        self._offset = start + size
+        value: int = struct.unpack_from(self._order + kind, self._body, start)[0]
+        return value
+
+    def string(self) -> str:
+        """The next string."""
+        return bytes(self._take(self.integer("I"))).rstrip(b"\0").decode("utf-8", "replace")
+
+    def octets(self) -> memoryview:
+        """The next sequence of bytes, in place."""
+        return self._take(self.integer("I"))
+
+    def header(self) -> FrameHeader:
+        """The next std_msgs/Header."""
+        return FrameHeader(self.integer("i"), self.integer("I"), self.string())
+
+    def _take(self, count: int) -> memoryview:
+        start = self._offset
+        self._check(start + count)
+        self._offset = start + count
+        return self._body[start : start + count]
+
+    def _check(self, end: int) -> None:
+        if end > len(self._body):
+            raise ImageError(f"message is cut short: {len(self._body)} bytes where at least {end} are needed")
+
+
+@dataclass(frozen=True)
+class CompressedFrame:
+    """The bytes of a compressed image and what its publisher says of their format."""
+
+    data: memoryview
+    format: str
+
+
+def read_header(message: bytes) -> FrameHeader:
+    """The header of a serialised sensor_msgs/Image or CompressedImage. Raises ImageError if it is cut short."""
+    return _CdrReader(message).header()
+
+
+def read_image(message: bytes) -> RawImage:
+    """The image of a serialised sensor_msgs/Image, a view of `message`. Raises ImageError if it is cut short."""
+    reader = _CdrReader(message)
+    reader.header()
+    height, width = reader.integer("I"), reader.integer("I")
+    encoding, is_bigendian, step = reader.string(), reader.integer("B"), reader.integer("I")
+    return RawImage(reader.octets(), height, width, step, encoding, bool(is_bigendian))
+
+
+def read_compressed(message: bytes) -> CompressedFrame:
+    """The content of a serialised sensor_msgs/CompressedImage, a view of `message`. Raises ImageError if cut short."""
+    reader = _CdrReader(message)
+    reader.header()
+    format_ = reader.string()
+    return CompressedFrame(reader.octets(), format_)
+
+
+def to_frame_header(message: Header) -> FrameHeader:
+    """A std_msgs/Header as a FrameHeader."""
+    return FrameHeader(message.stamp.sec, message.stamp.nanosec, message.frame_id)
+
+
+def header_message(header: FrameHeader) -> Header:
+    """`header` as a std_msgs/Header."""
+    message = Header(frame_id=header.frame_id)
+    message.stamp.sec, message.stamp.nanosec = header.sec, header.nanosec
+    return message
+
+
+def image_message(pixels: NDArray[np.uint8], encoding: str, header: FrameHeader) -> Image:
+    """`pixels` (uint8 [H, W] or [H, W, C], C-contiguous) as a sensor_msgs/Image with the given encoding and header."""
+    message = Image(header=header_message(header), encoding=encoding)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.strides[0]
+    message.data = _octets(pixels)
+    return message
+
+
+def compressed_message(data: NDArray[np.uint8], format_: str, header: FrameHeader) -> CompressedImage:
+    """Encoded `data` (uint8 [bytes]) as a sensor_msgs/CompressedImage; `format_` is "jpeg" or "png"."""
+    return CompressedImage(header=header_message(header), format=format_, data=_octets(data))
+
+
+def _octets(pixels: NDArray[np.uint8]) -> array[int]:
+    # The only way that is fast everywhere: rclpy checks every element of anything but an array('B'), and making one
+    # from an ndarray or a memoryview goes element by element (170 ms and more for 1080p, against 0.4 ms).
+    octets = array("B")
+    octets.frombytes(pixels.data.cast("B"))
+    return octets

@@ -1,0 +1,25 @@
+"""Work that other threads have for the executor's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rclpy.node import Node
+
+
+class Mailbox:
+    """Runs what is posted, from any thread, in the executor's thread of `node`, in the order of posting."""
+
+    def __init__(self, node: Node) -> None:
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._arrived = node.create_guard_condition(self._run)
+
+    def post(self, task: Callable[[], None]) -> None:
+        """Has `task` run soon."""
+        self._tasks.append(task)
+        self._arrived.trigger()
+
+    def _run(self) -> None:
+        while self._tasks:
+            self._tasks.popleft()()
