@@ -1,0 +1,203 @@
+"""The main job, end to end: a video plays into an image topic, the node recognises what happens, a recorder writes it.
+
+The publisher and the node run as processes of their own, as on a robot; the recorder is this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO
+
+import av
+import cv2
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Classification, VisionInfo
+
+from ros2_actionnet.cli.video_publisher import open_video
+from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.image_messages import to_frame_header
+from ros2_actionnet.resources import shared_folder
+
+_TOPIC = "/camera/image_raw"
+_READY_TIMEOUT = 60.0  # s, for a network that must be compiled first
+_DRAIN = 1.0  # s without a message after which nothing more is on its way
+
+
+class Recorder(Node):
+    """Writes classifications and annotated images down, and says when the top class changes."""
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        super().__init__("recorder")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.video_path, self.jsonl_path, self.picture_path = (
+            folder / name for name in ("annotated.mp4", "classifications.jsonl", "annotated.jpg")
+        )
+        self.network = ""
+        self.classified = self.annotated = 0
+        self.latencies: list[float] = []  # s, from an image's stamp to its classification's arrival
+        self.stamps: list[float] = []
+        self.newest_message = time.monotonic()
+        self._rate = round(rate)
+        self._video: Any = None
+        self._jsonl: TextIO = self.jsonl_path.open("w")
+        self._top = ""
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(VisionInfo, "/actionnet/vision_info", self._on_vision_info, latched)
+        self.create_subscription(Classification, "/actionnet/classification", self._on_classification, 50)
+        self.create_subscription(Image, "/actionnet/annotated", self._on_annotated, 50)
+
+    def _on_vision_info(self, info: VisionInfo) -> None:
+        self.network = info.method
+
+    def _on_classification(self, message: Classification) -> None:
+        self.newest_message = time.monotonic()
+        stamp = to_frame_header(message.header).stamp
+        self.classified += 1
+        self.stamps.append(stamp)
+        self.latencies.append(self.get_clock().now().nanoseconds * 1e-9 - stamp)
+        results = [{"class_id": result.class_id, "score": round(result.score, 4)} for result in message.results]
+        self._jsonl.write(json.dumps({"stamp": stamp, "frame_id": message.header.frame_id, "results": results}) + "\n")
+        top, score = (message.results[0].class_id, message.results[0].score) if message.results else ("none", 0.0)
+        if top != self._top:
+            self._top = top
+            print(f"  {stamp - self.stamps[0]:6.2f} s   {top:<24} {score:.2f}", flush=True)
+
+    def _on_annotated(self, message: Image) -> None:
+        self.newest_message = time.monotonic()
+        pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step // 3, 3)[:, : message.width]
+        # H.264 in the usual colour format has no odd sides.
+        pixels = pixels[: message.height // 2 * 2, : message.width // 2 * 2]
+        if self._video is None:
+            self._open_video(pixels.shape[1], pixels.shape[0])
+        container, stream = self._video
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="bgr24")))
+        self.annotated += 1
+        if self.classified and self.annotated % self._rate == 0:
+            cv2.imwrite(str(self.picture_path), pixels)
+
+    def _open_video(self, width: int, height: int) -> None:
+        container = av.open(str(self.video_path), "w")
+        stream = container.add_stream("libx264", rate=self._rate, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        self._video = (container, stream)
+
+    def close(self) -> None:
+        """Finishes the files."""
+        self._jsonl.close()
+        if self._video is not None:
+            container, stream = self._video
+            container.mux(stream.encode(None))
+            container.close()
+
+
+def run(video: Path, network: str, folder: Path) -> None:
+    """Plays `video` to a node with `network` and records into `folder`.
+
+    Raises ActionNetError, saying what to look at, if the node does not get ready or nothing is classified.
+    """
+    capture = open_video(str(video))
+    rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
+    capture.release()
+    recorder = Recorder(folder, rate)
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]
+        node = _start(["ros2_actionnet.node", *remaps], processes)
+        _spin_until_ready(recorder, node)
+        print(f"{recorder.network} is ready; playing {video.name}", flush=True)
+        arguments = [str(video), "--topic", _TOPIC, "--wait-for", "1", "--ros-args", "--log-level", "warn"]
+        publisher = _start(["ros2_actionnet.cli.video_publisher", *arguments], processes)
+        _spin_until_over(recorder, node, publisher)
+    finally:
+        for process in processes:
+            _stop(process)
+        recorder.close()
+        recorder.destroy_node()
+    _summarise(recorder)
+
+
+def _start(module: list[str], processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-m", *module])
+    processes.append(process)
+    return process
+
+
+def _spin_until_ready(recorder: Recorder, node: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT
+    while not recorder.network:
+        rclpy.spin_once(recorder, timeout_sec=0.1)
+        if node.poll() is not None:
+            raise ActionNetError(f"the node ended with exit code {node.returncode}; what it printed above says why")
+        if time.monotonic() > deadline:
+            raise ActionNetError(f"the node was not ready after {_READY_TIMEOUT:.0f} s; what it printed above says why")
+
+
+def _spin_until_over(recorder: Recorder, node: subprocess.Popen[bytes], publisher: subprocess.Popen[bytes]) -> None:
+    while publisher.poll() is None or time.monotonic() - recorder.newest_message < _DRAIN:
+        rclpy.spin_once(recorder, timeout_sec=0.1)
+        if node.poll() is not None:
+            raise ActionNetError(f"the node ended with exit code {node.returncode}; what it printed above says why")
+    if publisher.returncode:
+        raise ActionNetError("the video could not be played; what video_publisher printed above says why")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _summarise(recorder: Recorder) -> None:
+    if recorder.classified == 0:
+        raise ActionNetError(
+            "no classification came; run with a video of at least 2 seconds, and see what is printed above"
+        )
+    seconds = max(recorder.stamps[-1] - recorder.stamps[0], 1e-6)
+    print(
+        f"{recorder.classified} classifications, {(recorder.classified - 1) / seconds:.1f} a second, "
+        f"{median(recorder.latencies) * 1e3:.0f} ms (median) from an image's stamp to its classification"
+    )
+    for path in (recorder.video_path, recorder.jsonl_path, recorder.picture_path):
+        if path.exists():
+            print(f"  {path}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--video", type=Path, help="a video file (default: the clip that comes with the package)")
+    parser.add_argument("--network", default="camera_motion", help="network (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for the results")
+    options = parser.parse_args(arguments)
+    rclpy.init()
+    try:
+        video = options.video or shared_folder("media") / "camera_motion_demo.mp4"
+        if not video.is_file():
+            raise SettingsError(f"there is no video '{video}'; give the path of one")
+        run(video, options.network, options.output)
+    except ActionNetError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

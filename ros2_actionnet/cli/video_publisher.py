@@ -1,0 +1,194 @@
+"""Publishes a video file or a camera device as an image topic."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CompressedImage, Image
+
+from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.fastdds import use_image_profile
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.image_messages import compressed_message, image_message
+
+_NANOSECONDS = 1_000_000_000
+_DEFAULT_RATE = 30.0  # Hz, where neither the user nor the file says
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    input: str
+    topic: str
+    rate: float
+    loop: bool
+    reliability: str
+    frame_id: str
+    size: tuple[int, int] | None
+    wait_for: int
+    transport: str
+
+
+def parse_options(arguments: list[str]) -> Options:
+    """The options in `arguments` (without the program's name and ROS's own)."""
+    parser = argparse.ArgumentParser(
+        prog="video_publisher", description="Publishes a video file or a camera device as an image topic."
+    )
+    parser.add_argument("input", help="video file, or the number or path of a camera device (0, /dev/video0)")
+    parser.add_argument("--topic", default="image_raw", help="image topic (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.0, help="frames a second; 0: the file's own (default)")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end of the file")
+    parser.add_argument(
+        "--reliability", choices=("reliable", "best_effort"), default="reliable", help="QoS reliability"
+    )
+    parser.add_argument("--frame-id", default="camera", help="frame_id of the images (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=_size, metavar="WxH", help="size of the images, such as 1280x720 (default: as is)"
+    )
+    parser.add_argument("--wait-for", type=int, default=0, metavar="N", help="begin once N nodes have subscribed")
+    parser.add_argument(
+        "--transport",
+        choices=("raw", "compressed", "both"),
+        default="raw",
+        help="raw: on TOPIC; compressed: as JPEG, on TOPIC/compressed (default: %(default)s)",
+    )
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 1280x720") from None
+    if width < 1 or height < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' has a side under 1 pixel")
+    return width, height
+
+
+def open_video(source: str) -> cv2.VideoCapture:
+    """The video or device `source`. Raises SettingsError, naming it, if it cannot be opened."""
+    is_device = source.isdigit()
+    if not is_device and not Path(source).exists():
+        raise SettingsError(
+            f"there is no file or device '{source}'; give the path of a video or the number of a camera"
+        )
+    video = cv2.VideoCapture(int(source) if is_device else source)
+    if not video.isOpened():
+        raise SettingsError(f"'{source}' cannot be opened as a video; see whether another player plays it")
+    return video
+
+
+def frames(source: str, loop: bool, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
+    """The frames of `source`: uint8 [H, W, 3], BGR."""
+    while True:
+        video = open_video(source)
+        count = 0
+        while True:
+            read, frame = video.read()
+            if not read:
+                break
+            count += 1
+            resized = frame if size is None else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+            yield np.asarray(resized, np.uint8)
+        video.release()
+        if count == 0:
+            raise SettingsError(f"'{source}' has no frame that can be decoded; give another video")
+        if not loop:
+            return
+
+
+class VideoPublisher(Node):
+    """Publishes images at an even rate, stamped with the time at which each is due."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__("video_publisher")
+        video = open_video(options.input)
+        self.rate = options.rate or video.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE
+        video.release()
+        self._options = options
+        qos = QoSProfile(depth=5, reliability=QoSReliabilityPolicy[options.reliability.upper()])
+        self._outputs: list[tuple[Any, Callable[[NDArray[np.uint8], FrameHeader], Any]]] = []
+        if options.transport != "compressed":
+            self._outputs.append((self.create_publisher(Image, options.topic, qos), _raw))
+        if options.transport != "raw":
+            topic = f"{options.topic}/compressed"
+            self._outputs.append((self.create_publisher(CompressedImage, topic, qos), _compressed))
+        self.published = 0
+
+    def play(self) -> None:
+        """Publishes until the video or the process ends."""
+        options = self._options
+        while rclpy.ok() and sum(p.get_subscription_count() for p, _ in self._outputs) < options.wait_for:
+            time.sleep(0.02)
+        if not rclpy.ok():
+            return
+        topics = " and ".join(publisher.topic_name for publisher, _ in self._outputs)
+        self.get_logger().info(f"publishing {options.input} on {topics} at {self.rate:g} Hz")
+        started, start = time.monotonic(), self.get_clock().now().nanoseconds
+        for index, frame in enumerate(frames(options.input, options.loop, options.size)):
+            if not rclpy.ok():
+                return
+            due = index / self.rate
+            time.sleep(max(0.0, started + due - time.monotonic()))
+            sec, nanosec = divmod(start + round(due * _NANOSECONDS), _NANOSECONDS)
+            header = FrameHeader(sec, nanosec, options.frame_id)
+            try:
+                for publisher, message in self._outputs:
+                    publisher.publish(message(frame, header))
+            except Exception:
+                if rclpy.ok():
+                    raise
+                return  # told to end just now
+            self.published += 1
+        # The last images are still on their way: a publisher that leaves now takes them along.
+        for publisher, _ in self._outputs:
+            publisher.wait_for_all_acked(Duration(seconds=2))
+        self.get_logger().info(f"published {self.published} images")
+
+
+def _raw(frame: NDArray[np.uint8], header: FrameHeader) -> Image:
+    return image_message(frame, "bgr8", header)
+
+
+def _compressed(frame: NDArray[np.uint8], header: FrameHeader) -> CompressedImage:
+    _, jpeg = cv2.imencode(".jpg", frame)
+    return compressed_message(np.asarray(jpeg, np.uint8), "bgr8; jpeg compressed bgr8", header)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command."""
+    arguments = sys.argv if args is None else ["video_publisher", *args]
+    options = parse_options(remove_ros_args(arguments)[1:])
+    use_image_profile(os.environ)
+    rclpy.init(args=arguments)
+    try:
+        VideoPublisher(options).play()
+    except ActionNetError as error:
+        print(f"video_publisher: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
