@@ -1,0 +1,149 @@
+"""Starts the node that recognises actions and, with `video`, a player in place of a camera.
+
+    ros2 launch ros2_actionnet actionnet.launch.py network:=camera_motion image_topic:=/camera/image_raw
+    ros2 launch ros2_actionnet actionnet.launch.py video:=clip.mp4 loop:=true
+    ros2 launch ros2_actionnet actionnet.launch.py --show-args
+
+Every setting is an argument. One that is given wins over `params_file`, one that is not is left to it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import yaml
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.resources import PACKAGE, shared_folder
+from ros2_actionnet.settings import SETTINGS, Effect, Setting, Value
+
+
+def _argument(name: str, default: Value, description: str, *choices: str) -> Setting:
+    """An argument of the launch file's own, described and checked like a setting."""
+    minimum = 0.0 if isinstance(default, float) else None
+    return Setting(name, default, description, Effect.CONFIGURE, minimum, None, choices, node_only=True)
+
+
+PARAMETERS = (
+    *SETTINGS,
+    _argument("use_sim_time", False, "Take the time from /clock, as with a simulator or a bag played with --clock."),
+)
+"""What the node is given as parameters."""
+
+ARGUMENTS = (
+    _argument(
+        "image_topic",
+        "/camera/image_raw",
+        "Topic of the images; a relative one counts from the namespace. With image_transport:=compressed they are "
+        "expected on <image_topic>/compressed.",
+    ),
+    _argument("params_file", str(shared_folder("config") / "actionnet.yaml"), "ROS parameter file with the settings."),
+    _argument("namespace", "", "Namespace of the nodes, such as robot1."),
+    _argument("video", "", "Video file, or the number or path of a camera device, to play on image_topic."),
+    _argument("loop", False, "Begin the video again at its end."),
+    _argument("rate", 0.0, "Frames of the video a second; 0: its own rate."),
+    _argument("log_level", "info", "What the node logs.", "debug", "info", "warn", "error", "fatal"),
+    _argument("respawn", False, "Start the node again, two seconds later, whenever its process ends."),
+)
+"""What the launch file itself is told."""
+
+
+def generate_launch_description() -> LaunchDescription:
+    """All arguments, and the nodes that they lead to."""
+    own = [DeclareLaunchArgument(a.name, default_value=_text(a.default), description=_describe(a)) for a in ARGUMENTS]
+    parameters = [
+        DeclareLaunchArgument(
+            p.name,
+            default_value="",
+            description=f"{_describe(p)} If empty: as in params_file, else {json.dumps(p.default)}.",
+        )
+        for p in PARAMETERS
+    ]
+    return LaunchDescription([*own, *parameters, OpaqueFunction(function=_nodes)])
+
+
+def _nodes(context: LaunchContext) -> list[Node]:
+    """The nodes, once the arguments are known."""
+    texts = context.launch_configurations
+    own: dict[str, Any] = {a.name: _read(a, texts[a.name]) for a in ARGUMENTS}
+    given = {p.name: _read(p, texts[p.name]) for p in PARAMETERS if texts[p.name]}
+    if not own["video"]:
+        return [_actionnet(own, given)]
+    if given.get("image_transport") == "compressed":
+        raise SettingsError("video is published as raw images; leave out image_transport:=compressed, or video")
+    return [_actionnet(own, given), _video_publisher(own)]
+
+
+def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
+    params_file = Path(own["params_file"]).expanduser()
+    if not params_file.is_file():  # launch would warn and go on
+        raise SettingsError(f"params_file '{params_file}' does not exist; give the path of a ROS parameter file")
+    return Node(
+        package=PACKAGE,
+        executable="actionnet_node",
+        name="actionnet",
+        namespace=own["namespace"],
+        parameters=[str(params_file), *([_file_of(given)] if given else [])],
+        remappings=[("image", own["image_topic"]), ("image/compressed", f"{own['image_topic']}/compressed")],
+        ros_arguments=["--log-level", own["log_level"]],
+        output="screen",
+        respawn=own["respawn"],
+        respawn_delay=2.0,
+    )
+
+
+def _video_publisher(own: dict[str, Any]) -> Node:
+    # Without waiting for the node, which takes a second to start, the video's beginning would be lost.
+    options = ["--topic", own["image_topic"], "--rate", str(own["rate"]), "--wait-for", "1"]
+    return Node(
+        package=PACKAGE,
+        executable="video_publisher",
+        namespace=own["namespace"],
+        arguments=[own["video"], *options, *(["--loop"] if own["loop"] else [])],
+        output="screen",
+    )
+
+
+def _read(argument: Setting, text: str) -> Value:
+    """The value that `text` says, as the type of `argument`: YAML, but texts are taken as they are.
+
+    Raises SettingsError, naming the value and what is allowed.
+    """
+    if argument.kind == "string":
+        return argument.coerce(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{argument.name}:={text} is not YAML; quote what is special in it") from error
+    if argument.kind == "double" and isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)  # YAML 1.1 takes 1e-3, without a point, for text
+    if value == []:
+        raise SettingsError(f"{argument.name}:=[] cannot be passed to a node; leave it out")
+    return argument.coerce(value)
+
+
+def _file_of(given: dict[str, Value]) -> str:
+    """A parameter file that wins over any file before it, whatever names that uses; launch_ros leaves such files too.
+
+    launch_ros would write one under the node's name. If the other file uses that name as well, rcl mixes the two: 0.5
+    does not replace 1 there. It would also write the text 1e3 so that rcl reads a number. In JSON, texts stay texts.
+    """
+    with NamedTemporaryFile("w", prefix="launch_params_", suffix=".yaml", delete=False) as file:
+        json.dump({"/**/*": {"ros__parameters": given}}, file)
+    return file.name
+
+
+def _text(default: Value) -> str:
+    return default if isinstance(default, str) else json.dumps(default)
+
+
+def _describe(argument: Setting) -> str:
+    return argument.description + (f" Allowed: {argument.limits}." if argument.limits else "")

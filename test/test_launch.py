@@ -1,0 +1,230 @@
+"""The launch file against the table of settings.
+
+It runs with the real `launch` and `launch_ros` where they can be imported. They are on no package index, so elsewhere
+a stand-in takes their place, which knows no more of them than the launch file uses: the test then says what the launch
+file asks for, not what launch makes of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.settings import SETTINGS, Settings
+
+LAUNCH_FILE = Path(__file__).parents[1] / "launch" / "actionnet.launch.py"
+
+
+class FakeArgument:
+    def __init__(self, name: str, *, default_value: str, description: str) -> None:
+        self.name, self.default_value, self.description = name, default_value, description
+
+    def execute(self, context: Any) -> None:
+        context.launch_configurations.setdefault(self.name, self.default_value)
+
+
+class FakeFunction:
+    def __init__(self, *, function: Callable[[Any], Any]) -> None:
+        self.execute = function
+
+
+class FakeNode:
+    def __init__(self, **options: Any) -> None:
+        pass
+
+
+def stand_in() -> dict[str, ModuleType]:
+    """Modules in place of launch and launch_ros."""
+    contents: dict[str, dict[str, Any]] = {
+        "launch": {
+            "LaunchContext": lambda: SimpleNamespace(launch_configurations={}),
+            "LaunchDescription": lambda entities: SimpleNamespace(entities=entities),
+        },
+        "launch.actions": {"DeclareLaunchArgument": FakeArgument, "OpaqueFunction": FakeFunction},
+        "launch_ros": {},
+        "launch_ros.actions": {"Node": FakeNode},
+    }
+    modules = {name: ModuleType(name) for name in contents}
+    for name, module in modules.items():
+        vars(module).update(contents[name])
+    return modules
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The launch file as a module, whose nodes remember what they were made with as `options`."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    try:
+        importlib.import_module("launch_ros.actions")
+    except ImportError:
+        for name, module in stand_in().items():
+            monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("actionnet_launch", LAUNCH_FILE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    class Remembering(module.Node):  # type: ignore[misc, name-defined]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.options = options
+
+    monkeypatch.setattr(module, "Node", Remembering)
+    return module
+
+
+def start(launch_file: Any, **arguments: str) -> list[dict[str, Any]]:
+    """The options of the nodes that `ros2 launch` starts with `arguments`."""
+    context = launch_file.LaunchContext()
+    context.launch_configurations.update(arguments)
+    nodes: Any = None
+    for entity in launch_file.generate_launch_description().entities:
+        nodes = entity.execute(context)
+    return [node.options for node in nodes]
+
+
+def given(launch_file: Any, **arguments: str) -> dict[str, Any]:
+    """The parameters that the node gets after those of params_file."""
+    (actionnet,) = start(launch_file, **arguments)
+    _, *overrides = actionnet["parameters"]
+    return {
+        name: value
+        for file in overrides
+        for name, value in json.loads(Path(file).read_text())["/**/*"]["ros__parameters"].items()
+    }
+
+
+def test_every_setting_has_an_argument_that_is_described(launch_file: Any) -> None:
+    arguments = {e.name: e for e in launch_file.generate_launch_description().entities if hasattr(e, "description")}
+    assert {s.name for s in SETTINGS} < arguments.keys()
+    for setting in SETTINGS:
+        description = arguments[setting.name].description
+        assert setting.description in description
+        assert setting.limits in description
+        assert json.dumps(setting.default) in description
+
+
+def test_no_name_is_declared_twice(launch_file: Any) -> None:
+    names = [a.name for a in (*launch_file.PARAMETERS, *launch_file.ARGUMENTS)]
+    assert len(names) == len(set(names))
+
+
+def test_without_arguments_only_the_packages_file_is_in_force(launch_file: Any) -> None:
+    (node,) = start(launch_file)
+    (params_file,) = node["parameters"]
+    assert Path(params_file).parts[-2:] == ("config", "actionnet.yaml")
+    assert (node["executable"], node["name"], node["namespace"]) == ("actionnet_node", "actionnet", "")
+
+
+def test_every_default_can_be_given(launch_file: Any) -> None:
+    texts = {
+        s.name: s.default if isinstance(s.default, str) else json.dumps(s.default) for s in SETTINGS if s.default != ()
+    }
+    assert Settings.from_values(given(launch_file, **texts)) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("threshold", "0", 0.0),
+        ("threshold", "1e-3", 0.001),
+        ("skip_frames", "3", 3),
+        ("autostart", "False", False),
+        ("device", "0", "0"),
+        ("network", "on", "on"),
+        ("model", "~/a b: c.onnx", "~/a b: c.onnx"),
+        ("roi", "[0, 0.25, 1, 0.5]", [0.0, 0.25, 1.0, 0.5]),
+        ("class_filter", "[running, '7']", ["running", "7"]),
+        ("use_sim_time", "true", True),
+    ],
+)
+def test_texts_become_values_of_the_settings_type(launch_file: Any, name: str, text: str, value: Any) -> None:
+    result = given(launch_file, **{name: text})
+    assert result == {name: value}
+    assert type(result[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threshold": "abc"}, "threshold takes a number, not 'abc'"),
+        ({"threshold": "nan"}, "threshold nan is out of range; give a value 0 to 1"),
+        ({"top_k": "1.5"}, "top_k takes a whole number, not 1.5"),
+        ({"backend": "cuda"}, "backend 'cuda' is unknown"),
+        ({"roi": "[0, 0"}, "roi:=[0, 0 is not YAML"),
+        ({"class_filter": "running"}, "class_filter takes a list of texts, not 'running'"),
+        ({"class_filter": "[]"}, "class_filter:=[] cannot be passed"),
+        ({"loop": "often"}, "loop takes true or false, not 'often'"),
+        ({"rate": "-1"}, "rate -1 is out of range"),
+        ({"log_level": "loud"}, "log_level 'loud' is unknown"),
+        ({"params_file": "/no/such.yaml"}, "params_file '/no/such.yaml' does not exist"),
+        ({"video": "a.mp4", "image_transport": "compressed"}, "video is published as raw images"),
+    ],
+)
+def test_what_cannot_be_used_fails_the_launch(launch_file: Any, arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        start(launch_file, **arguments)
+    assert message in str(raised.value)
+
+
+def test_arguments_of_the_launch_file_reach_the_node(launch_file: Any, tmp_path: Path) -> None:
+    own = tmp_path / "my.yaml"
+    own.touch()
+    (node,) = start(
+        launch_file,
+        params_file=str(own),
+        namespace="robot",
+        image_topic="front/image",
+        log_level="debug",
+        respawn="true",
+    )
+    assert node["parameters"] == [str(own)]
+    assert node["namespace"] == "robot"
+    assert node["remappings"] == [("image", "front/image"), ("image/compressed", "front/image/compressed")]
+    assert node["ros_arguments"] == ["--log-level", "debug"]
+    assert node["respawn"] is True
+
+
+def test_a_video_is_published_on_the_topic_that_the_node_reads(launch_file: Any) -> None:
+    node, player = start(
+        launch_file, video="clip.mp4", namespace="robot", image_topic="image", loop="true", rate="12.5"
+    )
+    assert ("image", "image") in node["remappings"]
+    assert (player["executable"], player["namespace"]) == ("video_publisher", "robot")
+    text = " ".join(player["arguments"])
+    assert text == "clip.mp4 --topic image --rate 12.5 --wait-for 1 --loop"
+
+
+def test_a_video_plays_once_at_its_own_rate_unless_told_otherwise(launch_file: Any) -> None:
+    _, player = start(launch_file, video="0")
+    assert player["arguments"] == ["0", "--topic", "/camera/image_raw", "--rate", "0.0", "--wait-for", "1"]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    "names", [["/**"], ["/actionnet"], ["actionnet"], ["/**/actionnet"], ["/actionnet", "/**"], ["/**", "/actionnet"]]
+)
+def test_arguments_win_over_the_file_whatever_names_it_uses(launch_file: Any, tmp_path: Path, names: list[str]) -> None:
+    """As rcl has it: the real one reads the files, in the order in which launch passes them."""
+    rclpy = pytest.importorskip("rclpy")
+    own = tmp_path / "my.yaml"
+    own.write_text(json.dumps({name: {"ros__parameters": {"threshold": 1, "device": 0, "top_k": 2}} for name in names}))
+    (node,) = start(launch_file, params_file=str(own), threshold="0.5", device="1e3")
+    arguments = [word for file in node["parameters"] for word in ("--params-file", file)]
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", *arguments], context=context)
+    try:
+        ros_node = rclpy.create_node("actionnet", context=context, automatically_declare_parameters_from_overrides=True)
+        parameters = {name: ros_node.get_parameter(name).value for name in ("threshold", "device", "top_k")}
+        ros_node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    assert parameters == {"threshold": 0.5, "device": "1e3", "top_k": 2}
