@@ -1,0 +1,1 @@
+"""How the bundled network `camera_motion` and the demo clip are made."""
