@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -24,10 +25,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, VisionInfo
 
-from ros2_actionnet.cli.video_publisher import open_video
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.image_messages import to_frame_header
 from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.videos import Video
 
 _TOPIC = "/camera/image_raw"
 _READY_TIMEOUT = 60.0  # s, for a network that must be compiled first
@@ -52,6 +53,7 @@ class Recorder(Node):
         self._video: Any = None
         self._jsonl: TextIO = self.jsonl_path.open("w")
         self._top = ""
+        self._start = math.inf  # stamp of the first frame, s
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(VisionInfo, "/actionnet/vision_info", self._on_vision_info, latched)
         self.create_subscription(Classification, "/actionnet/classification", self._on_classification, 50)
@@ -60,9 +62,15 @@ class Recorder(Node):
     def _on_vision_info(self, info: VisionInfo) -> None:
         self.network = info.method
 
-    def _on_classification(self, message: Classification) -> None:
+    def _note(self, message: Any) -> float:
+        """Takes note that something came; the stamp (s) of its frame."""
         self.newest_message = time.monotonic()
         stamp = to_frame_header(message.header).stamp
+        self._start = min(self._start, stamp)
+        return stamp
+
+    def _on_classification(self, message: Classification) -> None:
+        stamp = self._note(message)
         self.classified += 1
         self.stamps.append(stamp)
         self.latencies.append(self.get_clock().now().nanoseconds * 1e-9 - stamp)
@@ -71,10 +79,10 @@ class Recorder(Node):
         top, score = (message.results[0].class_id, message.results[0].score) if message.results else ("none", 0.0)
         if top != self._top:
             self._top = top
-            print(f"  {stamp - self.stamps[0]:6.2f} s   {top:<24} {score:.2f}", flush=True)
+            print(f"  {stamp - self._start:6.2f} s   {top:<24} {score:.2f}", flush=True)
 
     def _on_annotated(self, message: Image) -> None:
-        self.newest_message = time.monotonic()
+        self._note(message)
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step // 3, 3)[:, : message.width]
         # H.264 in the usual colour format has no odd sides.
         pixels = pixels[: message.height // 2 * 2, : message.width // 2 * 2]
@@ -106,10 +114,7 @@ def run(video: Path, network: str, folder: Path) -> None:
 
     Raises ActionNetError, saying what to look at, if the node does not get ready or nothing is classified.
     """
-    capture = open_video(str(video))
-    rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
-    capture.release()
-    recorder = Recorder(folder, rate)
+    recorder = Recorder(folder, Video(str(video)).rate)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,13 +21,13 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.fastdds import use_image_profile
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import compressed_message, image_message
+from ros2_actionnet.videos import Video
 
 _NANOSECONDS = 1_000_000_000
-_DEFAULT_RATE = 30.0  # Hz, where neither the user nor the file says
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def parse_options(arguments: list[str]) -> Options:
     )
     parser.add_argument("input", help="video file, or the number or path of a camera device (0, /dev/video0)")
     parser.add_argument("--topic", default="image_raw", help="image topic (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0.0, help="frames a second; 0: the file's own (default)")
+    parser.add_argument("--rate", type=_rate, default=0.0, help="frames a second; 0: the file's own (default)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the file")
     parser.add_argument(
         "--reliability", choices=("reliable", "best_effort"), default="reliable", help="QoS reliability"
@@ -72,6 +71,13 @@ def parse_options(arguments: list[str]) -> Options:
     return Options(**vars(parser.parse_args(arguments)))
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of frames a second")
+    return rate
+
+
 def _size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(part) for part in text.lower().split("x"))
@@ -82,34 +88,12 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def open_video(source: str) -> cv2.VideoCapture:
-    """The video or device `source`. Raises SettingsError, naming it, if it cannot be opened."""
-    is_device = source.isdigit()
-    if not is_device and not Path(source).exists():
-        raise SettingsError(
-            f"there is no file or device '{source}'; give the path of a video or the number of a camera"
-        )
-    video = cv2.VideoCapture(int(source) if is_device else source)
-    if not video.isOpened():
-        raise SettingsError(f"'{source}' cannot be opened as a video; see whether another player plays it")
-    return video
-
-
-def frames(source: str, loop: bool, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
-    """The frames of `source`: uint8 [H, W, 3], BGR."""
+def frames(video: Video, loop: bool, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
+    """The frames of `video`, uint8 [H, W, 3], BGR, of `size` (width, height; None: as they are), once or for ever."""
     while True:
-        video = open_video(source)
-        count = 0
-        while True:
-            read, frame = video.read()
-            if not read:
-                break
-            count += 1
+        for frame in video.frames():
             resized = frame if size is None else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             yield np.asarray(resized, np.uint8)
-        video.release()
-        if count == 0:
-            raise SettingsError(f"'{source}' has no frame that can be decoded; give another video")
         if not loop:
             return
 
@@ -119,9 +103,8 @@ class VideoPublisher(Node):
 
     def __init__(self, options: Options) -> None:
         super().__init__("video_publisher")
-        video = open_video(options.input)
-        self.rate = options.rate or video.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE
-        video.release()
+        self._video = Video(options.input)
+        self.rate = options.rate or self._video.rate
         self._options = options
         qos = QoSProfile(depth=5, reliability=QoSReliabilityPolicy[options.reliability.upper()])
         self._outputs: list[tuple[Any, Callable[[NDArray[np.uint8], FrameHeader], Any]]] = []
@@ -142,7 +125,7 @@ class VideoPublisher(Node):
         topics = " and ".join(publisher.topic_name for publisher, _ in self._outputs)
         self.get_logger().info(f"publishing {options.input} on {topics} at {self.rate:g} Hz")
         started, start = time.monotonic(), self.get_clock().now().nanoseconds
-        for index, frame in enumerate(frames(options.input, options.loop, options.size)):
+        for index, frame in enumerate(frames(self._video, options.loop, options.size)):
             if not rclpy.ok():
                 return
             due = index / self.rate
