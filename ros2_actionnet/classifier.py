@@ -49,12 +49,13 @@ class Prediction:
     frame: int
     threshold: float = 0.0
     allowed: NDArray[np.bool_] | None = None
+    top_k: int = Settings.top_k
 
-    def top(self, count: int = 1) -> list[ClassScore]:
-        """The best classes, best first: at most `count`, each allowed and at least `threshold`; may be empty."""
+    def top(self, count: int | None = None) -> list[ClassScore]:
+        """The best classes, best first: at most `count` (else `top_k`), each allowed and at least `threshold`."""
         scores = self.scores if self.allowed is None else np.where(self.allowed, self.scores, np.float32(-1))
         # Stable, so that equal scores come in the order of their indices (1040 classes take 20 us).
-        best = np.argsort(-scores, kind="stable")[:count]
+        best = np.argsort(-scores, kind="stable")[: self.top_k if count is None else count]
         return [
             ClassScore(int(i), self.labels[i], float(self.scores[i]))
             for i in best
@@ -161,6 +162,10 @@ class WindowClassifier(Generic[WindowT]):
         self._history.append(scores)
         return scores if len(self._history) == 1 else np.asarray(np.mean(self._history, axis=0), np.float32)
 
+    def pass_over(self) -> None:
+        """Leaves the newest window out; it is due no more."""
+        self._buffer.take_window()
+
     def reset(self) -> None:
         """Empties the window and forgets the scores that smoothing would use."""
         self._buffer.reset()
@@ -190,6 +195,7 @@ class ActionNet:
         self._thumbnail = np.empty((prepared.height, prepared.width, 3), np.uint8)
         self._network = prepared
         self._frames = 0
+        self._owed: Sample | None = None  # the place in the window of frames that could not be understood
         self._prediction: Prediction | None = None
 
     def classify(self, frame: NDArray[Any], encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
@@ -207,12 +213,19 @@ class ActionNet:
         sample = self._sampler.offer(index / 30 if stamp is None else stamp)
         if sample is None:
             return self._prediction
-        if sample.restart:
+        self._owed = sample if self._owed is None else self._owed.then(sample)
+        if self._owed.restart:
             self._prediction = None
-        classifier.push(self._preprocessor.thumbnail(image, self._thumbnail), sample)
+        classifier.push(self._preprocessor.thumbnail(image, self._thumbnail), self._owed)
+        self._owed = None
         if classifier.due:
             self._prediction = Prediction(
-                classifier.classify(), self.labels, index, self._settings.threshold, self._allowed
+                classifier.classify(),
+                self.labels,
+                index,
+                self._settings.threshold,
+                self._allowed,
+                self._settings.top_k,
             )
         return self._prediction
 

@@ -109,7 +109,7 @@ class InferenceWorker:
         self._running: Lane | None = None
         self._arriving: Lane | None = None
         self._retired: list[Session[Any]] = []  # to be closed by the worker, which owns them
-        self._woken = self._stopped = self._emptied = False
+        self._woken = self._stopped = False
 
         self._submitted = -float("inf")  # s, monotonic clock
         self._sampled = self._classified = self._overtaken = self._failed = self._failed_in_a_row = 0
@@ -160,10 +160,8 @@ class InferenceWorker:
 
     def reset(self) -> None:
         """Empties the window; frames handed over before this are forgotten."""
-        with self._work:
-            for lane in self._lanes():
-                lane.clear()
-            self._emptied = True
+        for lane in self._lanes():
+            lane.clear()
         self._wake()
 
     def status(self) -> WorkerStatus:
@@ -204,7 +202,9 @@ class InferenceWorker:
 
     def _on_loaded(self, settings: Settings, session: Session[Any], reason: str) -> None:
         with self._work:
-            if self._arriving is not None and self._arriving.settings is settings and not self._stopped:
+            if self._stopped:  # the worker will close nothing any more
+                session.close()
+            elif self._arriving is not None and self._arriving.settings is settings:
                 self._arriving.session, self._arriving.reason = session, reason
             else:
                 self._retired.append(session)
@@ -236,8 +236,6 @@ class InferenceWorker:
         self._close_retired()
         if self._settings is not self._applied:
             self._apply(self._settings)
-        if self._emptied:
-            self._empty()
         for lane in self._lanes():
             if lane.classifier is None and lane.session is not None:
                 # A window that is made of copies of one frame is no reason to take over.
@@ -272,6 +270,7 @@ class InferenceWorker:
         if classifier is None or newest is None or not classifier.due:
             return
         if newest.index == self._last_index:  # the network before has spoken of this frame just before the take-over
+            classifier.pass_over()
             return
         self._overtaken += classifier.due - 1
         started = time.monotonic()
@@ -290,8 +289,9 @@ class InferenceWorker:
 
     def _report(self, lane: Lane, newest: SampledFrame, scores: Scores, inference: float, latency: float) -> None:
         settings = self._applied
-        prediction = Prediction(scores, lane.network.labels, newest.index, settings.threshold, self._allowed)
-        events = tuple(self._detector.update(scores, newest.header.stamp, self._allowed))
+        labels, allowed = lane.network.labels, self._allowed
+        prediction = Prediction(scores, labels, newest.index, settings.threshold, allowed, settings.top_k)
+        events = tuple(self._detector.update(scores, newest.header.stamp, allowed))
         self._listener.on_classified(Classified(prediction, lane.network, newest.header, events, inference, latency))
 
     def _apply(self, settings: Settings) -> None:
@@ -309,13 +309,6 @@ class InferenceWorker:
             # The filter was set for another network. What it names here still counts, the rest can never match.
             self._allowed = np.isin(np.asarray(labels), np.asarray(settings.class_filter))
             self._listener.on_problem(str(error))
-
-    def _empty(self) -> None:
-        self._emptied = False
-        for lane in self._lanes():
-            if lane.classifier is not None:
-                lane.classifier.reset()
-        self._end_events()
 
     def _end_events(self, lane: Lane | None = None) -> None:
         """Ends the events of the window of `lane` (the running one's) that is no more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class Lane:
         self._lock = threading.Lock()
         self._queue: deque[tuple[SampledFrame, Frame]] = deque()
         self._free: list[Frame] = []
+        self._owed: Sample | None = None  # the place in the window of frames that left the queue
+        self._cleared = False
 
     def offer(self, image: RawImage, frame: SampledFrame) -> None:
         """Queues the thumbnail of `image`. At most a window waits: the oldest goes, as it would leave the window.
@@ -63,7 +65,7 @@ class Lane:
                 lost, its_thumbnail = self._queue.popleft()
                 self._free.append(its_thumbnail)
                 self.overrun += self.newest is not None
-                self._owe(lost.sample)
+                self._owed = lost.sample if self._owed is None else self._owed.then(lost.sample)
             self._queue.append((frame, thumbnail))
 
     def reducible_by(self, height: int, width: int) -> float:
@@ -71,10 +73,12 @@ class Lane:
         return self._preprocessor.reducible_by(height, width)
 
     def clear(self) -> None:
-        """Drops what waits in the queue."""
+        """Forgets all frames offered so far, those in the window too."""
         with self._lock:
             self._free += [thumbnail for _, thumbnail in self._queue]
             self._queue.clear()
+            self._owed = None
+            self._cleared = True
 
     def open(self, settings: Settings) -> None:
         """Makes the classifier on the loaded session."""
@@ -85,23 +89,25 @@ class Lane:
         """Takes all thumbnails that wait into the window; whether that emptied it on the way."""
         assert self.classifier is not None
         with self._lock:
-            waiting = list(self._queue)
+            waiting, owed, cleared = list(self._queue), self._owed, self._cleared
             self._queue.clear()
+            self._owed, self._cleared = None, False
+        if cleared:
+            self.classifier.reset()
+        emptied = cleared
         for frame, thumbnail in waiting:
-            self.classifier.push(thumbnail, frame.sample)
+            # The first frame takes the place of those that were lost before it.
+            sample = frame.sample if owed is None else owed.then(frame.sample)
+            owed = None
+            emptied = emptied or sample.restart
+            self.classifier.push(thumbnail, sample)
             self.newest = frame
         with self._lock:
             self._free += [thumbnail for _, thumbnail in waiting]
-        return any(frame.sample.restart for frame, _ in waiting)
+        return emptied
 
     def _blank(self) -> Frame:
         with self._lock:
             if self._free:
                 return self._free.pop()
         return np.empty((self.network.height, self.network.width, 3), np.uint8)
-
-    def _owe(self, sample: Sample) -> None:
-        """Gives the next frame in the queue the place of one that was lost before it."""
-        if self._queue:
-            frame, thumbnail = self._queue[0]
-            self._queue[0] = (replace(frame, sample=sample.then(frame.sample)), thumbnail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ class Mailbox:
     """Runs what is posted, from any thread, in the executor's thread of `node`, in the order of posting."""
 
     def __init__(self, node: Node) -> None:
+        self._logger = node.get_logger()
         self._tasks: deque[Callable[[], None]] = deque()
         self._arrived = node.create_guard_condition(self._run)
 
@@ -22,4 +24,7 @@ class Mailbox:
 
     def _run(self) -> None:
         while self._tasks:
-            self._tasks.popleft()()
+            try:
+                self._tasks.popleft()()
+            except Exception:
+                self._logger.error(f"unexpected error:\n{traceback.format_exc()}")

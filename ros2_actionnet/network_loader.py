@@ -12,7 +12,6 @@ import numpy as np
 from ros2_actionnet.allocator import give_back_free_memory
 from ros2_actionnet.backends import Session, choose_backend
 from ros2_actionnet.classifier import network_request
-from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.networks import PreparedNetwork, prepare, resolve
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.temporal_buffer import FrameRing
@@ -92,7 +91,7 @@ class NetworkLoader:
         give_back_free_memory()
         try:
             warm_up(session)
-        except ActionNetError:
+        except Exception:
             session.close()
             raise
         if not self._finish(settings, lambda: self._callbacks.loaded(settings, session, choice.reason)):
