@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ros2_actionnet.classifier import ActionNet, ClassScore, Prediction
     from ros2_actionnet.errors import ActionNetError, BackendError, ImageError, NetworkError, SettingsError
+
+# In a source checkout that is built elsewhere, the generated messages (ros2_actionnet.msg) lie in the install space.
+__path__ = extend_path(__path__, __name__)
 
 __all__ = [
     "ActionNet",

@@ -49,7 +49,7 @@ class Health:
     restart_reason: str = ""
     rate_in: float = 0.0  # Hz
     rate_out: float = 0.0  # Hz
-    restarts_recently: int = 0  # in the last second
+    vain_restarts: int = 0  # windows emptied one after the other, before one of them could be classified
     lost_recently: int = 0
     inference: float = 0.0  # s, mean
     latency: float = 0.0  # s, mean, from an image's arrival to its classification
@@ -65,6 +65,7 @@ class HealthMonitor:
         self.last_error = ""
         self._activated = self._looked = time.monotonic()
         self._counts = (0, 0, 0, 0)  # received, classified, restarts and lost when looked at last
+        self._vain_restarts = 0
         self._times: deque[tuple[float, float]] = deque(maxlen=100)  # s, inference and latency
 
     def activated(self) -> None:
@@ -109,6 +110,7 @@ class HealthMonitor:
         received, classified, restarts, lost = (
             max(0, new - old) for new, old in zip(counts, self._counts, strict=True)
         )
+        self._vain_restarts = 0 if classified else self._vain_restarts + restarts
         elapsed = max(now - self._looked, 1e-3)
         self._counts, self._looked = counts, now
         times = list(self._times)
@@ -117,7 +119,7 @@ class HealthMonitor:
             health,
             rate_in=received / elapsed,
             rate_out=classified / elapsed,
-            restarts_recently=restarts,
+            vain_restarts=self._vain_restarts,
             lost_recently=lost,
             inference=sum(inference for inference, _ in times) / count,
             latency=sum(latency for _, latency in times) / count,
@@ -129,8 +131,8 @@ def summary(health: Health) -> tuple[Level, str]:
     worker = health.worker
     if health.namesakes:
         return Level.WARN, (
-            f"{health.namesakes + 1} nodes are called {health.name}: services and parameters reach one of them at random; "
-            "give each its own name (-r __node:=...) or namespace"
+            f"{health.namesakes + 1} nodes are called {health.name}: services and parameters reach one of them at "
+            "random; give each its own name (-r __node:=...) or namespace"
         )
     if worker is None or health.state != "active":
         return (Level.ERROR, health.last_error) if health.last_error else (Level.OK, health.state)
@@ -168,7 +170,7 @@ def complaints(health: Health) -> Iterator[Complaint]:
     if len(health.publishers) > 1:
         text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"
         yield Complaint("publishers", f"{text}; stop all but one, or remap them apart")
-    if health.restarts_recently > 2:
+    if health.vain_restarts > 2:
         text = f"the window is emptied again and again: {health.restart_reason}"
         yield Complaint("restarts", f"{text}; see whether the images' stamps are right, or raise max_gap")
 

@@ -83,7 +83,8 @@ class ImageSubscription:
         """
         name = f"qos_overrides.{self.topic}.subscription.reliability"
         with suppress(ParameterAlreadyDeclaredException):
-            self._node.declare_parameter(name, reliability, ParameterDescriptor(read_only=True))
+            # Empty rather than `reliability`, which may be another one when the node is configured again.
+            self._node.declare_parameter(name, "", ParameterDescriptor(read_only=True))
         value = str(self._node.get_parameter(name).value)
         return value if value in _RELIABILITIES else reliability
 

@@ -310,7 +310,9 @@ def _shrink(plane: Bytes, height: int, width: int) -> Bytes:
         plane = cast(Bytes, cv2.GaussianBlur(plane, (3, 3), 0, borderType=cv2.BORDER_REPLICATE))
         return _resize(plane, height, width, cv2.INTER_AREA)
     enlarged = rows < height or columns < width
-    return _resize(plane, height, width, cv2.INTER_LINEAR if enlarged else cv2.INTER_AREA)
+    # By a fraction, OpenCV averages areas of at most four channels; 16-bit colour has six or eight, of a byte each.
+    too_many_channels = plane[0, 0].size > 4
+    return _resize(plane, height, width, cv2.INTER_LINEAR if enlarged or too_many_channels else cv2.INTER_AREA)
 
 
 def _resize(plane: Bytes, height: int, width: int, interpolation: int) -> Bytes:

@@ -1,13 +1,14 @@
 import sys
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, cast
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -154,7 +155,11 @@ def preprocessors(draw: st.DrawFn) -> Preprocessor:
     return Preprocessor(draw(st.integers(1, 20)), draw(st.integers(1, 20)), roi, cast(ResizeMode, mode))
 
 
+SIX_CHANNELS = RawImage(bytes(range(66)), 1, 11, 0, "bgr16")  # of a byte each, made smaller by a fraction
+
+
 class TestEveryImage:
+    @example((SIX_CHANNELS, replace(SIX_CHANNELS, step=66)), Preprocessor(1, 5, (0.0, 0.0, 0.5, 1.0)))
     @given(raw_images(), preprocessors())
     def test_thumbnail_has_the_networks_size_whatever_the_padding(
         self, images: tuple[RawImage, RawImage], preprocessor: Preprocessor

@@ -1,0 +1,246 @@
+"""What the node says of its health: the worst first, with the remedy; and rates under a clock of the test's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ros2_actionnet import diagnostics
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.diagnostics import SILENCE, Health, HealthMonitor, Level, status_message, summary
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.inference_worker import Classified, RunningNetwork, WorkerStatus
+from ros2_actionnet.settings import Settings
+from support.fakes import make_network
+
+pytestmark = pytest.mark.ros
+
+NETWORK = make_network("tiny", frames=16)
+RUNNING = RunningNetwork(Settings(), NETWORK, "openvino", "CPU", "bf16", "openvino (as asked)")
+WORKING = WorkerStatus(
+    running=RUNNING,
+    loading="",
+    fill=16,
+    frames=16,
+    sampled=100,
+    classified=85,
+    overtaken=2,
+    overrun=3,
+    failed=4,
+    failing=False,
+)
+WELL = Health(
+    state="active",
+    worker=WORKING,
+    topic="/camera/image_raw",
+    reliability="reliable",
+    publishers=("/camera (reliable)",),
+    received=200,
+    name="/actionnet",
+)
+
+
+class TestSummary:
+    def test_all_well_names_the_network(self) -> None:
+        assert summary(WELL) == (Level.OK, "classifying with tiny")
+
+    def test_a_network_that_loads_beside_it_is_named_too(self) -> None:
+        level, text = summary(replace(WELL, worker=replace(WORKING, loading="resnet18")))
+        assert (level, text) == (Level.OK, "classifying with tiny, loading resnet18")
+
+    def test_a_window_that_fills(self) -> None:
+        level, text = summary(replace(WELL, worker=replace(WORKING, fill=7)))
+        assert level is Level.OK
+        assert "7 of 16 frames" in text
+
+    @pytest.mark.parametrize("state", ["unconfigured", "inactive", "finalized"])
+    def test_a_node_that_is_not_active_is_well_unless_something_went_wrong(self, state: str) -> None:
+        idle = replace(WELL, state=state, worker=None)
+        assert summary(idle) == (Level.OK, state)
+        assert summary(replace(idle, last_error="no such file")) == (Level.ERROR, "no such file")
+
+    def test_failing_inference_goes_before_all_that_is_less(self) -> None:
+        health = replace(WELL, worker=replace(WORKING, failing=True), silent_for=100, last_error="device lost")
+        assert summary(health) == (Level.ERROR, "inference fails: device lost")
+
+    def test_without_a_network_it_is_an_error_unless_one_is_loading(self) -> None:
+        missing = replace(WORKING, running=None)
+        assert summary(replace(WELL, worker=missing, last_error="truncated")) == (
+            Level.ERROR,
+            "no network: truncated",
+        )
+        loading = replace(missing, loading="resnet18")
+        assert summary(replace(WELL, worker=loading)) == (Level.WARN, "loading resnet18")
+
+    def test_silence_without_a_publisher_says_to_remap(self) -> None:
+        level, text = summary(replace(WELL, silent_for=SILENCE + 1.4, publishers=()))
+        assert level is Level.WARN
+        assert "no image on /camera/image_raw for 6 s" in text
+        assert "remap" in text
+
+    def test_silence_of_a_publisher_names_it_its_qos_and_ours(self) -> None:
+        level, text = summary(replace(WELL, silent_for=60, publishers=("/cam (best_effort)",)))
+        assert level is Level.WARN
+        for word in ("/cam (best_effort)", "subscribed reliable", "ros2 topic hz /camera/image_raw"):
+            assert word in text
+
+    def test_a_short_silence_is_none(self) -> None:
+        assert summary(replace(WELL, silent_for=SILENCE - 0.1))[0] is Level.OK
+
+    def test_two_publishers_are_named(self) -> None:
+        level, text = summary(replace(WELL, publishers=("/one (reliable)", "/two (best_effort)")))
+        assert level is Level.WARN
+        assert "2 publishers" in text
+        assert "/one (reliable), /two (best_effort)" in text
+
+    def test_a_window_that_is_emptied_again_and_again_says_why(self) -> None:
+        restless = replace(WELL, vain_restarts=3, restart_reason="time ran backwards by 0.100 s")
+        level, text = summary(restless)
+        assert level is Level.WARN
+        assert "time ran backwards by 0.100 s" in text
+        assert summary(replace(restless, vain_restarts=2))[0] is Level.OK
+
+    def test_many_lost_images_are_explained_while_more_are_being_lost(self) -> None:
+        lossy = replace(WELL, lost=50, lost_recently=5)
+        level, text = summary(lossy)
+        assert level is Level.WARN
+        assert "50 images on /camera/image_raw were lost" in text
+        assert summary(replace(lossy, lost_recently=0))[0] is Level.OK
+        assert summary(replace(lossy, lost=2, lost_recently=2))[0] is Level.OK
+
+
+def test_the_message_has_the_level_the_name_and_every_number() -> None:
+    message = status_message(
+        replace(
+            WELL,
+            rejected=5,
+            lost=6,
+            restarts=7,
+            restart_reason="gap of 2.000 s",
+            rate_in=29.97,
+            rate_out=14.96,
+            inference=0.0123,
+            latency=0.0456,
+            last_error="image rejected",
+        )
+    )
+    assert message.level == b"\0"
+    assert message.name == "/actionnet: action recognition"
+    assert message.message == "classifying with tiny"
+    values = {pair.key: pair.value for pair in message.values}
+    assert values == {
+        "state": "active",
+        "network": "tiny",
+        "backend": "openvino CPU bf16",
+        "backend chosen": "openvino (as asked)",
+        "loading": "",
+        "window fill": "16/16",
+        "frames sampled": "100",
+        "classifications": "85",
+        "inferences overtaken": "2",
+        "thumbnails overrun": "3",
+        "inferences failed": "4",
+        "image topic": "/camera/image_raw",
+        "image publishers": "/camera (reliable)",
+        "image QoS": "reliable",
+        "frames received": "200",
+        "frames rejected": "5",
+        "frames lost by the middleware": "6",
+        "windows restarted": "7",
+        "last restart": "gap of 2.000 s",
+        "rate in (Hz)": "30.0",
+        "rate out (Hz)": "15.0",
+        "inference (ms)": "12.3",
+        "latency (ms)": "45.6",
+        "last error": "image rejected",
+    }
+
+
+@pytest.mark.parametrize(("state", "level"), [("active", b"\0"), ("broken", b"\2")])
+def test_the_level_is_one_byte_as_ros_wants_it(state: str, level: bytes) -> None:
+    health = WELL if state == "active" else replace(WELL, worker=replace(WORKING, failing=True))
+    assert status_message(health).level == level
+
+
+class TestMonitor:
+    @pytest.fixture(name="clock")
+    def clock_fixture(self, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        clock = SimpleNamespace(now=100.0)
+        monkeypatch.setattr(diagnostics, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        return clock
+
+    def parts(self) -> tuple[Any, Any, Any]:
+        """A worker, an intake and a subscription as the monitor sees them."""
+        status = SimpleNamespace(value=replace(WORKING, classified=0))
+        worker = SimpleNamespace(status=lambda: status.value, now=status)
+        intake = SimpleNamespace(received=0, rejected=0, restarts=0, restart_reason="", last_arrival=-float("inf"))
+        subscription = SimpleNamespace(
+            topic="/image", reliability="reliable", lost=0, publishers=lambda: ["/camera (reliable)"]
+        )
+        return worker, intake, subscription
+
+    def test_rates_are_those_since_the_last_look(self, clock: SimpleNamespace) -> None:
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        clock.now += 2.0
+        intake.received, worker.now.value = 60, replace(WORKING, classified=30)
+        health = monitor.look("active", worker, intake, subscription)
+        assert (health.rate_in, health.rate_out, health.received) == (30.0, 15.0, 60)
+        clock.now += 1.0
+        intake.received, intake.restarts, subscription.lost = 65, 4, 9
+        health = monitor.look("active", worker, intake, subscription)
+        assert (health.rate_in, health.rate_out) == (5.0, 0.0)
+        assert (health.restarts, health.lost) == (4, 9)
+
+    def test_restarts_are_in_vain_until_a_window_is_classified(self, clock: SimpleNamespace) -> None:
+        """As with a skip_frames that makes every gap longer than max_gap: one restart a second, for ever."""
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        for restarts in (1, 2, 3):
+            clock.now += 1.0
+            intake.restarts = restarts
+            assert monitor.look("active", worker, intake, subscription).vain_restarts == restarts
+        worker.now.value = replace(WORKING, classified=1)
+        assert monitor.look("active", worker, intake, subscription).vain_restarts == 0
+
+    def test_counts_that_begin_again_give_no_negative_rate(self, clock: SimpleNamespace) -> None:
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        intake.received = 500
+        monitor.look("active", worker, intake, subscription)
+        clock.now += 1.0
+        intake.received = 10
+        assert monitor.look("active", worker, intake, subscription).rate_in == 0.0
+
+    def test_silence_counts_from_the_last_image_or_from_activation(self, clock: SimpleNamespace) -> None:
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        clock.now += 50.0
+        monitor.activated()
+        clock.now += 7.0
+        assert monitor.look("active", worker, intake, subscription).silent_for == 7.0
+        intake.last_arrival = clock.now - 2.0
+        assert monitor.look("active", worker, intake, subscription).silent_for == 2.0
+        monitor.activated()
+        assert monitor.look("active", worker, intake, subscription).silent_for == 0.0
+
+    def test_times_are_means_over_the_last_classifications(self, clock: SimpleNamespace) -> None:
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        assert monitor.look("active", worker, intake, subscription).latency == 0.0
+        prediction = Prediction(np.zeros(2, np.float32), NETWORK.labels, 0)
+        for inference, latency in ((0.01, 0.02), (0.03, 0.06)):
+            monitor.classified(Classified(prediction, NETWORK, FrameHeader(0, 0), (), inference, latency))
+        health = monitor.look("active", worker, intake, subscription)
+        assert (health.inference, health.latency) == pytest.approx((0.02, 0.04))
+
+    def test_without_its_parts_there_is_only_the_state_and_the_last_error(self, clock: SimpleNamespace) -> None:
+        monitor = HealthMonitor()
+        monitor.last_error = "no such file"
+        health = monitor.look("unconfigured", None, None, None)
+        assert (health.state, health.last_error, health.worker, health.topic) == (
+            "unconfigured",
+            "no such file",
+            None,
+            "",
+        )
+        assert health.silent_for == 0.0
