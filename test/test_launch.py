@@ -45,10 +45,15 @@ def stand_in() -> dict[str, ModuleType]:
     """Modules in place of launch and launch_ros."""
     contents: dict[str, dict[str, Any]] = {
         "launch": {
+            "Action": object,
             "LaunchContext": lambda: SimpleNamespace(launch_configurations={}),
             "LaunchDescription": lambda entities: SimpleNamespace(entities=entities),
         },
-        "launch.actions": {"DeclareLaunchArgument": FakeArgument, "OpaqueFunction": FakeFunction},
+        "launch.actions": {
+            "DeclareLaunchArgument": FakeArgument,
+            "OpaqueFunction": FakeFunction,
+            "SetEnvironmentVariable": lambda name, value: None,
+        },
         "launch_ros": {},
         "launch_ros.actions": {"Node": FakeNode},
     }
@@ -81,14 +86,19 @@ def launch_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return module
 
 
-def start(launch_file: Any, **arguments: str) -> list[dict[str, Any]]:
-    """The options of the nodes that `ros2 launch` starts with `arguments`."""
+def start_all(launch_file: Any, **arguments: str) -> Any:
+    """What `ros2 launch` does with `arguments`."""
     context = launch_file.LaunchContext()
     context.launch_configurations.update(arguments)
     nodes: Any = None
     for entity in launch_file.generate_launch_description().entities:
         nodes = entity.execute(context)
-    return [node.options for node in nodes]
+    return nodes
+
+
+def start(launch_file: Any, **arguments: str) -> list[dict[str, Any]]:
+    """The options of the nodes that `ros2 launch` starts with `arguments`."""
+    return [node.options for node in start_all(launch_file, **arguments)]
 
 
 def given(launch_file: Any, **arguments: str) -> dict[str, Any]:
@@ -166,7 +176,6 @@ def test_texts_become_values_of_the_settings_type(launch_file: Any, name: str, t
         ({"rate": "-1"}, "rate -1 is out of range"),
         ({"log_level": "loud"}, "log_level 'loud' is unknown"),
         ({"params_file": "/no/such.yaml"}, "params_file '/no/such.yaml' does not exist"),
-        ({"video": "a.mp4", "image_transport": "compressed"}, "video is published as raw images"),
     ],
 )
 def test_what_cannot_be_used_fails_the_launch(launch_file: Any, arguments: dict[str, str], message: str) -> None:
@@ -200,12 +209,28 @@ def test_a_video_is_published_on_the_topic_that_the_node_reads(launch_file: Any)
     assert ("image", "image") in node["remappings"]
     assert (player["executable"], player["namespace"]) == ("video_publisher", "robot")
     text = " ".join(player["arguments"])
-    assert text == "clip.mp4 --topic image --rate 12.5 --wait-for 1 --loop"
+    assert text == "clip.mp4 --topic image --rate 12.5 --wait-for 1 --transport raw --loop"
 
 
 def test_a_video_plays_once_at_its_own_rate_unless_told_otherwise(launch_file: Any) -> None:
     _, player = start(launch_file, video="0")
-    assert player["arguments"] == ["0", "--topic", "/camera/image_raw", "--rate", "0.0", "--wait-for", "1"]
+    text = " ".join(player["arguments"])
+    assert text == "0 --topic /camera/image_raw --rate 0.0 --wait-for 1 --transport raw"
+
+
+def test_a_video_is_compressed_where_the_node_takes_compressed_images(launch_file: Any) -> None:
+    _, player = start(launch_file, video="clip.mp4", image_transport="compressed")
+    assert player["arguments"][-2:] == ["--transport", "compressed"]
+
+
+def test_the_profile_of_fast_dds_is_set_for_what_is_started_later_only_if_asked_for(launch_file: Any) -> None:
+    set_to: dict[str, Any] = {}
+    launch_file.SetEnvironmentVariable = set_to.__setitem__
+    start_all(launch_file)
+    assert set_to == {}
+    start_all(launch_file, fastdds_images="true")
+    assert list(set_to) == ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert all(Path(path).is_file() for path in set_to.values())
 
 
 @pytest.mark.ros

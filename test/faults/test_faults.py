@@ -246,17 +246,18 @@ def test_lifecycle_a_hundred_times_leaks_nothing(probe: Probe) -> None:
         assert probe.change_state("configure")
         assert probe.change_state("activate")
 
-    for _ in range(20):
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            a_round()
+        probe.infos.clear()
         a_round()
-    probe.wait_for(lambda: len(probe.infos) >= 1, "vision_info")
+        probe.wait_for(lambda: len(probe.infos) == 1, "vision_info of the last round")
+
+    rounds(19)
     threads, memory = process.num_threads(), process.memory_info().rss
-    for _ in range(80):
-        a_round()
-    assert process.num_threads() <= threads + 2
+    rounds(79)
+    probe.wait_for(lambda: process.num_threads() <= threads, f"return to {threads} threads")
     assert process.memory_info().rss - memory < 30e6
-    probe.infos.clear()
-    a_round()
-    probe.wait_for(lambda: len(probe.infos) == 1, "vision_info")
     assert probe.node.count_subscribers(IMAGE_TOPIC) == 1
     probe.wait_for(lambda: probe.publisher().get_subscription_count() == 1, "subscription")
     Stream(probe).is_classified()

@@ -16,7 +16,7 @@ MEAN = (0.4344705882352941, 0.4050980392156863, 0.3774901960784314)  # what acti
 def save_random_network(
     folder: Path, labels: tuple[str, ...], *, frames: int = 4, size: int = 16, seed: int = 0
 ) -> Path:
-    """`folder`/model.onnx, input [1, 3, frames, size, size], logits out, with labels.txt beside it; the model's path."""
+    """`folder`/model.onnx, input [1, 3, frames, size, size], logits out, labels.txt beside it; the model's path."""
     random = np.random.default_rng(seed)
     features = 8
     flattened = features * (frames // 2) * (size // 4) ** 2

@@ -1,0 +1,139 @@
+"""The benchmarks run and report what they should; how fast anything is does not matter here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+ROOT = Path(__file__).absolute().parents[2]
+SIZE = "64x48"
+
+pytestmark = [pytest.mark.integration, pytest.mark.ros, pytest.mark.timeout(400)]
+
+
+def run(name: str, *options: object) -> str:
+    command = [str(ROOT / "benchmarks" / "run"), name, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def tables(name: str, folder: Path, *options: object) -> list[dict[str, Any]]:
+    """The tables that benchmark `name` writes; each has a row of the right length or more."""
+    run(name, "--json", folder / "report.json", "--markdown", folder / "report.md", *options)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["machine"]["processor"]
+    found: list[dict[str, Any]] = report["tables"]
+    text = (folder / "report.md").read_text()
+    for table in found:
+        assert table["title"] in text
+        assert table["rows"]
+        assert all(len(row) == len(table["columns"]) for row in table["rows"])
+    return found
+
+
+@pytest.fixture(name="resnet", scope="module")
+def resnet_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resnet")
+    return Path(run("random_resnet", folder, "--classes", "7").strip())
+
+
+@pytest.fixture(name="trivial", scope="module")
+def trivial_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trivial")
+    return Path(run("random_resnet", folder, "--classes", "7", "--trivial").strip())
+
+
+def structure(model: Path) -> list[tuple[str, dict[str, Any], list[list[int]]]]:
+    """What a model computes but for the values of its weights: of each node the kind, attributes, weights' shapes."""
+    graph = onnx.load_model(str(model)).graph
+    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
+    return [
+        (
+            node.op_type,
+            {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+            [shapes[name] for name in node.input if name in shapes and node.op_type != "Reshape"],
+        )
+        for node in graph.node
+        if node.op_type != "Constant"
+    ]
+
+
+def test_activations_of_the_random_network_neither_explode_nor_vanish(resnet: Path) -> None:
+    session = onnxruntime.InferenceSession(str(resnet), providers=["CPUExecutionProvider"])
+    windows = np.random.default_rng(0).normal(0, 0.3, (2, 1, 3, 16, 112, 112)).astype(np.float32)
+    logits = [session.run(None, {"0": window})[0] for window in windows]
+    assert logits[0].shape == (1, 7)
+    assert 0.05 < np.abs(logits[0]).max() < 50
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+    assert len((resnet.parent / "labels.txt").read_text().splitlines()) == 7
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch, which the package does not")
+def test_the_random_network_has_the_structure_that_pytorch_exports(resnet: Path, tmp_path: Path) -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "export_resnet.py"), str(tmp_path), "--classes", "7"]
+    subprocess.run(tool, check=True)
+    assert structure(tmp_path / "resnet_18.onnx") == structure(resnet)
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="PyTorch is there")
+def test_without_pytorch_the_exporter_says_how_to_get_it(tmp_path: Path) -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "export_resnet.py"), str(tmp_path)]
+    done = subprocess.run(tool, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install torch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stem(resnet: Path, tmp_path: Path) -> None:
+    (table,) = tables("stem", tmp_path, "--model", resnet, "--windows", 1, "--precisions", "fp32")
+    differences = [float(row[-1]) for row in table["rows"]]
+    assert len(differences) == 3
+    assert max(differences) < 1e-4
+
+
+def test_stages(trivial: Path, tmp_path: Path) -> None:
+    ours, usual = tables("stages", tmp_path, "--model", trivial, "--size", SIZE, "--repetitions", 2)
+    assert "infer" in [row[0] for row in ours["rows"]]
+    assert usual["rows"]
+
+
+def test_node_cost(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--windows", 5, "--starts", 1, "--frames", 40, "--sizes", SIZE)
+    window, start, memory = tables("node_cost", tmp_path, *options)
+    assert window["rows"][0][1] > 0
+    assert 0 < start["rows"][0][1] < 60
+    assert all(20 < row[1] < 2000 for row in memory["rows"])
+
+
+def test_throughput_compares_our_node_with_the_peers(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--sizes", SIZE, "--seconds", 2, "--warm-up", 2, "--windows", 2, "--annotated")
+    (table,) = tables("throughput", tmp_path, *options, "--no-cost")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert [row["node"] for row in rows] == [
+        "bare subscriber, raw, keeping blocks",
+        "ros2_actionnet",
+        "ros2_actionnet, annotating",
+        "peer, openvino",
+        "peer, onnxruntime",
+    ]
+    for row in rows:
+        assert 0 < row["received"] <= row["sent"], row
+    for row in rows[1:]:
+        assert row["classifications/s"] > 0, row
+
+
+def test_throughput_shows_where_the_cpu_time_goes(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--seconds", 1, "--warm-up", 1, "--windows", 2, "--cost-size", SIZE)
+    (table,) = tables("throughput", tmp_path, *options, "--sizes")
+    assert len(table["rows"]) == 6
+    assert len(table["notes"]) == 3
