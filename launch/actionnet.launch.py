@@ -16,11 +16,12 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.fastdds import PROFILE_VARIABLES, image_profile
 from ros2_actionnet.resources import PACKAGE, shared_folder
 from ros2_actionnet.settings import SETTINGS, Effect, Setting, Value
 
@@ -49,6 +50,11 @@ ARGUMENTS = (
     _argument("video", "", "Video file, or the number or path of a camera device, to play on image_topic."),
     _argument("loop", False, "Begin the video again at its end."),
     _argument("rate", 0.0, "Frames of the video a second; 0: its own rate."),
+    _argument(
+        "fastdds_images",
+        False,
+        "Have Fast DDS make room for large images in the processes started from here on, such as a camera's.",
+    ),
     _argument("log_level", "info", "What the node logs.", "debug", "info", "warn", "error", "fatal"),
     _argument("respawn", False, "Start the node again, two seconds later, whenever its process ends."),
 )
@@ -69,16 +75,18 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*own, *parameters, OpaqueFunction(function=_nodes)])
 
 
-def _nodes(context: LaunchContext) -> list[Node]:
+def _nodes(context: LaunchContext) -> list[Action]:
     """The nodes, once the arguments are known."""
     texts = context.launch_configurations
     own: dict[str, Any] = {a.name: _read(a, texts[a.name]) for a in ARGUMENTS}
     given = {p.name: _read(p, texts[p.name]) for p in PARAMETERS if texts[p.name]}
+    actions: list[Action] = [_actionnet(own, given)]
+    if own["fastdds_images"]:
+        # Stays set for what is started after this file is included: the camera, in a launch file of the user's own.
+        actions[:0] = [SetEnvironmentVariable(name, str(image_profile())) for name in PROFILE_VARIABLES]
     if not own["video"]:
-        return [_actionnet(own, given)]
-    if given.get("image_transport") == "compressed":
-        raise SettingsError("video is published as raw images; leave out image_transport:=compressed, or video")
-    return [_actionnet(own, given), _video_publisher(own)]
+        return actions
+    return [*actions, _video_publisher(own, str(given.get("image_transport", "raw")))]
 
 
 def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
@@ -99,9 +107,9 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
     )
 
 
-def _video_publisher(own: dict[str, Any]) -> Node:
+def _video_publisher(own: dict[str, Any], transport: str) -> Node:
     # Without waiting for the node, which takes a second to start, the video's beginning would be lost.
-    options = ["--topic", own["image_topic"], "--rate", str(own["rate"]), "--wait-for", "1"]
+    options = ["--topic", own["image_topic"], "--rate", str(own["rate"]), "--wait-for", "1", "--transport", transport]
     return Node(
         package=PACKAGE,
         executable="video_publisher",
