@@ -12,7 +12,8 @@ import numpy as np
 from ros2_actionnet.allocator import give_back_free_memory
 from ros2_actionnet.backends import Session, choose_backend
 from ros2_actionnet.classifier import network_request
-from ros2_actionnet.networks import PreparedNetwork, prepare, resolve
+from ros2_actionnet.networks import PreparedNetwork, resolve
+from ros2_actionnet.networks.apart import prepared_apart
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.temporal_buffer import FrameRing
 
@@ -78,16 +79,17 @@ class NetworkLoader:
         self._finish(settings, lambda: self._callbacks.failed(settings, error))
 
     def _load(self, settings: Settings) -> None:
-        network = prepare(resolve(network_request(settings)))
+        with prepared_apart(resolve(network_request(settings))) as network:
+            if self._is_wanted(settings):
+                self._load_prepared(settings, network)
+
+    def _load_prepared(self, settings: Settings, network: PreparedNetwork) -> None:
         choice = choose_backend(settings.backend, settings.device)
-        if not self._is_wanted(settings):
-            return
         # Whoever keeps the network does not need the model's bytes (134 MB for a ResNet-18) once it is loaded.
-        described = replace(network, model=b"")
+        described = replace(network, model=b"", file=None)
         self._callbacks.prepared(settings, described)
         session = choice.backend.load(network, settings.device, settings.precision)
         session.network = described
-        del network
         give_back_free_memory()
         try:
             warm_up(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,11 +140,11 @@ def test_a_cancelled_load_is_closed_and_not_told_of(
 def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(
     loader: NetworkLoader, networks: FakeNetworks, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare_and_change_ones_mind(request: Any) -> PreparedNetwork:
+    def prepare_and_change_ones_mind(request: Any) -> AbstractContextManager[PreparedNetwork]:
         loader.cancel()
-        return networks.networks["first"]
+        return nullcontext(networks.networks["first"])
 
-    monkeypatch.setattr("ros2_actionnet.network_loader.prepare", prepare_and_change_ones_mind)
+    monkeypatch.setattr("ros2_actionnet.network_loader.prepared_apart", prepare_and_change_ones_mind)
     loader.request(FIRST)
     assert loader.join(TIMEOUT)
     assert networks.sessions == []

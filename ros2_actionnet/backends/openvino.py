@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends.base import Scores, Session
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.networks import PreparedNetwork, prepare
+from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.networks.apart import prepared_apart
 from ros2_actionnet.temporal_buffer import HostRing
 
 _ELEMENT_TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
@@ -78,10 +79,13 @@ class OpenVINOBackend:
         core = openvino.Core()
         device = device.upper() or "CPU"
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if device == "CPU":
+            # A thread pinned to a core waits there for whoever receives images on it, while another core is idle.
+            options["ENABLE_CPU_PINNING"] = False
         try:
             if precision != "auto":
                 options["INFERENCE_PRECISION_HINT"] = self._element_type(core, device, precision)
-            session = _compile(core, network, network.model, device, options)
+            session = _compile(core, network, device, options)
             if device == "CPU" and session.precision == "bf16" and has_matrix_unit():
                 session = _with_the_faster_stem(core, session, device, options)
         except RuntimeError as error:
@@ -103,10 +107,9 @@ class OpenVINOBackend:
         return _ELEMENT_TYPES[precision]
 
 
-def _compile(
-    core: Any, network: PreparedNetwork, model: bytes, device: str, options: dict[str, Any]
-) -> OpenVINOSession:
-    read = core.read_model(model, b"")
+def _compile(core: Any, network: PreparedNetwork, device: str, options: dict[str, Any]) -> OpenVINOSession:
+    # From a file it is read without the interpreter's lock.
+    read = core.read_model(str(network.file)) if network.file else core.read_model(network.model, b"")
     read.reshape([1, network.frames, network.height, network.width, 3])
     compiled = core.compile_model(read, device, options)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -116,10 +119,10 @@ def _compile(
 def _with_the_faster_stem(core: Any, session: OpenVINOSession, device: str, options: dict[str, Any]) -> OpenVINOSession:
     """`session`, or the same network with its stem folded into two dimensions, whichever is faster here and now."""
     network = session.network
-    folded = prepare(network.spec, fold_stem=True)
-    if folded.sha256 == network.sha256:  # it has no such stem
-        return session
-    candidate = _compile(core, network, folded.model, device, options)
+    with prepared_apart(network.spec, fold_stem=True) as folded:
+        if folded.sha256 == network.sha256:  # it has no such stem
+            return session
+        candidate = _compile(core, folded, device, options)
     if seconds_per_window(candidate) < seconds_per_window(session):
         session, candidate = candidate, session
     candidate.close()

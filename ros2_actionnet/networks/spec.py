@@ -83,12 +83,16 @@ class PreparedNetwork:
         model: serialised ONNX. Input `frames`: uint8 [batch, T, H, W, 3], RGB. Output `scores`: float32
             [batch, classes], each in [0, 1] and summing to 1 (unless the network itself ends in a sigmoid).
         max_batch: the largest batch that is sure to work; None: any. Where it is 1 the model's batch is fixed to it.
+        file: where the serialised ONNX is, if it is not in `model`.
+        digest: its SHA-256 in hex, if that is known.
     """
 
     spec: NetworkSpec
     labels: tuple[str, ...]
     model: bytes = field(repr=False)
     max_batch: int | None = None
+    file: Path | None = None
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -123,7 +127,7 @@ class PreparedNetwork:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the prepared model, in hex. Takes about 0.1 s for 130 MB, the first time."""
-        return hashlib.sha256(self.model).hexdigest()
+        return self.digest or hashlib.sha256(self.model).hexdigest()
 
 
 def _known(size: int | None) -> int:

@@ -33,9 +33,16 @@ def played_fixture(probe: Probe) -> Probe:
     """The probe after the bundled clip has been played once."""
     clip = demo_clip()
     probe.play(clip, START)
-    expected = (len(clip) + 1) // 2 - WINDOW + 1
-    probe.wait_for(lambda: len(probe.classifications) >= expected, f"{expected} classifications")
+    newest = pytest.approx(sampled_stamps()[-1], abs=1e-6)
+    probe.wait_for(
+        lambda: probe.classifications and stamp_of(probe.classifications[-1]) == newest,
+        "classification of the last sampled frame",
+    )
     return probe
+
+
+def sampled_stamps() -> list[float]:
+    return [START + index / RATE for index in range(0, len(demo_clip()), 2)]
 
 
 def segments() -> list[tuple[str, float, float]]:
@@ -44,8 +51,13 @@ def segments() -> list[tuple[str, float, float]]:
 
 
 def test_one_classification_for_every_window_under_its_newest_frames_header(played: Probe) -> None:
-    sampled = [START + index / RATE for index in range(0, len(demo_clip()), 2)]
-    assert [stamp_of(c) for c in played.classifications] == pytest.approx(sampled[WINDOW - 1 :], abs=1e-6)
+    expected = [round(stamp, 6) for stamp in sampled_stamps()[WINDOW - 1 :]]
+    stamps = [round(stamp_of(c), 6) for c in played.classifications]
+    assert stamps == sorted(set(stamps))
+    assert set(stamps) <= set(expected)
+    # On a machine too busy for 15 a second some inferences are overtaken by newer ones; each of these is counted.
+    values = played.diagnosis(lambda _, v: v.get("classifications") == str(len(stamps)), "of all classifications")
+    assert len(expected) - len(stamps) == int(values["inferences overtaken"])
     assert {c.header.frame_id for c in played.classifications} == {"camera"}
 
 

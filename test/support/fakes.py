@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class FakeNetworks:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_loader, "resolve", lambda request: request)
-        monkeypatch.setattr(network_loader, "prepare", self.prepare)
+        monkeypatch.setattr(network_loader, "prepared_apart", lambda request: nullcontext(self.prepare(request)))
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(self, "fake (as asked)"))
 
     def prepare(self, request: NetworkRequest) -> PreparedNetwork:

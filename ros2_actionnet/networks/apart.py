@@ -1,0 +1,69 @@
+"""Prepares a network in a process of its own.
+
+Parsing and writing an ONNX model are single calls into a library that holds the interpreter's lock: for a ResNet-18 a
+third of a second in which no thread of this process takes an image or answers a service.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ros2_actionnet.errors import ActionNetError, NetworkError
+from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+
+
+@contextmanager
+def prepared_apart(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[PreparedNetwork]:
+    """The network that `prepare` makes of `spec`, its model in a `file` in memory that lasts as long as the context.
+
+    Raises:
+        NetworkError: as `prepare` does, or the process ended without an answer.
+    """
+    if not hasattr(os, "memfd_create"):  # not Linux, so no robot either
+        yield prepare(spec, fold_stem=fold_stem)
+        return
+    memory = os.memfd_create(spec.name)
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", __name__, str(memory)],
+            input=pickle.dumps((spec, fold_stem)),
+            stdout=subprocess.PIPE,
+            pass_fds=[memory],
+            check=False,
+        )
+        if process.returncode != 0:
+            raise NetworkError(
+                f"the process that prepares {spec.name} ended with {process.returncode}: see what it printed, "
+                "and whether there is enough memory"
+            )
+        answer = pickle.loads(process.stdout)
+        if isinstance(answer, ActionNetError):
+            raise answer
+        yield replace(answer, file=Path(f"/proc/self/fd/{memory}"))
+    finally:
+        os.close(memory)
+
+
+def _main(memory: int) -> None:
+    spec, fold_stem = pickle.load(sys.stdin.buffer)
+    answer: PreparedNetwork | NetworkError
+    try:
+        network = prepare(spec, fold_stem=fold_stem)
+    except NetworkError as error:
+        answer = NetworkError(str(error))  # without the library's own error behind it, which may not travel
+    else:
+        with os.fdopen(memory, "wb") as file:
+            file.write(network.model)
+        answer = replace(network, model=b"", digest=network.sha256)
+    pickle.dump(answer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))
