@@ -107,8 +107,10 @@ def test_an_impossible_transition_is_refused_and_the_node_lives(rig: Rig, label:
 
 def test_the_refusal_says_which_transition_in_which_state(rig: Rig) -> None:
     rig.ask(number=Transition.TRANSITION_ACTIVATE)
+    # Since Kilted, rclpy refuses by itself and in its own words.
     (text,) = rig.logged
-    assert f"'{Transition.TRANSITION_ACTIVATE}' is not possible in state 'unconfigured'" in text
+    assert str(Transition.TRANSITION_ACTIVATE) in text
+    assert "'unconfigured'" in text
 
 
 def raise_network_error() -> None:

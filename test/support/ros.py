@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
 from itertools import count
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import gettempdir
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import rclpy
@@ -37,11 +41,27 @@ T = TypeVar("T")
 
 
 _domains = count(os.getpid() * 7)
+_locks: deque[IO[str]] = deque(maxlen=8)  # the newest; closing one releases it
 
 
 def unused_domain() -> int:
-    """A ROS domain that no other test uses now; 2 to 99, as the ports of those above 101 may be the system's."""
-    return 2 + next(_domains) % 98
+    """A ROS domain that no other test here uses now; 2 to 99, as the ports of those above 101 may be the system's.
+
+    Two runs at a time on one machine must not meet: the nodes of both have the same names.
+    """
+    for _ in range(98):
+        domain = 2 + next(_domains) % 98
+        lock = (Path(gettempdir()) / f"ros2_actionnet_test_domain_{domain}").open("a")
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        if len(_locks) == _locks.maxlen:
+            _locks[0].close()
+        _locks.append(lock)
+        return domain
+    raise RuntimeError("all ROS domains are taken by other test runs; wait until they end")
 
 
 class NodeProcess:
