@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.allocator import keep_large_blocks
@@ -308,8 +308,8 @@ def main(args: list[str] | None = None) -> int:
     # A thumbnail is too little work to share: waking a second thread for it costs 0.7 ms of CPU a 1080p frame.
     cv2.setNumThreads(1)
     mailboxes: list[Mailbox] = []
-    ended = Future()
-    on_termination(lambda: mailboxes[0].post(lambda: ended.set_result(None)) if mailboxes else os._exit(0))
+    ended = threading.Event()
+    on_termination(lambda: mailboxes[0].post(ended.set) if mailboxes else os._exit(0))
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = ActionNetNode()
@@ -320,7 +320,9 @@ def main(args: list[str] | None = None) -> int:
     mailboxes.append(node.mailbox)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    executor.spin_until_future_complete(ended)
+    # Not spin_until_future_complete: it hangs another callback on the future each time round, for as long as it runs.
+    while not ended.is_set():
+        executor.spin_once()
     finished = node.close()
     rclpy.try_shutdown()
     if not finished:
