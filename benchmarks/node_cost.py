@@ -45,7 +45,7 @@ def window_table(name: str, parameters: Parameters, windows: int) -> Table:
     """How long a window takes in OpenVINO."""
     request = NetworkRequest(**{key: str(value) for key, value in parameters.items()})
     network = prepare(resolve(request))
-    session = OpenVINOBackend().load(network, "", "auto")
+    session = OpenVINOBackend().load(network)
     random = np.random.default_rng(0)
     window = random.integers(0, 256, (network.frames, network.height, network.width, 3), np.uint8)
     times = []

@@ -40,7 +40,7 @@ def our_stages(message: bytes, model: Path) -> Stages:
     """The node's stages, in their order."""
     settings = Settings()
     network = prepare(NetworkSpec("network", model, model.parent / "labels.txt"))
-    session = OpenVINOBackend().load(network, "", "auto")
+    session = OpenVINOBackend().load(network)
     classifier = WindowClassifier(session, settings)
     sampler, resize = FrameSampler(), preprocessor(network, settings)
     image, thumbnail = read_image(message), np.empty((network.height, network.width, 3), np.uint8)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.random_resnet import INPUT_SHAPE, given_or_random
 from benchmarks.report import Report, Table, milliseconds, parser, percentile
+from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.networks import ACTIONNET_MEAN, NetworkSpec, prepare
 
@@ -53,7 +54,7 @@ def unmodified(model: Path, precision: str, window: NDArray[np.uint8]) -> Run:
 def prepared(model: Path, precision: str, window: NDArray[np.uint8], *, fold_stem: bool) -> Run:
     """The model as the node runs it: uint8 frames in, scores out."""
     network = prepare(NetworkSpec("resnet", model, model.parent / "labels.txt"), fold_stem=fold_stem)
-    session = OpenVINOBackend().load(network, "", precision)
+    session = OpenVINOBackend().load(network, LoadOptions(precision=precision))
     return lambda: session.infer([window])[0]
 
 

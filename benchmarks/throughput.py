@@ -35,6 +35,7 @@ from benchmarks.processes import (
 )
 from benchmarks.random_resnet import INPUT_SHAPE, build_trivial, given_or_random, save
 from benchmarks.report import Report, Table, frame_size, megabytes, milliseconds, parser, percentile
+from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.networks import NetworkSpec, prepare
 
@@ -148,7 +149,9 @@ def contenders(model: Path, options: argparse.Namespace) -> Iterator[Contender]:
 
 def our_inference(model: Path, precision: str) -> Callable[[], object]:
     """A window of `model` in our backend, without anything around it."""
-    session = OpenVINOBackend().load(prepare(NetworkSpec("bare", model, model.parent / "labels.txt")), "", precision)
+    session = OpenVINOBackend().load(
+        prepare(NetworkSpec("bare", model, model.parent / "labels.txt")), LoadOptions(precision=precision)
+    )
     window = np.zeros((_FRAMES, _HEIGHT, _WIDTH, 3), np.uint8)
     return lambda: session.infer([window])
 

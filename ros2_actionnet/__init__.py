@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ros2_actionnet.classifier import ActionNet, ClassScore, Prediction
-    from ros2_actionnet.errors import ActionNetError, BackendError, ImageError, NetworkError, SettingsError
+    from ros2_actionnet.errors import (
+        ActionNetError,
+        BackendError,
+        ImageError,
+        MediaError,
+        NetworkError,
+        SettingsError,
+    )
 
 # In a source checkout that is built elsewhere, the generated messages (ros2_actionnet.msg) lie in the install space.
 __path__ = extend_path(__path__, __name__)
@@ -18,6 +25,7 @@ __all__ = [
     "BackendError",
     "ClassScore",
     "ImageError",
+    "MediaError",
     "NetworkError",
     "Prediction",
     "SettingsError",

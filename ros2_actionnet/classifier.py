@@ -15,7 +15,7 @@ from typing import Any, Generic, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.backends import Scores, Session, choose_backend
+from ros2_actionnet.backends import LoadOptions, Scores, Session, choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
 from ros2_actionnet.preprocess import Preprocessor, RawImage, ResizeMode
@@ -92,6 +92,11 @@ def sampling_policy(settings: Settings) -> SamplingPolicy:
 def network_request(settings: Settings) -> NetworkRequest:
     """The part of `settings` that says which network."""
     return NetworkRequest(settings.network, settings.model, settings.labels, settings.input_blob, settings.output_blob)
+
+
+def load_options(settings: Settings) -> LoadOptions:
+    """The part of `settings` that says how the network is loaded."""
+    return LoadOptions(settings.device, settings.precision, engine_cache=settings.engine_cache)
 
 
 def preprocessor(network: PreparedNetwork, settings: Settings) -> Preprocessor:
@@ -188,7 +193,7 @@ class ActionNet:
         prepared = prepare(resolve(network_request(self._settings)))
         self._allowed = allowed_classes(prepared.labels, self._settings.class_filter)
         backend = choose_backend(self._settings.backend, self._settings.device).backend
-        session = backend.load(prepared, self._settings.device, self._settings.precision)
+        session = backend.load(prepared, load_options(self._settings))
         self._classifier: WindowClassifier[Any] | None = WindowClassifier(session, self._settings)
         self._sampler = FrameSampler(sampling_policy(self._settings))
         self._preprocessor = preprocessor(prepared, self._settings)
@@ -198,17 +203,19 @@ class ActionNet:
         self._owed: Sample | None = None  # the place in the window of frames that could not be understood
         self._prediction: Prediction | None = None
 
-    def classify(self, frame: NDArray[Any], encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
+    def classify(
+        self, frame: NDArray[Any] | RawImage, encoding: str = "rgb8", stamp: float | None = None
+    ) -> Prediction | None:
         """The newest prediction once `frame` has been taken in; None until a whole window has been classified.
 
-        `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise; `stamp` is the time at which
-        it was taken (s), needed for `sample_rate`; without it, frames are taken to come at 30 Hz. A frame that is
-        skipped gives the last prediction again: `Prediction.frame` tells.
+        `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, or a `RawImage`, which says
+        what it is; `stamp` is the time at which it was taken (s), needed for `sample_rate`; without it, frames are
+        taken to come at 30 Hz. A frame that is skipped gives the last prediction again: `Prediction.frame` tells.
 
         Raises ImageError for a frame that does not fit its encoding and BackendError if the inference fails.
         """
         classifier = self._opened()
-        image = RawImage.from_array(frame, encoding)
+        image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
         index, self._frames = self._frames, self._frames + 1
         sample = self._sampler.offer(index / 30 if stamp is None else stamp)
         if sample is None:

@@ -140,15 +140,19 @@ def summary(health: Health) -> tuple[Level, str]:
         return Level.ERROR, f"inference fails: {health.last_error}"
     if worker.running is None:
         if worker.loading:
-            return Level.WARN, f"loading {worker.loading}"
+            return Level.WARN, _loading(worker)
         return Level.ERROR, f"no network: {health.last_error}"
     for complaint in complaints(health):
         return Level.WARN, complaint.text
     if worker.fill < worker.frames:
         return Level.OK, f"filling the window, {worker.fill} of {worker.frames} frames"
     return Level.OK, f"classifying with {worker.running.network.name}" + (
-        f", loading {worker.loading}" if worker.loading else ""
+        f", {_loading(worker)}" if worker.loading else ""
     )
+
+
+def _loading(worker: WorkerStatus) -> str:
+    return f"loading {worker.loading}" + (f": {worker.progress}" if worker.progress else "")
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
             yield "backend", f"{running.backend} {running.device} {running.precision}"
             yield "backend chosen", running.reason
         yield "loading", worker.loading
+        yield "loading progress", worker.progress
         yield "window fill", f"{worker.fill}/{worker.frames}"
         yield "frames sampled", str(worker.sampled)
         yield "classifications", str(worker.classified)

@@ -17,5 +17,13 @@ class BackendError(ActionNetError):
     """An inference backend is not installed, cannot load a network or failed while running it."""
 
 
+class LoadCancelled(ActionNetError):  # noqa: N818 - nothing went wrong
+    """A network is not wanted any more, before it was loaded."""
+
+
+class MediaError(ActionNetError):
+    """A file, camera, stream or bag cannot be opened, read or written."""
+
+
 class ImageError(ActionNetError):
     """An image's bytes do not fit its fields, or its encoding is not understood."""

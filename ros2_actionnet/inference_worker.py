@@ -66,6 +66,7 @@ class WorkerStatus:
 
     running: RunningNetwork | None
     loading: str  # the network that is loading or waits for its window to fill, empty for none
+    progress: str  # what is being done to load it, empty where that takes no time worth mentioning
     fill: int  # frames in the window
     frames: int  # frames of a full window
     sampled: int  # frames taken in
@@ -77,7 +78,7 @@ class WorkerStatus:
 
 
 class Listener(Protocol):
-    """What the worker reports, from its own thread; `on_load_failed` from the loader's."""
+    """What the worker reports, from its own thread; `on_load_progress` and `on_load_failed` from the loader's."""
 
     def on_classified(self, result: Classified) -> None:
         """A window was classified."""
@@ -87,6 +88,9 @@ class Listener(Protocol):
 
     def on_network(self, running: RunningNetwork) -> None:
         """Another network, or another view of the image, has taken over."""
+
+    def on_load_progress(self, settings: Settings, what: str) -> None:
+        """What is being done to load the network of `settings`, where that takes long."""
 
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         """The network of `settings` cannot be loaded; what ran before still runs."""
@@ -101,7 +105,9 @@ class InferenceWorker:
     def __init__(self, settings: Settings, listener: Listener) -> None:
         self._settings = self._applied = settings
         self._listener = listener
-        self._loader = NetworkLoader(LoadCallbacks(self._on_prepared, self._on_loaded, self._on_load_failed))
+        self._loader = NetworkLoader(
+            LoadCallbacks(listener.on_load_progress, self._on_prepared, self._on_loaded, self._on_load_failed)
+        )
         self._detector = EventDetector(settings.event_on, settings.event_off, settings.event_min_duration)
         self._allowed: NDArray[np.bool_] | None = None
 
@@ -171,6 +177,7 @@ class InferenceWorker:
         return WorkerStatus(
             running=_describe(running) if running else None,
             loading=arriving.network.name if arriving else (loading.model or loading.network if loading else ""),
+            progress=self._loader.progress,
             fill=classifier.fill if classifier else 0,
             frames=running.network.frames if running else 0,
             sampled=self._sampled,

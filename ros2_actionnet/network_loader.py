@@ -11,7 +11,7 @@ import numpy as np
 
 from ros2_actionnet.allocator import give_back_free_memory
 from ros2_actionnet.backends import Session, choose_backend
-from ros2_actionnet.classifier import network_request
+from ros2_actionnet.classifier import load_options, network_request
 from ros2_actionnet.networks import PreparedNetwork, resolve
 from ros2_actionnet.networks.apart import prepared_apart
 from ros2_actionnet.settings import Settings
@@ -22,9 +22,24 @@ from ros2_actionnet.temporal_buffer import FrameRing
 class LoadCallbacks:
     """What the loader says, from its own thread; each call names the settings it is about."""
 
+    progress: Callable[[Settings, str], None]
     prepared: Callable[[Settings, PreparedNetwork], None]
     loaded: Callable[[Settings, Session[Any], str], None]
     failed: Callable[[Settings, Exception], None]
+
+
+@dataclass(frozen=True)
+class _Monitor:
+    """Follows the load of `settings` for the loader."""
+
+    loader: NetworkLoader
+    settings: Settings
+
+    def progress(self, what: str) -> None:
+        self.loader.on_progress(self.settings, what)
+
+    def cancelled(self) -> bool:
+        return self.loader.loading is not self.settings
 
 
 class NetworkLoader:
@@ -34,12 +49,24 @@ class NetworkLoader:
         self._callbacks = callbacks
         self._lock = threading.Lock()
         self._wanted: Settings | None = None
+        self._progress = ""
         self._thread: threading.Thread | None = None
 
     @property
     def loading(self) -> Settings | None:
         """The settings whose network is being loaded, None if nothing is."""
         return self._wanted
+
+    @property
+    def progress(self) -> str:
+        """What is being done for the load, in a few words; empty if it has nothing to say."""
+        return self._progress
+
+    def on_progress(self, settings: Settings, what: str) -> None:
+        """Takes what is being done for the network of `settings`."""
+        if self._wanted is settings:
+            self._progress = what
+            self._callbacks.progress(settings, what)
 
     def request(self, settings: Settings) -> None:
         """Loads the network of `settings`, in place of any that is being loaded."""
@@ -73,6 +100,7 @@ class NetworkLoader:
         with self._lock:
             if self._wanted is None:
                 self._thread = None
+            self._progress = ""
             return self._wanted
 
     def _report_failure(self, settings: Settings, error: Exception) -> None:
@@ -88,7 +116,7 @@ class NetworkLoader:
         # Whoever keeps the network does not need the model's bytes (134 MB for a ResNet-18) once it is loaded.
         described = replace(network, model=b"", file=None)
         self._callbacks.prepared(settings, described)
-        session = choice.backend.load(network, settings.device, settings.precision)
+        session = choice.backend.load(network, load_options(settings), _Monitor(self, settings))
         session.network = described
         give_back_free_memory()
         try:

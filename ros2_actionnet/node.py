@@ -220,6 +220,10 @@ class ActionNetNode(GuardedLifecycleNode):
             f"{running.network.width}x{running.network.height}, {running.reason}, {running.device} {running.precision}"
         )
 
+    def on_load_progress(self, settings: Settings, what: str) -> None:
+        """Logs what takes long in a load."""
+        self.get_logger().info(f"loading {settings.model or settings.network}: {what}")
+
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         """Sets the parameters back to what runs."""
         self.mailbox.post(lambda: self._go_back(settings, error))

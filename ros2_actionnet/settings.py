@@ -188,6 +188,12 @@ class Settings:
         "GPU index under TensorRT, CPU, GPU or NPU under OpenVINO; empty: the backend's own choice.",
         effect=Effect.NEW_NETWORK,
     )
+    engine_cache: str = _setting(
+        "",
+        "Folder in which TensorRT keeps the engines that it has built; empty: $ACTIONNET_ENGINE_CACHE, or the user's "
+        "cache folder.",
+        effect=Effect.NEW_NETWORK,
+    )
     threshold: float = _setting(0.01, "Scores under it are left out.", minimum=0.0, maximum=1.0)
     skip_frames: int = _setting(1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0)
     sample_rate: float = _setting(

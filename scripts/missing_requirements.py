@@ -34,8 +34,10 @@ def main() -> None:
     pyproject = Path(__file__).parents[1] / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for line in [*project["dependencies"], *extras["openvino"], *extras["dev"]]:
+    for line in [*project["dependencies"], *extras["openvino"], *extras["media"], *extras["dev"]]:
         requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
         if not is_met(requirement):
             print(requirement)
         elif requirement.name == "numpy":

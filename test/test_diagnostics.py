@@ -24,6 +24,7 @@ RUNNING = RunningNetwork(Settings(), NETWORK, "openvino", "CPU", "bf16", "openvi
 WORKING = WorkerStatus(
     running=RUNNING,
     loading="",
+    progress="",
     fill=16,
     frames=16,
     sampled=100,
@@ -51,6 +52,9 @@ class TestSummary:
     def test_a_network_that_loads_beside_it_is_named_too(self) -> None:
         level, text = summary(replace(WELL, worker=replace(WORKING, loading="resnet18")))
         assert (level, text) == (Level.OK, "classifying with tiny, loading resnet18")
+        building = replace(WORKING, loading="resnet18", progress="building engine, 40 s so far")
+        level, text = summary(replace(WELL, worker=building))
+        assert text == "classifying with tiny, loading resnet18: building engine, 40 s so far"
 
     def test_a_window_that_fills(self) -> None:
         level, text = summary(replace(WELL, worker=replace(WORKING, fill=7)))
@@ -138,6 +142,7 @@ def test_the_message_has_the_level_the_name_and_every_number() -> None:
         "backend": "openvino CPU bf16",
         "backend chosen": "openvino (as asked)",
         "loading": "",
+        "loading progress": "",
         "window fill": "16/16",
         "frames sampled": "100",
         "classifications": "85",

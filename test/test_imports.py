@@ -23,6 +23,8 @@ CORE = (
     "frame_header",
     "inference_worker",
     "lane",
+    "load_monitor",
+    "media",
     "network_loader",
     "networks",
     "overlay",

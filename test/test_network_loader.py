@@ -24,6 +24,7 @@ FIRST, SECOND, THIRD = (Settings(network=name) for name in ("first", "second", "
 class Report:
     """What the loader said, with the thread that said it."""
 
+    progress: list[tuple[Settings, str]] = field(default_factory=list)
     prepared: list[tuple[Settings, PreparedNetwork]] = field(default_factory=list)
     loaded: list[tuple[Settings, Session[Any], str]] = field(default_factory=list)
     failed: list[tuple[Settings, Exception]] = field(default_factory=list)
@@ -31,6 +32,7 @@ class Report:
 
     def callbacks(self) -> LoadCallbacks:
         return LoadCallbacks(
+            lambda *said: self._note(self.progress, said),
             lambda *said: self._note(self.prepared, said),
             lambda *said: self._note(self.loaded, said),
             lambda *said: self._note(self.failed, said),
@@ -135,6 +137,32 @@ def test_a_cancelled_load_is_closed_and_not_told_of(
     assert loader.join(TIMEOUT)
     assert (report.loaded, report.failed) == ([], [])
     assert networks.sessions[0].closed
+
+
+def test_what_takes_long_is_told_until_the_load_ends(
+    loader: NetworkLoader, networks: FakeNetworks, report: Report
+) -> None:
+    networks.progress = ["building engine, 5 s so far", "building engine, 10 s so far"]
+    networks.gate.close()
+    loader.request(FIRST)
+    networks.gate.wait_until_reached(1)
+    assert report.progress == [(FIRST, what) for what in networks.progress]
+    assert loader.progress == "building engine, 10 s so far"
+    networks.gate.open()
+    assert loader.join(TIMEOUT)
+    assert loader.progress == ""
+
+
+def test_a_load_can_see_that_it_is_not_wanted_any_more(
+    loader: NetworkLoader, networks: FakeNetworks, report: Report
+) -> None:
+    networks.gate.close()
+    loader.request(FIRST)
+    networks.gate.wait_until_reached(1)
+    loader.request(SECOND)
+    networks.gate.open()
+    assert loader.join(TIMEOUT)
+    assert networks.cancelled == [True, False]
 
 
 def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ros2_actionnet.backends.base import Backend, Scores, Session
+from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import BackendError
 
-__all__ = ["BACKENDS", "Backend", "Choice", "Scores", "Session", "choose_backend"]
+__all__ = [
+    "BACKENDS",
+    "DEFAULT_OPTIONS",
+    "Backend",
+    "Choice",
+    "LoadOptions",
+    "Scores",
+    "Session",
+    "choose_backend",
+]
 
 # In the order in which `auto` tries them.
 BACKENDS: dict[str, type[Backend]] = {"openvino": OpenVINOBackend}

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import BackendError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.temporal_buffer import FrameRing, WindowT
 
 Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a network is to be loaded.
+
+    Attributes:
+        device: what the backend calls a device; "" leaves the choice to it.
+        precision: fp32, fp16, bf16, or auto, which leaves the choice to the backend.
+        max_batch: windows that one `infer` must be able to take.
+        engine_cache: folder for what a backend builds once and keeps; "" is the user's cache folder.
+    """
+
+    device: str = ""
+    precision: str = "auto"
+    max_batch: int = 1
+    engine_cache: str = ""
+
+
+DEFAULT_OPTIONS = LoadOptions()
 
 
 class Session(ABC, Generic[WindowT]):
@@ -75,8 +97,12 @@ class Backend(Protocol):
     def unavailable(self, device: str) -> str | None:
         """Why this backend cannot be used on `device` here and what to do about it; None if it can."""
 
-    def load(self, network: PreparedNetwork, device: str, precision: str) -> Session[Any]:
-        """Loads `network`. `device` "" and `precision` "auto" leave the choice to the backend.
+    def load(
+        self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
+    ) -> Session[Any]:
+        """Loads `network`.
 
-        Raises BackendError if it cannot be loaded.
+        Raises:
+            BackendError: it cannot be loaded.
+            LoadCancelled: `monitor` said that it is not wanted any more.
         """

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.backends.base import Scores, Session
+from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, Session
 from ros2_actionnet.errors import BackendError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.networks.apart import prepared_apart
 from ros2_actionnet.temporal_buffer import HostRing
@@ -66,8 +67,10 @@ class OpenVINOBackend:
             return f"device '{device}' is not one of OpenVINO's ({', '.join(_DEVICES)}); leave device empty for CPU"
         return None
 
-    def load(self, network: PreparedNetwork, device: str, precision: str) -> OpenVINOSession:
-        """Compiles `network` for `device` ("" is the CPU) at `precision` ("auto" is the device's own choice).
+    def load(
+        self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
+    ) -> OpenVINOSession:
+        """Compiles `network`; device "" is the CPU, precision "auto" the device's own choice.
 
         Raises BackendError for a device that is not there, a precision that it does not have, and a network that
         OpenVINO cannot compile.
@@ -77,17 +80,17 @@ class OpenVINOBackend:
         except ImportError as error:
             raise BackendError(f"OpenVINO cannot be imported: {error}; pip install openvino") from error
         core = openvino.Core()
-        device = device.upper() or "CPU"
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        device = options.device.upper() or "CPU"
+        properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             # A thread pinned to a core waits there for whoever receives images on it, while another core is idle.
-            options["ENABLE_CPU_PINNING"] = False
+            properties["ENABLE_CPU_PINNING"] = False
         try:
-            if precision != "auto":
-                options["INFERENCE_PRECISION_HINT"] = self._element_type(core, device, precision)
-            session = _compile(core, network, device, options)
+            if options.precision != "auto":
+                properties["INFERENCE_PRECISION_HINT"] = self._element_type(core, device, options.precision)
+            session = _compile(core, network, device, properties)
             if device == "CPU" and session.precision == "bf16" and has_matrix_unit():
-                session = _with_the_faster_stem(core, session, device, options)
+                session = _with_the_faster_stem(core, session, device, properties)
         except RuntimeError as error:
             known = ", ".join(core.available_devices) or "none"
             raise BackendError(
@@ -107,22 +110,24 @@ class OpenVINOBackend:
         return _ELEMENT_TYPES[precision]
 
 
-def _compile(core: Any, network: PreparedNetwork, device: str, options: dict[str, Any]) -> OpenVINOSession:
+def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[str, Any]) -> OpenVINOSession:
     # From a file it is read without the interpreter's lock.
     read = core.read_model(str(network.file)) if network.file else core.read_model(network.model, b"")
     read.reshape([1, network.frames, network.height, network.width, 3])
-    compiled = core.compile_model(read, device, options)
+    compiled = core.compile_model(read, device, properties)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return OpenVINOSession(network, compiled, device, _PRECISIONS.get(used, used))
 
 
-def _with_the_faster_stem(core: Any, session: OpenVINOSession, device: str, options: dict[str, Any]) -> OpenVINOSession:
+def _with_the_faster_stem(
+    core: Any, session: OpenVINOSession, device: str, properties: dict[str, Any]
+) -> OpenVINOSession:
     """`session`, or the same network with its stem folded into two dimensions, whichever is faster here and now."""
     network = session.network
     with prepared_apart(network.spec, fold_stem=True) as folded:
         if folded.sha256 == network.sha256:  # it has no such stem
             return session
-        candidate = _compile(core, folded, device, options)
+        candidate = _compile(core, folded, device, properties)
     if seconds_per_window(candidate) < seconds_per_window(session):
         session, candidate = candidate, session
     candidate.close()

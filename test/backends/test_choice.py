@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from ros2_actionnet import backends
-from ros2_actionnet.backends import choose_backend
+from ros2_actionnet.backends import DEFAULT_OPTIONS, LoadOptions, choose_backend
 from ros2_actionnet.errors import BackendError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 
 
@@ -19,7 +20,9 @@ class AbsentBackend:
     def unavailable(self, device: str) -> str | None:
         return f"AbsentRT is not installed on {device or 'this machine'} (pip install absent)"
 
-    def load(self, network: PreparedNetwork, device: str, precision: str) -> Any:
+    def load(
+        self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
+    ) -> Any:
         raise NotImplementedError
 
 

@@ -14,6 +14,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend, OpenVINOSession
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
@@ -33,7 +34,7 @@ def network_fixture(tmp_path_factory: pytest.TempPathFactory) -> PreparedNetwork
 
 @pytest.fixture(name="session")
 def session_fixture(network: PreparedNetwork) -> Iterator[OpenVINOSession]:
-    session = OpenVINOBackend().load(network, "", "fp32")
+    session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
     yield session
     session.close()
 
@@ -120,7 +121,7 @@ def test_scores_handed_out_stay_as_they_were_when_the_next_window_is_run(session
 
 def test_the_session_says_on_what_and_how_it_runs(network: PreparedNetwork, session: OpenVINOSession) -> None:
     assert (session.backend, session.device, session.precision) == ("openvino", "CPU", "fp32")
-    automatic = OpenVINOBackend().load(network, "cpu", "auto")
+    automatic = OpenVINOBackend().load(network, LoadOptions(device="cpu"))
     assert automatic.device == "CPU"
     assert automatic.precision in ("fp32", "fp16", "bf16")
     automatic.close()
@@ -145,7 +146,7 @@ def test_a_precision_that_the_device_has_not_is_refused_with_those_it_has(networ
     if not missing:
         pytest.skip("this CPU has every precision")
     with pytest.raises(BackendError, match=f"precision {missing[0]} is not offered by CPU.*fp32.*auto"):
-        OpenVINOBackend().load(network, "", missing[0])
+        OpenVINOBackend().load(network, LoadOptions(precision=missing[0]))
 
 
 @pytest.mark.parametrize("device", ["GPU", "NPU"])
@@ -154,12 +155,14 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(network: Prep
         pytest.skip(f"there is a {device} here")
     for precision in ("auto", "fp16"):
         with pytest.raises(BackendError, match=rf"cannot load model on {device} \(devices here: .*CPU"):
-            OpenVINOBackend().load(network, device.lower(), precision)
+            OpenVINOBackend().load(network, LoadOptions(device.lower(), precision))
 
 
 def test_a_model_that_it_cannot_read_is_a_backend_error_in_one_line(network: PreparedNetwork) -> None:
     with pytest.raises(BackendError, match="OpenVINO cannot load model on CPU") as caught:
-        OpenVINOBackend().load(replace(network, model=network.model[: len(network.model) // 2]), "", "fp32")
+        OpenVINOBackend().load(
+            replace(network, model=network.model[: len(network.model) // 2]), LoadOptions(precision="fp32")
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -168,7 +171,7 @@ def test_an_openvino_that_cannot_be_imported_is_a_backend_error(
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"OpenVINO cannot be imported.*pip install openvino"):
-        OpenVINOBackend().load(network, "", "auto")
+        OpenVINOBackend().load(network)
 
 
 @pytest.mark.parametrize("device", ["", "CPU", "cpu", "GPU", "GPU.1", "NPU"])
@@ -188,6 +191,6 @@ def test_the_prepared_file_is_not_needed_once_it_is_loaded(tmp_path: Path) -> No
     path = save_random_network(tmp_path, LABELS, frames=FRAMES, size=SIZE)
     network = prepare(resolve(NetworkRequest(model=str(path))))
     path.unlink()
-    session = OpenVINOBackend().load(network, "", "fp32")
+    session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
     assert session.infer([filled_ring(session, clip(1)).window(0)]).shape == (1, len(LABELS))
     session.close()

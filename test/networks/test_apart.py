@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks import NetworkRequest, prepare, resolve
@@ -26,7 +27,7 @@ def test_a_backend_loads_it_and_the_file_is_gone_afterwards(tmp_path: Path) -> N
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
     before = len(list(Path("/proc/self/fd").iterdir()))
     with prepared_apart(spec) as network:
-        session = OpenVINOBackend().load(network, "", "fp32")
+        session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     window = session.create_ring().window(0)
     window[:] = 255

@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet import network_loader
-from ros2_actionnet.backends import Choice, Scores, Session
+from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
 from ros2_actionnet.events import Event
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.inference_worker import Classified, RunningNetwork
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
 from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.settings import Settings
@@ -113,6 +114,8 @@ class FakeNetworks:
         self.cannot_load: Exception | None = None
         self.fails_when_warm = 0  # inferences that a new session fails
         self.name = "fake"
+        self.progress: list[str] = []  # what a load says
+        self.cancelled: list[bool] = []  # whether each load found at its end that it was not wanted any more
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_loader, "resolve", lambda request: request)
@@ -127,8 +130,13 @@ class FakeNetworks:
     def unavailable(self, device: str) -> str | None:
         return None
 
-    def load(self, network: PreparedNetwork, device: str, precision: str) -> Session[Any]:
+    def load(
+        self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
+    ) -> Session[Any]:
+        for what in self.progress:
+            monitor.progress(what)
         self.gate.pass_through()
+        self.cancelled.append(monitor.cancelled())
         if self.cannot_load is not None:
             raise self.cannot_load
         session = FakeSession(network)
@@ -144,6 +152,7 @@ class RecordingListener:
     classified: list[Classified] = field(default_factory=list)
     ended: list[tuple[list[Event], FrameHeader, PreparedNetwork]] = field(default_factory=list)
     networks: list[RunningNetwork] = field(default_factory=list)
+    progress: list[tuple[Settings, str]] = field(default_factory=list)
     load_failures: list[tuple[Settings, Exception]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
@@ -161,6 +170,9 @@ class RecordingListener:
 
     def on_network(self, running: RunningNetwork) -> None:
         self._note("network", self.networks, running)
+
+    def on_load_progress(self, settings: Settings, what: str) -> None:
+        self._note("progress", self.progress, (settings, what))
 
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         self._note("load failed", self.load_failures, (settings, error))

@@ -1,0 +1,145 @@
+"""The seams of the command `actionnet`: a source of frames, and sinks of what was made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.events import Event
+from ros2_actionnet.preprocess import RawImage, to_bgr
+
+Picture = NDArray[np.uint8]
+"""A picture: uint8 [H, W, 3], BGR."""
+
+Report = Callable[[str], None]
+"""Takes one line on something that went wrong and was got over (a broken frame, a camera that is gone for a while)."""
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How a source is opened; 0 and "" leave it to the source.
+
+    Attributes:
+        width, height: pixels that a camera is asked for.
+        rate: Hz that a camera is asked for, and that images without a time of their own are taken to come at.
+        loop: how often a file is played again after the first time; -1: for ever.
+        flip: a name of `FLIPS`.
+        codec: what a camera sends or a stream is sent in (mjpeg, h264, ...).
+        save: path of a file in which the input is kept as it came.
+        topic: of a bag; "" is the only image topic.
+    """
+
+    width: int = 0
+    height: int = 0
+    rate: float = 0.0
+    loop: int = 0
+    flip: str = "none"
+    codec: str = ""
+    save: str = ""
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How a sink is opened; 0 and "" leave it to the sink.
+
+    Attributes:
+        codec: a name of the sink's encoders (h264, h265, vp8, vp9, mpeg4, mjpeg, av1).
+        bitrate: bits a second.
+        save: path of a file in which what goes to a stream or a window is kept too.
+    """
+
+    codec: str = ""
+    bitrate: int = 0
+    save: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class MediaFrame:
+    """A frame of a source.
+
+    Attributes:
+        index: counted from 0 over all frames of the source, broken ones included.
+        time: s since the source's first frame (in a video, its presentation time).
+        stamp: s since 1970 where the source knows when the frame was taken (a bag, a camera), else `time`.
+        image: the pixels.
+    """
+
+    index: int
+    time: float
+    stamp: float
+    image: RawImage
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The pixels as uint8 [H, W, 3], BGR; may be the source's own memory, so it must not be drawn on."""
+        return to_bgr(self.image)
+
+
+class FrameSource(Protocol):
+    """Something that has frames; checked when it is opened, used by one thread."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for a person."""
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, as far as it knows."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame in pixels; (0, 0) until the first where it cannot know before."""
+
+    @property
+    def length(self) -> int | None:
+        """How many frames there will be; None if it cannot know."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come when they come, so that a reader that is slow misses some."""
+
+    def frames(self) -> Iterator[MediaFrame]:
+        """The frames, in order. Raises MediaError if there is none, or it cannot go on."""
+
+    def close(self) -> None:
+        """Frees it; `frames` then ends at once. May be called twice, and from another thread."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedFrame:
+    """A frame and what was made of it.
+
+    Attributes:
+        frame: as it came from the source.
+        prediction: the newest one, None until a window has been classified.
+        is_new: whether this very frame completed the window of `prediction`.
+        events: began or ended with this frame.
+        annotated: the picture with the results drawn on it; None where no sink wants it.
+    """
+
+    frame: MediaFrame
+    prediction: Prediction | None
+    is_new: bool
+    events: tuple[Event, ...] = ()
+    annotated: Picture | None = None
+
+
+class ResultSink(Protocol):
+    """Something that takes classified frames; used by one thread."""
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether it uses `ClassifiedFrame.annotated`."""
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Takes a frame. Raises MediaError if it cannot."""
+
+    def close(self) -> None:
+        """Finishes what it writes, so that it can be used. May be called twice. Raises MediaError if it cannot."""
