@@ -13,6 +13,10 @@ class NetworkError(ActionNetError):
     """A network's files are missing, do not fit together or cannot be understood."""
 
 
+class NetworkNotFetched(NetworkError):  # noqa: N818 - nothing is wrong
+    """A network of the catalogue is not on this machine yet, but can be downloaded."""
+
+
 class BackendError(ActionNetError):
     """An inference backend is not installed, cannot load a network or failed while running it."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from ros2_actionnet.allocator import give_back_free_memory
 from ros2_actionnet.backends import Session, choose_backend
 from ros2_actionnet.classifier import load_options, network_request
-from ros2_actionnet.networks import PreparedNetwork, resolve
+from ros2_actionnet.networks import PreparedNetwork, obtain
 from ros2_actionnet.networks.apart import prepared_apart
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.temporal_buffer import FrameRing
@@ -107,7 +107,8 @@ class NetworkLoader:
         self._finish(settings, lambda: self._callbacks.failed(settings, error))
 
     def _load(self, settings: Settings) -> None:
-        with prepared_apart(resolve(network_request(settings))) as network:
+        spec = obtain(network_request(settings), _Monitor(self, settings))
+        with prepared_apart(spec) as network:
             if self._is_wanted(settings):
                 self._load_prepared(settings, network)
 

@@ -31,7 +31,7 @@ from ros2_actionnet.image_subscription import ImageSubscription
 from ros2_actionnet.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.mailbox import Mailbox
-from ros2_actionnet.networks import Catalogue, PreparedNetwork, resolve
+from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
 from ros2_actionnet.overlay import OverlayLine
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.publishers import ResultPublishers
@@ -102,7 +102,7 @@ class ActionNetNode(GuardedLifecycleNode):
     def _configure(self) -> None:
         try:
             settings = self._settings = self._declared.settings()
-            resolve(network_request(settings))
+            check_request(network_request(settings))
             choose_backend(settings.backend, settings.device)
             self._results = publishers = ResultPublishers(self)
             self._worker = InferenceWorker(settings, self)
@@ -174,8 +174,11 @@ class ActionNetNode(GuardedLifecycleNode):
             # What was wrong before is not this change's fault: `labels` may be mended before `model`.
             if error is not None and str(error) != str(_cannot_load(before)):
                 raise error
-        elif self._network is not None:
-            allowed_classes(self._network.labels, after.class_filter)
+        elif after.class_filter != before.class_filter:
+            running = self._worker.status().running if self._worker is not None else None
+            # The labels of a network that is still loading are not known, and the filter may be meant for them.
+            if running is not None and Effect.NEW_NETWORK not in running.settings.changed(after):
+                allowed_classes(running.network.labels, after.class_filter)
 
     def _on_parameters_changed(self) -> None:
         settings = self._declared.settings()
@@ -299,7 +302,7 @@ class ActionNetNode(GuardedLifecycleNode):
 def _cannot_load(settings: Settings) -> ActionNetError | None:
     """What can be known at once to keep the network of `settings` from being loaded."""
     try:
-        resolve(network_request(settings))
+        check_request(network_request(settings))
         choose_backend(settings.backend, settings.device)
     except ActionNetError as error:
         return error

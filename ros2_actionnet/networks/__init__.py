@@ -1,13 +1,15 @@
 """Networks: from a name or a file to an ONNX model that every backend takes.
 
-`resolve` finds the files and takes milliseconds; `prepare` opens the model and gives it the one signature: input
-`frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32 [batch, classes].
+`resolve` finds the files and takes milliseconds; `obtain` downloads them first where need be; `prepare` opens the model
+and gives it the one signature: input `frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32
+[batch, classes].
 """
 
 from __future__ import annotations
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
+from ros2_actionnet.networks.fetch import check_request, fetch, obtain
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import (
     ACTIONNET_MEAN,
@@ -34,7 +36,10 @@ __all__ = [
     "NetworkRequest",
     "NetworkSpec",
     "PreparedNetwork",
+    "check_request",
+    "fetch",
     "network_folders",
+    "obtain",
     "prepare",
     "resolve",
 ]

@@ -1,4 +1,4 @@
-"""The networks that can be asked for by name: config/networks.yaml."""
+"""The networks that can be asked for by name: those of config/networks.yaml, and the user's own."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class CatalogueEntry:
         description: one line for a person.
         folder: name of its folder in each of the places where networks are kept.
         model: name of the .onnx file in that folder.
-        labels: name of the label file in that folder.
+        labels: name of the label file in that folder; "" = its labels.txt, if it has one.
         input_blob: name of the model's input; "" = read from the model.
         output_blob: name of the model's output; "" = read from the model.
         archive: where it can be had; None where it comes with the package.
+        own: whether it is one that the user has added.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CatalogueEntry:
     input_blob: str = ""
     output_blob: str = ""
     archive: Archive | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,19 @@ class Catalogue:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Catalogue:
-        """Read the catalogue that comes with the package, or the one at `path`.
+        """Read the catalogue that comes with the package, with the user's own networks; or the one at `path`.
 
         Raises:
             NetworkError: the file is missing or malformed, or two networks share a name.
         """
+        file = path
         try:
-            path = path or shared_folder("config") / "networks.yaml"
-            content = yaml.load(path.read_bytes(), Loader=YAML_LOADER)
-            return cls(tuple(_entry(name, fields) for name, fields in content["networks"].items()))
+            file = path or shared_folder("config") / "networks.yaml"
+            content = yaml.load(file.read_bytes(), Loader=YAML_LOADER)
+            entries = tuple(_entry(name, fields) for name, fields in content["networks"].items())
         except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-            raise NetworkError(f"the catalogue of networks {path or ''} cannot be read: {error}") from error
+            raise NetworkError(f"the catalogue of networks {file or ''} cannot be read: {error}") from error
+        return cls(entries if path else (*entries, *_users_own(entries)))
 
     def __post_init__(self) -> None:
         """Refuse a catalogue in which a name or alias means two networks."""
@@ -113,14 +117,27 @@ class Catalogue:
         raise NetworkError(f"no network is called '{name}'.{hint} Known networks: {_listing(self.entries)}")
 
 
+def user_folder() -> Path:
+    """The folder that holds the user's network folders: $ACTIONNET_NETWORKS, ~/.cache/ros2_actionnet/networks else."""
+    return Path(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks").expanduser()
+
+
 def network_folders() -> tuple[Path, ...]:
     """The folders that hold network folders, in the order of searching: the package's, then the user's."""
-    user = os.environ.get("ACTIONNET_NETWORKS")
-    users = Path(user).expanduser() if user else Path("~/.cache/ros2_actionnet/networks").expanduser()
     try:
-        return shared_folder("networks"), users
+        return shared_folder("networks"), user_folder()
     except FileNotFoundError:
-        return (users,)
+        return (user_folder(),)
+
+
+def _users_own(known: tuple[CatalogueEntry, ...]) -> Iterator[CatalogueEntry]:
+    """The networks in the user's folder that no entry of `known` speaks of: folders with a network.yaml."""
+    taken = {name for entry in known for name in (*_spellings(entry), entry.folder.lower())}
+    for description in sorted(user_folder().glob("*/network.yaml")):
+        name = description.parent.name
+        if name.lower() not in taken and not name.startswith("."):
+            taken.add(name.lower())
+            yield CatalogueEntry(name, folder=name, labels="", description="your own", own=True)
 
 
 def _entry(name: str, fields: dict[str, Any]) -> CatalogueEntry:

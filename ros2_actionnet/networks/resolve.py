@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.catalogue import YAML_LOADER, Catalogue, CatalogueEntry, network_folders
+from ros2_actionnet.errors import NetworkError, NetworkNotFetched
+from ros2_actionnet.networks.catalogue import YAML_LOADER, Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.spec import LAYOUTS, NetworkRequest, NetworkSpec
 
 # Keys of a network.yaml that say where a network comes from and change nothing.
@@ -25,17 +25,20 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
     `catalogue` is the package's own unless given (which saves reading it).
 
     Raises:
+        NetworkNotFetched: it has to be downloaded first (`obtain` does); nothing else is known to be wrong.
         NetworkError: no such network, a file is missing, empty or plainly not what it should be, or a network.yaml has
             a value that cannot be used.
     """
+    labels = Path(request.labels).expanduser() if request.labels else None
+    if labels is not None:
+        _check_labels(labels)
     if request.model:
         spec = _custom(Path(request.model).expanduser())
     else:
         spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
-    if request.labels:
-        spec = replace(spec, labels=Path(request.labels).expanduser())
     spec = replace(
         spec,
+        labels=labels or spec.labels,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
     )
@@ -43,6 +46,15 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
     if spec.labels is not None:
         _check_labels(spec.labels)
     return spec
+
+
+def find_folder(entry: CatalogueEntry) -> Path | None:
+    """The folder of a network of the catalogue, in the first of the known places that has it; None if none has."""
+    for place in network_folders():
+        folder = place / entry.folder
+        if any((folder / name).is_file() for name in (entry.model, "model.onnx", "network.yaml")):
+            return folder
+    return None
 
 
 def _custom(model: Path) -> NetworkSpec:
@@ -66,43 +78,52 @@ def _custom(model: Path) -> NetworkSpec:
 
 
 def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
-    """A network of the catalogue, from the first of the known places that has its folder."""
-    places = [folder / entry.folder for folder in network_folders()]
-    for folder in places:
-        model = _existing(folder / entry.model) or _existing(folder / "model.onnx")
-        if model is None and not (folder / "network.yaml").is_file():
-            continue
-        found = NetworkSpec(
-            name=entry.name,
-            model=model or folder / entry.model,
-            labels=folder / entry.labels,
-            input_blob=entry.input_blob,
-            output_blob=entry.output_blob,
-        )
-        return replace(_from_folder(folder, found), name=entry.name)
-    raise NetworkError(_where_to_put(entry, places))
-
-
-def _where_to_put(entry: CatalogueEntry, places: list[Path]) -> str:
-    message = (
-        f"network {entry.name} is not on this machine (looked in {', '.join(map(str, places))}). "
-        f"Put {entry.model} and {entry.labels} into {places[-1]}, or set `model` and `labels` to the two files."
+    """A network of the catalogue, from its folder."""
+    folder = find_folder(entry)
+    if folder is None:
+        raise _not_here(entry)
+    found = NetworkSpec(
+        name=entry.name,
+        model=_existing(folder / entry.model) or _existing(folder / "model.onnx") or folder / entry.model,
+        labels=folder / entry.labels if entry.labels else None,
+        input_blob=entry.input_blob,
+        output_blob=entry.output_blob,
     )
-    if entry.archive:
-        message += f" They are in {entry.archive.file}, {entry.archive.url}."
-    return message + " `network:=camera_motion` comes with the package and works at once."
+    return replace(_from_folder(folder, found), name=entry.name)
+
+
+def _not_here(entry: CatalogueEntry) -> NetworkError:
+    places = ", ".join(str(place / entry.folder) for place in network_folders())
+    message = f"network {entry.name} is not on this machine (looked in {places}). "
+    if entry.archive is None:
+        return NetworkError(message + "It comes with the package: install that again")
+    return NetworkNotFetched(f"{message}`actionnet-networks fetch {entry.name}` downloads it. {by_hand(entry)}")
+
+
+def by_hand(entry: CatalogueEntry) -> str:
+    """What a person does whose machine cannot download a network, in a sentence."""
+    folder = user_folder()
+    archive = f"{entry.archive.file} (from {entry.archive.url})" if entry.archive else "its archive"
+    return (
+        f"Without a connection, one of these: put {archive} into {folder}, or into a folder that ACTIONNET_MIRROR "
+        f"names; put {entry.model} and {entry.labels} into {folder / entry.folder}; set `model` and `labels` to these "
+        "two files; or take `network:=camera_motion`, which comes with the package and works at once"
+    )
 
 
 def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
     """What the folder's network.yaml says, over `defaults`; and the labels.txt there, where no label file is named."""
     path = folder / "network.yaml"
-    values = _read_yaml(path) if path.is_file() else {}
+    values = _spec_values(path) if path.is_file() else {}
     spec = replace(defaults, **values)
     return spec if spec.labels else replace(spec, labels=_existing(folder / "labels.txt"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The keys of a network.yaml that a NetworkSpec has, checked and converted to its types."""
+def read_network_yaml(path: Path) -> dict[Any, Any]:
+    """Everything that a network.yaml holds, as it stands.
+
+    Raises NetworkError if it cannot be read, is no mapping, or has a key that seems to be a known one misspelt.
+    """
     try:
         content = yaml.load(path.read_bytes(), Loader=YAML_LOADER) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -114,6 +135,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
         if key not in KEYS and close:
             raise NetworkError(f"{path}: '{key}' is not a known key; did you mean '{close[0]}'?")
+    return content
+
+
+def _spec_values(path: Path) -> dict[str, Any]:
+    """The keys of a network.yaml that a NetworkSpec has, checked and converted to its types."""
+    content = read_network_yaml(path)
     known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
     return {key: _value(path, key, value) for key, value in known.items()}
 

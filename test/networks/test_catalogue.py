@@ -9,7 +9,14 @@ from ros2_actionnet.networks import Catalogue
 from ros2_actionnet.networks.catalogue import network_folders
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True, name="networks")
+def networks_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of networks, empty."""
+    monkeypatch.setenv("ACTIONNET_NETWORKS", str(tmp_path / "networks"))
+    return tmp_path / "networks"
+
+
+@pytest.fixture
 def catalogue() -> Catalogue:
     return Catalogue.load()
 
@@ -82,3 +89,19 @@ def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert network_folders()[-1] == tmp_path / ".cache/ros2_actionnet/networks"
     monkeypatch.setenv("ACTIONNET_NETWORKS", "~/nets")
     assert network_folders()[-1] == tmp_path / "nets"
+
+
+def test_networks_of_the_users_own(networks: Path) -> None:
+    assert Catalogue.load().names == ("resnet-18", "resnet-34", "camera_motion"), "there need be no folder"
+    for name in ("turns", "Walks", ".turns.adding", "resnet-18", "resnet18", "Camera-Motion"):
+        (networks / name).mkdir(parents=True)
+        (networks / name / "network.yaml").write_text("frames: 8\n")
+    (networks / "no network").mkdir()
+    (networks / "network.yaml").write_text("")
+    catalogue = Catalogue.load()
+    assert catalogue.names == ("resnet-18", "resnet-34", "camera_motion", "Walks", "turns")
+    assert [entry.own for entry in catalogue] == [False] * 3 + [True] * 2
+    assert catalogue.find("walks").folder == "Walks"
+    assert catalogue.find("resnet18").name == "resnet-18", "a folder cannot take a name away"
+    with pytest.raises(NetworkError, match=r"Did you mean 'turns'\?.*; Walks; turns"):
+        catalogue.find("turn")

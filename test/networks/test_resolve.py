@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto
 
-from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, Catalogue, NetworkRequest, prepare, resolve
 
 Build = Callable[..., ModelProto]
@@ -139,16 +139,33 @@ def test_missing_files(conv3d: Build, save: Save, tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_not_here_yet(networks_folder: Path) -> None:
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkNotFetched) as caught:
         resolve(NetworkRequest(network="resnet18"))
     for part in (
         "network resnet-18 is not on this machine",
-        f"Put resnet-18-kinetics-moments.onnx and labels.txt into {networks_folder / 'resnet-18'}",
-        "set `model` and `labels`",
-        "https://nvidia.box.com/shared/static/rhuvudgijtefzno55092fgwy0xn485n0.gz",
-        "`network:=camera_motion` comes with the package",
+        str(networks_folder / "resnet-18"),
+        "`actionnet-networks fetch resnet-18` downloads it",
     ):
         assert part in str(caught.value)
+
+
+def test_labels_that_are_missing_are_told_of_before_a_network_is_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"no.txt does not exist; set `labels`") as caught:
+        resolve(NetworkRequest(network="resnet18", labels=str(tmp_path / "no.txt")))
+    assert not isinstance(caught.value, NetworkNotFetched)
+
+
+def test_a_network_of_the_users_own_has_the_name_of_its_folder(
+    conv3d: Build, save: Save, networks_folder: Path
+) -> None:
+    folder = networks_folder / "turns"
+    folder.mkdir()
+    save(conv3d(), name="m.onnx").rename(folder / "turns.onnx")
+    (folder / "network.yaml").write_text("model: turns.onnx\nframes: 4\n")
+    spec = resolve(NetworkRequest(network="Turns"))
+    assert (spec.name, spec.model, spec.labels, spec.frames) == ("turns", folder / "turns.onnx", None, 4)
+    (folder / "labels.txt").write_text("a\n")
+    assert resolve(NetworkRequest(network="turns")).labels == folder / "labels.txt"
 
 
 @pytest.mark.parametrize("file", ["resnet-18-kinetics-moments.onnx", "model.onnx"])
@@ -164,7 +181,7 @@ def test_a_network_of_the_catalogue_from_the_users_folder(
     assert (spec.input_blob, spec.output_blob) == ("0", "198")
     (folder / "network.yaml").write_text(f"model: {file}\ninput_blob: video\noutput_blob: out\n")
     network = prepare(resolve(NetworkRequest(network="resnet18")))
-    assert (network.name, network.labels[1], network.labels_location) == ("resnet-18", "b", str(folder / "labels.txt"))
+    assert (network.name, network.labels[1]) == ("resnet-18", "b")
 
 
 def test_a_model_of_jetson_inference_given_by_path(conv3d: Build, save: Save) -> None:

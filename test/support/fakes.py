@@ -118,7 +118,7 @@ class FakeNetworks:
         self.cancelled: list[bool] = []  # whether each load found at its end that it was not wanted any more
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(network_loader, "resolve", lambda request: request)
+        monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
         monkeypatch.setattr(network_loader, "prepared_apart", lambda request: nullcontext(self.prepare(request)))
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(self, "fake (as asked)"))
 

@@ -1,0 +1,322 @@
+"""The command `actionnet-networks`: which networks there are, and what they are; fetches, checks and adds them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ros2_actionnet.cli.trial import Trial, try_out
+from ros2_actionnet.errors import ActionNetError, NetworkError
+from ros2_actionnet.networks import (
+    ACTIONNET_MEAN,
+    ACTIONNET_STD,
+    Catalogue,
+    CatalogueEntry,
+    NetworkRequest,
+    NetworkSpec,
+    fetch,
+    prepare,
+    resolve,
+)
+from ros2_actionnet.networks.catalogue import user_folder
+from ros2_actionnet.networks.description import description_of, notes_of
+from ros2_actionnet.networks.download import megabytes
+from ros2_actionnet.networks.fetch import pin_of, sha256_of
+from ros2_actionnet.networks.own import file_in, install, network_in, place_for, says_mean
+from ros2_actionnet.networks.resolve import NOTES, find_folder
+from ros2_actionnet.networks.spec import LAYOUTS
+from ros2_actionnet.settings import Settings
+
+TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"
+"""What torchvision's video networks (r3d_18 and its like, on Kinetics-400) subtract and divide by."""
+
+
+class _Printing:
+    """A LoadMonitor that prints what takes long."""
+
+    def progress(self, what: str) -> None:
+        print(what, file=sys.stderr, flush=True)
+
+    def cancelled(self) -> bool:
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ActionNetError, OSError) as error:
+        print(f"actionnet-networks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+# What the subcommands do; each gives the exit code.
+
+
+def list_networks(options: argparse.Namespace) -> int:
+    """Prints every network that can be asked for by name."""
+    entries = list(Catalogue.load())
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        print(f"{entry.name:<{width}}  {_presence(entry):<21} {_summary(entry)}")
+        if entry.aliases:
+            print(f"{'':<{width}}  {'':<21} also {', '.join(entry.aliases)}")
+    print(f"\nDownloaded and added networks are kept in {user_folder()}")
+    return 0
+
+
+def show_info(options: argparse.Namespace) -> int:
+    """Prints all that is known of one network."""
+    for key, value in _facts(options.name):
+        print(f"{key:<12} {value}")
+    return 0
+
+
+def fetch_networks(options: argparse.Namespace) -> int:
+    """Downloads networks."""
+    catalogue = Catalogue.load()
+    for entry in [catalogue.find(name) for name in options.names]:
+        folder = fetch(entry, _Printing(), bar=True, again=options.again)
+        print(f"{entry.name}: {folder}, {megabytes(_size(folder))}")
+    return 0
+
+
+def verify_networks(options: argparse.Namespace) -> int:
+    """Checks networks: their checksums, and that they run."""
+    names = options.names or [entry.name for entry in Catalogue.load() if find_folder(entry) is not None]
+    failed = 0
+    for name in names:
+        try:
+            spec = resolve(_request(name))
+            trial = try_out(spec, _settings(options), _Printing())
+        except ActionNetError as error:
+            print(f"{name}: FAILED: {error}")
+            failed += 1
+            continue
+        checksum = "its checksum is right" if spec.sha256 else "there is no checksum to check it by"
+        print(f"{name}: {checksum}, {_in_a_line(trial)}")
+        _print_doubts(trial)
+    return 1 if failed else 0
+
+
+def add_network(options: argparse.Namespace) -> int:
+    """Checks a network folder from end to end, writes its network.yaml, and adds it to the networks with a name."""
+    folder = options.folder.expanduser()
+    spec, notes = _described(folder, options), _notes(folder, options)
+    name = options.name or spec.name
+    target = place_for(name, folder, again=options.again)
+    is_actionnets = (spec.mean, spec.std) == (ACTIONNET_MEAN, ACTIONNET_STD) and not says_mean(folder)
+    trial = try_out(spec, _settings(options), _Printing())
+    spec = replace(trial.network.spec, name=name, sha256=sha256_of(spec.model))
+    print(f"model    {spec.model} ({megabytes(spec.model.stat().st_size)})")
+    print(f"input    {_input(spec)}")
+    print(f"labels   {_labels(trial.network.labels) if spec.labels else 'none: the classes go by their numbers'}")
+    print(f"run      {_in_a_line(trial)}")
+    _print_doubts(trial)
+    if is_actionnets and options.mean is None:
+        print(f"  note: mean and std are taken to be actionNet's. A network of torchvision's needs\n  {TORCHVISION}")
+    path = folder / "network.yaml"
+    path.write_text(description_of(spec, notes), encoding="utf-8")
+    print(f"\nwrote {path}")
+    if target.resolve() != folder.resolve():
+        install(spec, path, target)
+        print(f"copied to {target}")
+    print(
+        f"\nUse it: network:={name} for the node, --network {name} for the command, ActionNet({name!r}) in Python;\n"
+        f"or, from where it is, model:={folder.resolve()}"
+    )
+    return 0
+
+
+# What they share.
+
+
+def _request(name: str) -> NetworkRequest:
+    """What a person means by `name`: a network of the catalogue or, if it looks like one, a path."""
+    return NetworkRequest(model=name) if "/" in name or name.endswith(".onnx") else NetworkRequest(name)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(backend=options.backend, device=options.device, precision=options.precision)
+
+
+def _presence(entry: CatalogueEntry) -> str:
+    folder = find_folder(entry)
+    if folder is not None:
+        return f"yes, {megabytes(_size(folder))}"
+    return "no, to be downloaded" if entry.archive else "no"
+
+
+def _summary(entry: CatalogueEntry) -> str:
+    """A line on a network: of the user's own, what its network.yaml says."""
+    folder = find_folder(entry)
+    if not entry.own or folder is None:
+        return entry.description
+    try:
+        said = notes_of(folder).get("description")
+    except NetworkError as error:
+        said = f"its network.yaml cannot be used: {error}"
+    return f"your own: {said}" if said else entry.description
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _in_a_line(trial: Trial) -> str:
+    rate = 1e3 / trial.milliseconds
+    return (
+        f"{trial.network.num_classes} classes, {trial.device}: {trial.milliseconds:.1f} ms a window "
+        f"({rate:.0f} a second), scores add up to {trial.total:.3f}"
+    )
+
+
+def _print_doubts(trial: Trial) -> None:
+    for doubt in trial.doubts:
+        print(f"  note: {doubt}")
+
+
+def _input(spec: NetworkSpec) -> str:
+    sizes = {"N": "batch", "C": 3, "T": spec.frames, "H": spec.height, "W": spec.width}
+    shape = ", ".join(str(sizes[letter]) for letter in spec.layout or "")
+    return f"{spec.input_blob!r} [{shape}] ({spec.layout}): {spec.frames} frames of {spec.width}x{spec.height}"
+
+
+def _labels(labels: Sequence[str], most: int = 5) -> str:
+    return f"{len(labels)}: {', '.join(labels[:most])}{', ...' if len(labels) > most else ''}"
+
+
+def _facts(name: str) -> Iterator[tuple[str, Any]]:
+    """What is known of the network called `name`, in the order in which it is shown."""
+    request = _request(name)
+    entry = None if request.model else Catalogue.load().find(name)
+    if entry is not None:
+        yield "name", entry.name
+        yield "aliases", ", ".join(entry.aliases) or "none"
+        yield "description", _summary(entry)
+        yield "on disk", _presence(entry)
+    if entry is None or find_folder(entry) is not None:
+        yield from _facts_on_disk(resolve(request))
+    if entry is not None and entry.archive is not None:
+        pin = pin_of(entry.archive)
+        pinned = f"{pin.read_text().split()[0]} (as it came first: {pin})" if pin.is_file() else "not known yet"
+        yield "archive", f"{entry.archive.file} from {entry.archive.url}"
+        yield "  sha256", entry.archive.sha256 or pinned
+
+
+def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
+    network = prepare(found)
+    spec = network.spec
+    yield "model", f"{spec.model} ({megabytes(spec.model.stat().st_size)})"
+    yield (
+        "sha256",
+        f"{sha256_of(spec.model)} ({'as it should be' if spec.sha256 else 'nothing says what it should be'})",
+    )
+    yield "input", _input(spec)
+    yield "output", f"{spec.output_blob!r}"
+    yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
+    yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
+    yield "classes", _labels(network.labels)
+    yield "labels", spec.labels or "no file"
+    for key, value in notes_of(spec.model.parent).items():
+        if value and key != "description":
+            yield key, value
+
+
+def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
+    """The network in `folder`, as the options say beyond what its network.yaml does."""
+    said = {
+        "labels": options.labels and file_in(folder, options.labels),
+        "frames": options.frames,
+        "height": options.size and options.size[0],
+        "width": options.size and options.size[1],
+        "layout": options.layout,
+        "mean": options.mean and tuple(options.mean),
+        "std": options.std and tuple(options.std),
+        "input_blob": options.input_blob,
+        "output_blob": options.output_blob,
+    }
+    spec = network_in(folder, options.model)
+    return replace(spec, **{key: value for key, value in said.items() if value is not None})
+
+
+def _notes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    given = {key: getattr(options, key) for key in NOTES}
+    return notes_of(folder) | {key: value for key, value in given.items() if value is not None}
+
+
+# The command line.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="actionnet-networks",
+        description="Lists, describes, fetches, checks and adds the networks of ros2_actionnet.",
+        epilog="ACTIONNET_NETWORKS: the folder they are kept in. ACTIONNET_MIRROR: a folder, or the URL of one, with "
+        "the archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _command(commands, "list", list_networks)
+    _command(commands, "info", show_info).add_argument("name", metavar="NAME", help="a network's name, or a path")
+    command = _command(commands, "fetch", fetch_networks)
+    command.add_argument("names", nargs="+", metavar="NAME")
+    command.add_argument("--again", action="store_true", help="replace what is here")
+    command = _command(commands, "verify", verify_networks)
+    command.add_argument("names", nargs="*", metavar="NAME", help="names or paths (default: all that are here)")
+    _add_device_flags(command)
+    _add_flags_of_add(_command(commands, "add", add_network))
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
+    summary = (run.__doc__ or "").splitlines()[0]
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="with an .onnx file and its labels.txt")
+    command.add_argument("--name", help="the name to add it under (default: the folder's)")
+    command.add_argument("--again", action="store_true", help="replace a network that was added under that name")
+    what = command.add_argument_group("what cannot be read from the model, or is read wrongly")
+    what.add_argument("--model", type=Path, metavar="FILE", help="which .onnx file of the folder")
+    what.add_argument("--labels", type=Path, metavar="FILE", help="which label file of the folder")
+    what.add_argument("--frames", type=_count, metavar="T", help="frames in a window")
+    what.add_argument("--size", type=_count, nargs=2, metavar=("H", "W"), help="height and width of a frame")
+    what.add_argument("--layout", choices=LAYOUTS, help="order of the input's dimensions")
+    what.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="subtracted from RGB in [0, 1]")
+    what.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides the rest")
+    what.add_argument("--input-blob", metavar="NAME", help="the model's input")
+    what.add_argument("--output-blob", metavar="NAME", help="the model's output")
+    notes = command.add_argument_group("notes for the network.yaml")
+    for note in ("description", "source", "license"):
+        notes.add_argument(f"--{note}", metavar="TEXT")
+    _add_device_flags(command)
+
+
+def _add_device_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("what to run it on")
+    group.add_argument("--backend", default="auto", help="tensorrt or openvino (default: auto)")
+    group.add_argument("--device", default="", help="as the parameter device (default: the backend's choice)")
+    group.add_argument("--precision", default="auto", help="fp32, fp16 or bf16 (default: auto)")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is under 1")
+    return value
+
+
+_count.__name__ = "number"
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Runs a network as it would run, on one window, and measures."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_actionnet.backends import Scores, Session, choose_backend
+from ros2_actionnet.classifier import load_options
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
+from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.settings import Settings
+from ros2_actionnet.temporal_buffer import FrameRing
+
+_LONGEST = 3.0  # s of measuring
+_MOST = 20  # windows
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of it.
+
+    Attributes:
+        network: as prepared; its spec is complete.
+        device: what it ran on: backend, device, precision.
+        milliseconds: of one window, median.
+        total: sum of the scores; 1, unless the network ends in a sigmoid.
+        varies: whether noise and darkness have different scores.
+    """
+
+    network: PreparedNetwork
+    device: str
+    milliseconds: float
+    total: float
+    varies: bool
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a person should look into."""
+        found = list[str]()
+        if not self.varies:
+            found.append("noise and darkness get the same scores: are the weights in the model, and is it trained?")
+        if abs(self.total - 1) > 0.01:
+            found.append(f"the scores add up to {self.total:.3f}: the network ends in a sigmoid, each class for itself")
+        return found
+
+
+def try_out(spec: NetworkSpec, settings: Settings, monitor: LoadMonitor = UNMONITORED) -> Trial:
+    """Prepares and loads the network of `spec`, and classifies windows with it.
+
+    Raises:
+        NetworkError: it cannot be prepared.
+        BackendError: it cannot be loaded or run.
+    """
+    network = prepare(spec)
+    backend = choose_backend(settings.backend, settings.device).backend
+    session = backend.load(network, load_options(settings), monitor)
+    try:
+        return _measure(network, session)
+    finally:
+        session.close()
+
+
+def _measure(network: PreparedNetwork, session: Session[Any]) -> Trial:
+    size = (network.frames, network.height, network.width, 3)
+    ring: FrameRing[Any] = session.create_ring()
+
+    def scores(window: NDArray[np.uint8]) -> Scores:
+        for slot, frame in enumerate(window):
+            ring.write(slot, frame)
+        return np.asarray(session.infer([ring.window(0)])[0])
+
+    dark = scores(np.zeros(size, np.uint8))
+    noise = scores(np.random.default_rng(0).integers(0, 256, size, np.uint8))
+    times = list[float]()
+    while len(times) < _MOST and sum(times) < _LONGEST:
+        began = time.perf_counter()
+        session.infer([ring.window(0)])
+        times.append(time.perf_counter() - began)
+    return Trial(
+        network,
+        device=f"{session.backend} {session.device} {session.precision}",
+        milliseconds=statistics.median(times) * 1e3,
+        total=float(noise.sum(dtype=np.float64)),
+        varies=not np.allclose(dark, noise, rtol=1e-3, atol=1e-9),
+    )

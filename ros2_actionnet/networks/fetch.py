@@ -1,0 +1,243 @@
+"""Brings a network of the catalogue onto this machine: from its server, from a mirror, or from an archive put there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ros2_actionnet.errors import NetworkError, NetworkNotFetched
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
+from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
+from ros2_actionnet.networks.download import Progress, download, without_password
+from ros2_actionnet.networks.resolve import by_hand, find_folder, resolve
+from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
+from ros2_actionnet.networks.unpack import unpack
+
+MIRROR = "ACTIONNET_MIRROR"
+"""Environment variable: a folder that holds the archives by their names, or the URL of one."""
+
+
+def check_request(request: NetworkRequest) -> None:
+    """Refuses, in milliseconds, what can be known at once not to work; what has yet to be downloaded is all right.
+
+    Raises NetworkError as `resolve` does.
+    """
+    with suppress(NetworkNotFetched):
+        resolve(request)
+
+
+def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False) -> NetworkSpec:
+    """What `resolve` finds, after a download where the network is not on this machine yet.
+
+    Raises as `resolve` and `fetch` do.
+    """
+    with suppress(NetworkNotFetched):
+        return resolve(request)
+    fetch(Catalogue.load().find(request.network), monitor, bar=bar)
+    return resolve(request)
+
+
+def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False, again: bool = False) -> Path:
+    """Makes sure that a network of the catalogue is on this machine; its folder.
+
+    What is there is left as it is unless `again`, which replaces it. The SHA-256 of an archive is that of the
+    catalogue; where that has none, the first one that came counts from then on (see `pin_of`). A half-made folder never
+    has the network's name, and of several processes one downloads while the others wait.
+
+    Args:
+        entry: the network.
+        monitor: hears every few seconds how far it is, and may cancel.
+        bar: show a bar instead, if standard error is a terminal.
+        again: fetch it also if it is there.
+
+    Raises:
+        NetworkError: it cannot be had, is not what it should be, or cannot be written. The message says what to put
+            where by hand.
+        LoadCancelled: `monitor` said that it is not wanted any more.
+    """
+    folder = find_folder(entry)
+    if folder is not None and not again:
+        return folder
+    if entry.archive is None:
+        raise NetworkError(f"{entry.name} comes with the package or is your own: there is nothing to download")
+    target = user_folder() / entry.folder
+    if folder is None and target.is_dir() and any(target.iterdir()):
+        raise NetworkError(
+            f"{target} is there, but without {entry.model}: put that into it, or remove the folder to download it"
+        )
+    progress = Progress(entry.name, monitor, bar=bar)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target.parent / f".{entry.folder}.lock", progress):
+            if again or find_folder(entry) is None:
+                _fetch(entry, entry.archive, target, progress)
+        return find_folder(entry) or target
+    except OSError as error:
+        raise NetworkError(f"{entry.name} cannot be kept in {target.parent}: {_remedy(error)}") from error
+    finally:
+        progress.close()
+
+
+def pin_of(archive: Archive) -> Path:
+    """The file with the SHA-256 that an archive had when it came first, in the form of sha256sum."""
+    return user_folder() / f"{archive.file}.sha256"
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone(lock: Path, progress: Progress) -> Iterator[None]:
+    """Waits until no other process, or thread, holds `lock`."""
+    import fcntl
+
+    with lock.open("a") as file:
+        said = -60.0
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - said > 3:
+                    said = time.monotonic()
+                    progress.say(f"waiting for another process, which fetches {progress.name}")
+                progress.pause(0.2)
+        yield
+
+
+def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Progress) -> None:
+    try:
+        local = _local(archive)
+        url = _url(archive)
+    except NetworkError as error:
+        raise NetworkError(f"{entry.name} is not here: {error}. {by_hand(entry)}") from None
+    if local is not None:
+        _install(entry, archive, local, target, progress)
+        return
+    part = target.parent / f"{archive.file}.part"
+    went_on = part.is_file()
+    while True:
+        try:
+            download(url, part, progress)
+        except NetworkError as error:
+            raise NetworkError(f"{entry.name} cannot be downloaded. {error}. {by_hand(entry)}") from error
+        try:
+            _install(entry, archive, part, target, progress)
+            return
+        except NetworkError as error:
+            if not went_on:
+                raise NetworkError(f"{entry.name} from {without_password(url)}: {error}") from error
+            # What was left of an earlier download and what came now may be of two files: once more, in one go.
+            went_on = False
+        finally:
+            part.unlink()
+
+
+def _local(archive: Archive) -> Path | None:
+    """The archive, where a person has put it into the user's folder, or where the mirror is a folder."""
+    if (user_folder() / archive.file).is_file():
+        return user_folder() / archive.file
+    mirror = os.environ.get(MIRROR, "")
+    if not mirror or "://" in mirror:
+        return None
+    file = Path(mirror).expanduser() / archive.file
+    if not file.is_file():
+        raise NetworkError(f"{MIRROR} names the folder {mirror}, which has no {archive.file}")
+    return file
+
+
+def _url(archive: Archive) -> str:
+    mirror = os.environ.get(MIRROR, "")
+    if "://" in mirror and not mirror.startswith(("http://", "https://")):
+        raise NetworkError(
+            f"{MIRROR} is {without_password(mirror)}; it must be a folder, or begin with http:// or https://"
+        )
+    return f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
+
+
+def _install(entry: CatalogueEntry, archive: Archive, file: Path, target: Path, progress: Progress) -> None:
+    """Makes the network's folder out of the archive `file`."""
+    progress.say(f"unpacking {entry.name}")
+    digest = sha256_of(file)
+    _check_digest(archive, file, digest)
+    scratch = target.parent / f".{entry.folder}.unpacking"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+    (scratch / "new").mkdir(parents=True)
+    try:
+        unpack(file, scratch / "new", progress.check)
+        folder = _network_in(scratch / "new", entry, archive)
+        _describe(folder, entry, archive, digest)
+        _pin(archive, digest)
+        if target.is_dir():
+            target.rename(scratch / "old")
+        folder.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_digest(archive: Archive, file: Path, digest: str) -> None:
+    """Refuses an archive that is another one than the catalogue's or, where that has no checksum, than the first."""
+    pin = pin_of(archive)
+    pinned = pin.read_text().split()[:1] if pin.is_file() else []
+    if archive.sha256 and digest != archive.sha256.lower():
+        raise NetworkError(
+            f"{file} is not the {archive.file} of the catalogue: its sha256 is {digest}, not {archive.sha256}. It is "
+            "damaged or another file: get it again"
+        )
+    if not archive.sha256 and pinned and digest != pinned[0]:
+        raise NetworkError(
+            f"{file} is not the {archive.file} that came first: its sha256 is {digest}, then it was {pinned[0]}. If it "
+            f"was published anew, and you trust it, remove {pin} and fetch it again"
+        )
+
+
+def _pin(archive: Archive, digest: str) -> None:
+    pin = pin_of(archive)
+    new = pin.with_name(f".{pin.name}.new")
+    new.write_text(f"{digest}  {archive.file}\n")
+    new.replace(pin)
+
+
+def _network_in(folder: Path, entry: CatalogueEntry, archive: Archive) -> Path:
+    """The folder with the network's files: in an archive they may lie at the top, or in a folder of any name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for model in files:
+        if model.name == entry.model and (model.parent / entry.labels).is_file():
+            return model.parent
+    listing = ", ".join(str(path.relative_to(folder)) for path in files) or "nothing"
+    raise NetworkError(f"{archive.file} does not hold {entry.model} and {entry.labels}; it holds {listing}")
+
+
+def _describe(folder: Path, entry: CatalogueEntry, archive: Archive, digest: str) -> None:
+    """Writes a network.yaml, unless the archive has one; all that it does not say comes from the catalogue."""
+    if (folder / "network.yaml").exists():
+        spec = resolve(NetworkRequest(model=str(folder)))
+        if any(file is not None and file.parent != folder for file in (spec.model, spec.labels)):
+            raise NetworkError(f"the network.yaml of {archive.file} names files that are not beside it")
+        return
+    (folder / "network.yaml").write_text(
+        f"# Written by ros2_actionnet when it unpacked {archive.file}.\n"
+        f"model: {json.dumps(entry.model)}\n"
+        f"labels: {json.dumps(entry.labels)}\n"
+        f'sha256: "{sha256_of(folder / entry.model)}"  # of the model; checked each time it is loaded\n'
+        f"source: {json.dumps(f'{archive.file} from {archive.url}, sha256 {digest}')}\n"
+    )
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error}). Free some of it, or set ACTIONNET_NETWORKS to a folder elsewhere"
+    return f"{error}. Set ACTIONNET_NETWORKS to a folder that can be written"

@@ -1,0 +1,120 @@
+"""Networks of the user's own: from a folder with an .onnx file to a network that has a name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.catalogue import Catalogue, user_folder
+from ros2_actionnet.networks.resolve import read_network_yaml, resolve
+from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
+    """The network in `folder`: of its network.yaml, its model.onnx, or its only .onnx file, unless `model` names one.
+
+    The model's checksum is left out: it may have been exported anew.
+
+    Raises:
+        NetworkError: there is none, there are several, or `resolve` refuses it.
+    """
+    if not folder.is_dir():
+        raise NetworkError(f"{folder} is not a folder; give the one that holds the .onnx file and its labels.txt")
+    path = folder
+    if model is not None:
+        path = file_in(folder, model)
+    elif not (folder / "network.yaml").is_file() and not (folder / "model.onnx").is_file():
+        path = _only_model(folder)
+    spec = resolve(NetworkRequest(model=str(path)))
+    return replace(spec, name=str(_description(folder).get("name") or folder.resolve().name), sha256="")
+
+
+def file_in(folder: Path, file: Path) -> Path:
+    """`file`, named as seen from `folder` or from the current folder.
+
+    Raises NetworkError if it is not there, or not in `folder`.
+    """
+    path = next((path for path in (folder / file, file.expanduser()) if path.is_file()), None)
+    if path is None:
+        raise NetworkError(f"there is no {file} in {folder}")
+    if path.resolve().parent != folder.resolve():
+        raise NetworkError(f"{file} must lie in {folder}: a network is a folder with all its files; copy it there")
+    return folder / path.name
+
+
+def says_mean(folder: Path) -> bool:
+    """Whether a network.yaml in `folder` says what is subtracted from the frames."""
+    return "mean" in _description(folder)
+
+
+def place_for(name: str, folder: Path, *, again: bool) -> Path:
+    """The folder that the network in `folder` is to have among the user's networks.
+
+    Raises NetworkError if `name` cannot be one or is taken, unless it is by a network of the user's own and `again`.
+    """
+    if not _NAME.fullmatch(name):
+        raise NetworkError(
+            f"'{name}' cannot be a network's name, which is made of letters, digits, '_', '-' and '.'; "
+            "give one with --name"
+        )
+    for entry in Catalogue.load():
+        taken = (entry.name, entry.folder, *entry.aliases)
+        if not entry.own and name.lower() in [other.lower() for other in taken]:
+            raise NetworkError(f"'{name}' is a name of the network {entry.name}; give another with --name")
+    target = user_folder() / name
+    if target.exists() and target.resolve() != folder.resolve() and not again:
+        raise NetworkError(f"there is a network {name} already, {target}; replace it with --again, or give --name")
+    return target
+
+
+def install(spec: NetworkSpec, description: Path, target: Path) -> None:
+    """Copies a network's files, of which `description` is the network.yaml, into the folder `target`.
+
+    A folder of that name is never there without all of them.
+
+    Raises:
+        NetworkError: what was copied is not whole.
+        OSError: it cannot be copied.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.parent / f".{target.name}.adding"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        for file in (spec.model, *_weights_beside(spec.model), *filter(None, [spec.labels]), description):
+            copy = scratch / "new" / file.relative_to(description.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        resolve(NetworkRequest(model=str(scratch / "new")))
+        if target.is_dir():
+            target.rename(scratch / "old")
+        (scratch / "new").rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _only_model(folder: Path) -> Path:
+    models = sorted(folder.glob("*.onnx"))
+    if len(models) != 1:
+        found = f"{len(models)} .onnx files: {', '.join(path.name for path in models)}" if models else "no .onnx file"
+        raise NetworkError(f"{folder} has {found}; it needs one, or say which with --model")
+    return models[0]
+
+
+def _description(folder: Path) -> dict[str, object]:
+    path = folder / "network.yaml"
+    return read_network_yaml(path) if path.is_file() else {}
+
+
+def _weights_beside(model: Path) -> Iterable[Path]:
+    """The files in which an ONNX model keeps weights outside of its own."""
+    import onnx
+
+    graph = onnx.load_model(str(model), load_external_data=False).graph
+    entries = [entry for tensor in graph.initializer for entry in tensor.external_data]
+    return sorted({model.parent / entry.value for entry in entries if entry.key == "location"})

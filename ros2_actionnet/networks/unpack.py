@@ -1,0 +1,127 @@
+"""Unpacks an archive that a stranger may have made: nothing but plain files, in their folder, within limits."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from ros2_actionnet.errors import NetworkError
+
+MAX_MEMBERS = 100
+MAX_DEPTH = 8
+_LARGEST_HEADER = 1 << 20  # bytes; a name, a comment and the padding between members are far smaller
+_BLOCK = 1 << 18
+
+
+def largest_content(archive_size: int) -> int:
+    """Bytes that an archive of `archive_size` bytes may hold unpacked: the weights of a network hardly shrink."""
+    return 64_000_000 + 20 * archive_size
+
+
+def unpack(archive: Path, folder: Path, on_block: Callable[[], None] = lambda: None) -> None:
+    """Unpacks the .tar.gz `archive` into `folder`, which must be empty.
+
+    Files are written by name and content alone, whatever owner, mode or time the archive gives them. Nothing is left to
+    tarfile's own unpacking, so that it does not matter which version of Python checks what. `on_block` is called
+    every now and then; what it raises ends the unpacking.
+
+    Raises:
+        NetworkError: it is damaged or no .tar.gz, or holds anything but files and folders that stay in `folder`, or
+            more of them, or larger ones, than a network has.
+        OSError: the files cannot be written.
+    """
+    with archive.open("rb") as file:
+        start = file.read(8)
+        if start[:2] != b"\x1f\x8b":
+            what = (
+                "a web page, not an archive; is there a login between here and the server?"
+                if b"<" in start
+                else f"no .tar.gz (it begins with {start!r})"
+            )
+            raise NetworkError(f"{archive.name} is {what}")
+        file.seek(0)
+        stream = _Allowance(gzip.GzipFile(fileobj=file), largest_content(archive.stat().st_size))
+        try:
+            _unpack(stream, folder, on_block)
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
+            raise NetworkError(f"{archive.name} is damaged or incomplete ({error})") from error
+        except _Refused as error:
+            raise NetworkError(f"{archive.name} is refused: {error}") from error
+
+
+class _Refused(Exception):  # noqa: N818
+    """What is wrong with an archive."""
+
+
+class _Allowance:
+    """A stream of which only so much may be read: what is allowed from moment to moment, and a limit on all of it."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._left = 0
+
+    def allow(self, size: int) -> None:
+        """`size` bytes may be read from now on, and a header's worth around them."""
+        self._left = size + _LARGEST_HEADER
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        block = self._stream.read(size)
+        self._left -= len(block)
+        self._limit -= len(block)
+        if self._left < 0 or self._limit < 0:
+            raise _Refused("it unpacks to far more than it says or than a network has")
+        return block
+
+
+def _unpack(stream: _Allowance, folder: Path, on_block: Callable[[], None]) -> None:
+    stream.allow(0)
+    # As a stream, so that nothing in the archive can make tarfile jump.
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.RECORDSIZE) as tar:  # type: ignore[call-overload]
+        count = 0
+        while (member := tar.next()) is not None:
+            count += 1
+            if count > MAX_MEMBERS:
+                raise _Refused(f"it holds more than {MAX_MEMBERS} files")
+            target = folder / _checked_name(member)
+            try:
+                if member.isdir():
+                    target.mkdir(parents=True, exist_ok=True)
+                else:
+                    stream.allow(member.size)
+                    _write(tar, member, target, on_block)
+                    stream.allow(0)
+            except (FileExistsError, NotADirectoryError):
+                raise _Refused(f"it holds {member.name!r} twice") from None
+    while stream.read(_BLOCK):  # to the end, where gzip's checksum is
+        on_block()
+
+
+def _checked_name(member: tarfile.TarInfo) -> PurePosixPath:
+    """Where a member goes, relative to the folder; refused unless it is a plain file or folder and stays in there."""
+    name = PurePosixPath(member.name)
+    if not member.isdir() and (not member.isreg() or member.issparse()):
+        kind = "a link" if member.issym() or member.islnk() else "no plain file"
+        raise _Refused(f"{member.name!r} is {kind}")
+    if name.is_absolute() or ".." in name.parts or not (name.parts or member.isdir()):
+        raise _Refused(f"{member.name!r} leads out of the folder")
+    if len(name.parts) > MAX_DEPTH or any(len(os.fsencode(part)) > 255 for part in name.parts):
+        raise _Refused(f"the name {member.name[:80]!r}... is too long")
+    return name
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, on_block: Callable[[], None]) -> None:
+    content = tar.extractfile(member)
+    assert content is not None, "it is a plain file"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as file:
+        while block := content.read(_BLOCK):
+            on_block()
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())  # before the folder is given its name: robots are switched off

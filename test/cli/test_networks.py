@@ -1,0 +1,364 @@
+"""The command `actionnet-networks`, as a person uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import helper
+
+from ros2_actionnet.classifier import ActionNet
+from ros2_actionnet.cli.networks import main
+from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
+from support.archives import RESNET_18, resnet_18_archive
+from support.networks import save_brightness_network
+
+LABELS = ("dark", "dim", "bright")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True, name="networks")
+def networks_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of networks, empty; the mirror is an empty folder."""
+    for variable, folder in {"ACTIONNET_NETWORKS": "networks", "ACTIONNET_MIRROR": "mirror"}.items():
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    return tmp_path / "networks"
+
+
+@pytest.fixture(name="mirror")
+def mirror_fixture(tmp_path: Path) -> Path:
+    """A mirror with a resnet-18."""
+    (tmp_path / "mirror" / RESNET_18[0]).write_bytes(resnet_18_archive(tmp_path / "made", LABELS))
+    return tmp_path / "mirror"
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path: Path) -> Path:
+    """A network of the user's own, with no network.yaml."""
+    save_brightness_network(tmp_path / "turns", LABELS, frames=4, size=8, name="exported")
+    return tmp_path / "turns"
+
+
+@pytest.fixture(name="run")
+def run_fixture(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def classified(grey: int, **network: Any) -> str:
+    with ActionNet(**network, skip_frames=0) as net:
+        for _ in range(4):
+            prediction = net.classify(np.full((8, 8, 3), grey, np.uint8))
+    assert prediction is not None
+    return prediction.label
+
+
+class TestList:
+    def test_names_aliases_and_what_is_here(self, run: Run, networks: Path) -> None:
+        code, out, _ = run("list")
+        lines = {line.split()[0]: line for line in out.splitlines() if line and not line.startswith(" ")}
+        assert code == 0
+        assert "no, to be downloaded" in lines["resnet-18"]
+        assert "3D-ResNet-18" in lines["resnet-18"]
+        assert "yes, " in lines["camera_motion"]
+        assert "also resnet_18, resnet18, resnet18-kinetics" in out
+        assert str(networks) in out
+
+    def test_ones_own(self, run: Run, networks: Path) -> None:
+        (networks / "mine").mkdir()
+        (networks / "mine" / "network.yaml").write_text("description: left or right\n")
+        (networks / "broken").mkdir()
+        (networks / "broken" / "network.yaml").write_text("frame: 1\n")
+        code, out, _ = run("list")
+        assert code == 0
+        assert "your own: left or right" in out
+        assert "'frame' is not a known key" in out
+
+
+class TestInfo:
+    def test_all_about_a_network_that_is_here(self, run: Run) -> None:
+        code, out, _ = run("info", "camera-motion")
+        facts = {line[:12].strip(): line[13:] for line in out.splitlines()}
+        assert code == 0
+        assert facts["name"] == "camera_motion"
+        assert facts["input"] == "'frames' [batch, 3, 16, 112, 112] (NCTHW): 16 frames of 112x112"
+        assert facts["output"] == "'logits'"
+        assert facts["mean, std"].startswith(f"{list(ACTIONNET_MEAN)}, {list(ACTIONNET_STD)}")
+        assert facts["classes"].startswith("9: still, pan_left")
+        assert facts["license"] == "MIT"
+        assert facts["source"]
+        model = resolve(NetworkRequest("camera_motion")).model
+        assert facts["sha256"] == f"{hashlib.sha256(model.read_bytes()).hexdigest()} (as it should be)"
+        assert str(model) in facts["model"]
+
+    def test_one_that_is_not_here_and_then_is(self, run: Run, mirror: Path, networks: Path) -> None:
+        code, out, _ = run("info", "resnet18")
+        assert code == 0
+        assert "Action-ResNet18.tar.gz from https://nvidia.box.com/" in out
+        assert "not known yet" in out
+        run("fetch", "resnet18")
+        code, out, _ = run("info", "resnet18")
+        assert code == 0
+        assert hashlib.sha256((mirror / RESNET_18[0]).read_bytes()).hexdigest() in out
+        assert "'0' [batch, 3, 4, 8, 8] (NCTHW): 4 frames of 8x8" in out
+        assert str(networks / "resnet-18" / RESNET_18[1]) in out
+
+    def test_a_path(self, run: Run, folder: Path) -> None:
+        code, out, _ = run("info", folder / "exported.onnx")
+        assert code == 0
+        assert "3: dark, dim, bright" in out
+        assert "nothing says what it should be" in out
+
+    def test_what_there_is_not(self, run: Run) -> None:
+        code, out, err = run("info", "resnet81")
+        assert (code, out) == (1, "")
+        assert err.startswith("actionnet-networks: no network is called 'resnet81'. Did you mean 'resnet18'?")
+
+
+class TestFetch:
+    def test_from_a_mirror(self, run: Run, mirror: Path, networks: Path) -> None:
+        code, out, err = run("fetch", "resnet18")
+        assert code == 0
+        assert out.startswith(f"resnet-18: {networks / 'resnet-18'}, ")
+        assert err == "unpacking resnet-18\n"
+        code, out, err = run("fetch", "resnet18")
+        assert (code, err) == (0, "")
+        assert run("fetch", "--again", "resnet18")[2] == "unpacking resnet-18\n"
+
+    def test_what_cannot_be_had(self, run: Run, networks: Path) -> None:
+        code, out, err = run("fetch", "resnet34")
+        assert (code, out) == (1, "")
+        assert "Action-ResNet34.tar.gz" in err
+        assert "resnet-34-kinetics-moments.onnx" in err
+
+    def test_all_names_are_looked_at_before_anything_is_fetched(self, run: Run, mirror: Path, networks: Path) -> None:
+        assert run("fetch", "resnet18", "resnet81")[0] == 1
+        assert list(networks.iterdir()) == []
+
+
+class TestVerify:
+    def test_what_is_here(self, run: Run, mirror: Path) -> None:
+        run("fetch", "resnet18")
+        code, out, _ = run("verify")
+        lines = dict(line.split(":", 1) for line in out.splitlines() if not line.startswith(" "))
+        assert code == 0
+        assert list(lines) == ["resnet-18", "camera_motion"]
+        assert "its checksum is right, 3 classes, openvino CPU" in lines["resnet-18"]
+        assert "scores add up to 1.000" in lines["camera_motion"]
+
+    def test_a_model_that_has_changed(self, run: Run, mirror: Path, networks: Path) -> None:
+        run("fetch", "resnet18")
+        with (networks / "resnet-18" / RESNET_18[1]).open("ab") as model:
+            model.write(b"\n")
+        code, out, _ = run("verify", "resnet18", "camera_motion")
+        assert code == 1
+        assert "resnet18: FAILED: the model" in out
+        assert "is not the one that its network.yaml describes" in out
+        assert "camera_motion: its checksum is right" in out
+
+    def test_one_that_has_no_checksum(self, run: Run, folder: Path) -> None:
+        code, out, _ = run("verify", folder / "exported.onnx")
+        assert code == 0
+        assert "there is no checksum to check it by" in out
+
+    def test_a_network_without_weights_is_doubted(self, run: Run, folder: Path) -> None:
+        model = onnx.load(str(folder / "exported.onnx"))
+        for tensor in model.graph.initializer:
+            if tensor.name == "weight":
+                tensor.raw_data = bytes(len(tensor.raw_data))
+        onnx.save(model, str(folder / "exported.onnx"))
+        code, out, _ = run("verify", folder / "exported.onnx")
+        assert code == 0
+        assert "note: noise and darkness get the same scores" in out
+
+    def test_a_network_of_several_classes_at_once(self, run: Run, folder: Path) -> None:
+        model = onnx.load(str(folder / "exported.onnx"))
+        model.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["out"]))
+        model.graph.output[0].name = "out"
+        onnx.save(model, str(folder / "exported.onnx"))
+        out = run("verify", folder / "exported.onnx")[1]
+        assert "the network ends in a sigmoid" in out
+
+
+class TestAdd:
+    def test_a_folder_becomes_a_network_with_a_name(self, run: Run, folder: Path, networks: Path) -> None:
+        code, out, err = run("add", folder, "--source", "made here", "--license", "MIT", "--description", "how bright")
+        assert code == 0, err
+        assert "'input' [batch, 3, 4, 8, 8] (NCTHW): 4 frames of 8x8" in out
+        assert "3: dark, dim, bright" in out
+        assert "scores add up to 1.000" in out
+        assert f"wrote {folder / 'network.yaml'}" in out
+        assert "network:=turns" in out
+        assert f"model:={folder}" in out
+        written = yaml.safe_load((folder / "network.yaml").read_text())
+        assert written == {
+            "name": "turns",
+            "model": "exported.onnx",
+            "labels": "labels.txt",
+            "frames": 4,
+            "height": 8,
+            "width": 8,
+            "layout": "NCTHW",
+            "mean": list(ACTIONNET_MEAN),
+            "std": list(ACTIONNET_STD),
+            "input_blob": "input",
+            "output_blob": "logits",
+            "sha256": hashlib.sha256((folder / "exported.onnx").read_bytes()).hexdigest(),
+            "source": "made here",
+            "license": "MIT",
+            "description": "how bright",
+        }
+        assert sorted(path.name for path in (networks / "turns").iterdir()) == [
+            "exported.onnx",
+            "labels.txt",
+            "network.yaml",
+        ]
+        assert classified(240, network="Turns") == "bright"
+        assert classified(10, model=str(folder)) == "dark"
+        assert "turns" in run("list")[1]
+        assert "your own: how bright" in run("list")[1]
+        assert "its checksum is right" in run("verify", "turns")[1]
+
+    def test_mean_and_std_that_nobody_said_are_pointed_out(self, run: Run, folder: Path) -> None:
+        assert "mean and std are taken to be actionNet's" in run("add", folder)[1]
+        assert "taken to be" not in run("add", folder, "--again")[1], "now the network.yaml says them"
+        mean = ["--mean", 0.5, 0.25, 0, "--std", 1, 2, 4]
+        assert "taken to be" not in run("add", folder, "--again", *mean)[1]
+        spec = resolve(NetworkRequest("turns"))
+        assert (spec.mean, spec.std) == ((0.5, 0.25, 0.0), (1.0, 2.0, 4.0))
+
+    def test_what_a_network_yaml_says_is_kept(self, run: Run, folder: Path, networks: Path) -> None:
+        (folder / "network.yaml").write_text(
+            "name: curves\nmodel: exported.onnx\nmean: [0.1, 0.2, 0.3]\nsource: 'a: b # c'\naccuracy: {top 1: 0.9}\n"
+            f"sha256: '{'0' * 64}'\n"
+        )
+        assert run("add", folder)[0] == 0
+        written = yaml.safe_load((networks / "curves" / "network.yaml").read_text())
+        assert (written["name"], written["mean"], written["source"]) == ("curves", [0.1, 0.2, 0.3], "a: b # c")
+        assert written["accuracy"] == {"top 1": 0.9}
+        assert written["sha256"] != "0" * 64, "the model may have been exported anew"
+        prepare(resolve(NetworkRequest("curves")))
+
+    def test_what_the_model_does_not_say_is_asked_for_and_can_be_given(self, run: Run, folder: Path) -> None:
+        model = onnx.load(str(folder / "exported.onnx"))
+        for dimension in list(model.graph.input[0].type.tensor_type.shape.dim)[2:]:
+            dimension.dim_param = "any"
+        onnx.save(model, str(folder / "exported.onnx"))
+        code, _, err = run("add", folder)
+        assert code == 1
+        assert "frames" in err
+        assert not (folder / "network.yaml").exists()
+        code, out, err = run("add", folder, "--frames", 6, "--size", 10, 12, "--layout", "NCTHW")
+        assert code == 0, err
+        assert "[batch, 3, 6, 10, 12] (NCTHW): 6 frames of 12x10" in out
+        assert prepare(resolve(NetworkRequest("turns"))).frames == 6
+
+    def test_weights_beside_the_model_come_along(self, run: Run, folder: Path, networks: Path) -> None:
+        model = onnx.load(str(folder / "exported.onnx"))
+        onnx.save_model(
+            model, str(folder / "exported.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0
+        )
+        (folder / "checkpoint.pt").write_bytes(b"large")
+        assert run("add", folder)[0] == 0
+        assert sorted(path.name for path in (networks / "turns").iterdir()) == [
+            "exported.onnx",
+            "labels.txt",
+            "network.yaml",
+            "weights.bin",
+        ]
+        assert classified(240, network="turns") == "bright"
+
+    def test_a_folder_with_several_models(self, run: Run, folder: Path) -> None:
+        save_brightness_network(folder, LABELS, name="other")
+        code, _, err = run("add", folder)
+        assert code == 1
+        assert "2 .onnx files: exported.onnx, other.onnx" in err
+        assert "--model" in err
+        assert run("add", folder, "--model", "other.onnx")[0] == 0
+        assert resolve(NetworkRequest("turns")).model.name == "other.onnx"
+
+    def test_labels_by_another_name(self, run: Run, folder: Path, tmp_path: Path) -> None:
+        (folder / "labels.txt").rename(folder / "classes.txt")
+        code, out, _ = run("add", folder)
+        assert (code, "none: the classes go by their numbers" in out) == (0, True)
+        assert run("add", folder, "--again", "--labels", "classes.txt")[0] == 0
+        assert prepare(resolve(NetworkRequest("turns"))).labels == LABELS
+        (tmp_path / "elsewhere.txt").write_text("a\nb\nc\n")
+        assert "must lie in" in run("add", folder, "--again", "--labels", tmp_path / "elsewhere.txt")[2]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--name", "resnet18"], "'resnet18' is a name of the network resnet-18; give another with --name"),
+            (["--name", "Camera-Motion"], "is a name of the network camera_motion"),
+            (["--name", "a/b"], "cannot be a network's name"),
+            (["--name", ".."], "cannot be a network's name"),
+            (["--model", "no.onnx"], "there is no no.onnx in"),
+            (["--layout", "NTCHW"], "layout"),
+            (["--output-blob", "nothing"], "nothing"),
+            (["--backend", "tensorflow"], "tensorflow"),
+        ],
+    )
+    def test_what_is_refused_adds_nothing(
+        self, arguments: list[str], message: str, run: Run, folder: Path, networks: Path
+    ) -> None:
+        code, _, err = run("add", folder, *arguments)
+        assert code == 1
+        assert message in err
+        assert list(networks.iterdir()) == []
+        assert not (folder / "network.yaml").exists()
+
+    def test_labels_that_do_not_fit(self, run: Run, folder: Path, networks: Path) -> None:
+        (folder / "labels.txt").write_text("one\n")
+        code, _, err = run("add", folder)
+        assert code == 1
+        assert "has 1 labels but network turns has 3 classes" in err
+        assert list(networks.iterdir()) == []
+
+    def test_a_name_that_is_taken(self, run: Run, folder: Path, tmp_path: Path, networks: Path) -> None:
+        assert run("add", folder)[0] == 0
+        other = save_brightness_network(tmp_path / "other", ("night", "day")).parent
+        code, _, err = run("add", other, "--name", "turns")
+        assert code == 1
+        assert "there is a network turns already" in err
+        assert resolve(NetworkRequest("turns")).model.name == "exported.onnx"
+        assert run("add", other, "--name", "turns", "--again")[0] == 0
+        assert prepare(resolve(NetworkRequest("turns"))).labels == ("night", "day")
+        assert [path.name for path in networks.iterdir()] == ["turns"]
+
+    def test_a_folder_that_lies_there_already(self, run: Run, folder: Path, networks: Path) -> None:
+        folder.rename(networks / "turns")
+        code, out, _ = run("add", networks / "turns")
+        assert code == 0
+        assert "copied" not in out
+        assert classified(240, network="turns") == "bright"
+
+    @pytest.mark.parametrize("name", ["nothing", "turns/labels.txt"])
+    def test_what_is_no_folder(self, name: str, run: Run, folder: Path, tmp_path: Path) -> None:
+        assert "is not a folder; give the one that holds the .onnx file" in run("add", tmp_path / name)[2]
+
+    def test_a_folder_without_a_model(self, run: Run, tmp_path: Path) -> None:
+        assert "has no .onnx file" in run("add", tmp_path)[2]
+
+
+def test_the_command_is_a_program_and_says_how_it_is_used() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ros2_actionnet.cli.networks"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "COMMAND" in done.stderr
+    for flag in ("--help", "list"):
+        assert subprocess.run([sys.executable, "-m", "ros2_actionnet.cli.networks", flag], check=False).returncode == 0
