@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
+from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 # In the order in which `auto` tries them.
-BACKENDS: dict[str, type[Backend]] = {"openvino": OpenVINOBackend}
+BACKENDS: dict[str, type[Backend]] = {"tensorrt": TensorRTBackend, "openvino": OpenVINOBackend}
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,7 @@ def choose_backend(name: str = "auto", device: str = "") -> Choice:
     Raises BackendError, saying what to install or set, if there is none.
     """
     if name not in ("auto", *BACKENDS):
-        raise BackendError(
-            f"backend '{name}' is not part of this version; set backend to {' or '.join(BACKENDS)}, or auto"
-        )
+        raise BackendError(f"there is no backend '{name}'; set backend to {' or '.join(BACKENDS)}, or auto")
     reasons: list[str] = []
     for candidate in BACKENDS if name == "auto" else (name,):
         backend = BACKENDS[candidate]()

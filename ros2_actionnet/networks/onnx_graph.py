@@ -161,6 +161,13 @@ class Graph:
         inferred = onnx.shape_inference.infer_shapes(self._skeleton(batch), strict_mode=strict, data_prop=True).graph
         return {value.name: shape_of(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
+    def infer_types(self) -> dict[str, int]:
+        """ONNX element types of the tensors, the initializers included, as far as shape inference finds them."""
+        inferred = onnx.shape_inference.infer_shapes(self._skeleton(batch=None)).graph
+        values = (*inferred.input, *inferred.value_info, *inferred.output)
+        types = {value.name: value.type.tensor_type.elem_type for value in values}
+        return types | {tensor.name: tensor.data_type for tensor in self.proto.initializer}
+
     def _skeleton(self, batch: int | None) -> ModelProto:
         """The model without stored shapes and large weights, which become inputs; with the batch, if given."""
         skeleton = ModelProto(ir_version=max(self.model.ir_version, 4))

@@ -1,0 +1,116 @@
+"""TensorRT as a backend: whether it can be used here, and how a network is loaded with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
+from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu
+from ros2_actionnet.backends.tensorrt.cuda import CudaContext, Driver, find_device, load_driver
+from ros2_actionnet.backends.tensorrt.engine_cache import EngineCache
+from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
+from ros2_actionnet.backends.tensorrt.session import TensorRTSession
+from ros2_actionnet.errors import ActionNetError, BackendError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
+from ros2_actionnet.networks import PreparedNetwork
+
+ComputeCapability = tuple[int, int]
+
+# The GPUs that TensorRT for RTX runs on: its `ComputeCapability` has 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1.
+_RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9))
+_RTX_MAJOR = 12
+
+
+@dataclass(frozen=True)
+class Found:
+    """What TensorRT needs to run, found on this machine."""
+
+    driver: Driver
+    device: Any  # pycuda's
+    gpu: Gpu
+    tensorrt: TensorRT
+
+
+class TensorRTBackend:
+    """Loads networks with TensorRT, or TensorRT for RTX, on an NVIDIA GPU."""
+
+    name = "tensorrt"
+
+    def unavailable(self, device: str) -> str | None:
+        """Why TensorRT cannot be used on `device`, and what to do about it; None if it can. Makes no CUDA context.
+
+        The first call in a process that finds a GPU imports TensorRT, which may take a second; all others take less
+        than a millisecond.
+        """
+        try:
+            find(device)
+        except BackendError as error:
+            return str(error)
+        return None
+
+    def load(
+        self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
+    ) -> TensorRTSession:
+        """Loads `network`; device "" is GPU 0, precision "auto" fp16 on a GPU that is fast in it, and fp32 elsewhere.
+
+        The engine comes from the cache, or is built, which takes from seconds to minutes.
+
+        Raises:
+            BackendError: something is missing here, the precision is not offered, or TensorRT cannot take the network.
+            LoadCancelled: `monitor` said that the network is not wanted any more.
+        """
+        # Not above: the process that builds engines must not import this before it runs a part of it.
+        from ros2_actionnet.backends.tensorrt.engines import engine_for
+
+        found = find(options.device)
+        precision = options.precision
+        if precision == "auto":
+            precision = "fp16" if _is_fast_in_fp16(found.gpu.compute_capability) else "fp32"
+        max_batch = min(options.max_batch, network.max_batch or options.max_batch)
+        request = EngineRequest(network, precision, max_batch)
+        cache = EngineCache(options.engine_cache)
+        try:
+            return TensorRTSession(
+                network,
+                CudaContext(found.driver, found.device),
+                lambda: engine_for(found.tensorrt, request, found.gpu, cache, monitor, found.tensorrt.deserialise),
+                device=f"GPU {found.gpu.index} ({found.gpu.name})",
+                precision=precision,
+                max_batch=max_batch,
+            )
+        except ActionNetError:
+            raise
+        except Exception as error:  # whatever TensorRT raises
+            raise BackendError(f"{found.tensorrt.name} cannot load {network.name}: {error}") from error
+
+
+def find(device: str) -> Found:
+    """What is needed to use TensorRT on `device`.
+
+    Raises BackendError, naming the first thing that is missing and how to get it.
+    """
+    # The driver comes first: where there is no GPU, nothing large is imported to find that out.
+    driver = load_driver()
+    handle = find_device(driver, device)
+    gpu = Gpu(handle.name(), handle.compute_capability(), int(device or 0))
+    tensorrt = find_tensorrt()
+    if tensorrt.is_rtx and not _rtx_runs_on(gpu.compute_capability):
+        raise BackendError(
+            f"{tensorrt.name} does not run on {gpu.name} ({_sm(gpu.compute_capability)}), but on SM 7.5, 8.0, 8.6, 8.9 "
+            "and 12.x; install TensorRT itself (docs/tensorrt.md)"
+        )
+    return Found(driver, handle, gpu, tensorrt)
+
+
+def _is_fast_in_fp16(capability: ComputeCapability) -> bool:
+    """Whether a GPU does more in fp16 than in fp32: "Throughput of Native Arithmetic Instructions", CUDA C++ guide."""
+    return capability >= (5, 3) and capability != (6, 1)
+
+
+def _rtx_runs_on(capability: ComputeCapability) -> bool:
+    return capability in _RTX_CAPABILITIES or capability[0] == _RTX_MAJOR
+
+
+def _sm(capability: ComputeCapability) -> str:
+    return f"SM {capability[0]}.{capability[1]}"

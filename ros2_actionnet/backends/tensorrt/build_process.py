@@ -1,0 +1,170 @@
+"""Builds an engine in a process of its own, with the network that runs answering as before.
+
+So it can be ended at any moment, which TensorRT before version 10 offers in no other way; the memory that the builder
+takes is given back whole; and where memory does not suffice, or TensorRT crashes over a network, it is this process
+that is lost and not the node.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu, build_here
+from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
+from ros2_actionnet.errors import ActionNetError, BackendError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.networks import PreparedNetwork
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_PERIOD = 5.0
+"""s between two words on how long the building has taken so far."""
+
+_POLL = 0.1  # s between two looks at the process and at the monitor
+_REFUSED = 3  # exit code: the answer is an exception
+
+
+def build_engine(
+    tensorrt: TensorRT,
+    request: EngineRequest,
+    monitor: LoadMonitor = UNMONITORED,
+    timing_cache: Path | None = None,
+    gpu: Gpu | None = None,
+) -> bytes:
+    """The serialised engine that `build_here` builds, whose arguments these are; it takes from seconds to many minutes.
+
+    Raises:
+        BackendError, NetworkError: as `build_here` does; or the process died.
+        LoadCancelled: `monitor` said that the engine is not wanted any more.
+    """
+    with _in_memory("engine") as answer, _in_memory("words") as words, _opened(request.network) as model:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(answer)],
+            stdin=subprocess.PIPE,
+            stdout=words,
+            stderr=words,
+            pass_fds=[answer, model],
+            env=_environment(gpu),
+            start_new_session=True,  # Ctrl-C is for us; we end it
+        )
+        assert process.stdin is not None
+        try:
+            network = replace(request.network, model=b"", file=Path(f"/proc/self/fd/{model}"))
+            with suppress(BrokenPipeError):  # it died at once, which the exit code says
+                process.stdin.write(pickle.dumps((replace(request, network=network), gpu, timing_cache)))
+                process.stdin.flush()
+            _wait(process, request.network.name, monitor)
+        finally:
+            process.kill()
+            process.wait()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        said = _content(words).decode(errors="replace").strip().splitlines()
+        if process.returncode in (0, _REFUSED):
+            for line in said:
+                logger.warning("%s", line)
+        if process.returncode == _REFUSED:
+            error: ActionNetError = pickle.loads(_content(answer))
+            raise error
+        if process.returncode != 0:
+            raise BackendError(_obituary(tensorrt, request.network.name, process.returncode, said))
+        return _content(answer)
+
+
+def _wait(process: subprocess.Popen[bytes], name: str, monitor: LoadMonitor) -> None:
+    """Waits for the process to end, and tells `monitor` how long it takes."""
+    started, told = time.monotonic(), 0.0
+    while process.poll() is None:
+        end_if_cancelled(monitor, name)
+        now = time.monotonic()
+        if now - told >= PROGRESS_PERIOD:
+            told = now
+            once = "this happens once per network, GPU and TensorRT version"
+            monitor.progress(f"building engine, {now - started:.0f} s so far; {once}")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL)
+
+
+def _obituary(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> str:
+    if code < 0:
+        ended = f"was ended by {signal.Signals(-code).name}"
+        remedy = "if memory ran out, close other programs, add swap, or take a smaller network"
+    else:
+        ended, remedy = f"ended with {code}", "see what it printed"
+    last = f": {' / '.join(said[-5:])}" if said else ""
+    return f"the process in which {tensorrt.name} builds the engine of {name} {ended}{last}; {remedy}"
+
+
+def _environment(gpu: Gpu | None) -> dict[str, str]:
+    """This process's environment, in which the other one sees the GPU that is meant as its first."""
+    environment = dict(os.environ)
+    if gpu is not None and gpu.index:
+        visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        environment["CUDA_VISIBLE_DEVICES"] = visible[gpu.index] if visible else str(gpu.index)
+    return environment
+
+
+@contextmanager
+def _in_memory(name: str) -> Iterator[int]:
+    """A descriptor of a file that is nowhere but in memory."""
+    descriptor = os.memfd_create(name)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _opened(network: PreparedNetwork) -> Iterator[int]:
+    """A descriptor of the network's model, which another process can be given."""
+    if network.file is not None:
+        with network.file.open("rb") as file:
+            yield file.fileno()
+        return
+    with _in_memory("model") as descriptor:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(network.model)
+        yield descriptor
+
+
+def _content(descriptor: int) -> bytes:
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+
+def _main(answer: int) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    request, gpu, timing_cache = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    content: bytes | memoryview
+    code = 0
+    try:
+        content = build_here(find_tensorrt(), request, gpu, timing_cache)
+    except ActionNetError as error:
+        # Without the library's own error behind it, which may not travel.
+        content, code = pickle.dumps(type(error)(str(error))), _REFUSED
+    with os.fdopen(answer, "wb") as file:
+        file.write(content)
+    return code
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # until the other end is closed, which it is when the parent has died
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    code = _main(int(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # without the destructors of libraries, which have nothing to add and may crash

@@ -1,0 +1,249 @@
+"""All that this package asks of CUDA, by way of pycuda, whose rules are kept here so that nobody else need know them.
+
+A context counts in the thread that pushed it, and a thread that ends with one pushed aborts the process: so it is
+pushed for every entry and popped on every path. What was made under a context is freed with the same object pushed, or
+never: so one object holds all that a session has, and frees it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from itertools import pairwise
+from typing import Any, Protocol
+
+from numpy.typing import DTypeLike, NDArray
+
+from ros2_actionnet.errors import BackendError
+
+logger = logging.getLogger(__name__)
+
+ALIGNMENT = 256
+"""Bytes to which TensorRT wants the address of an input or output aligned; CUDA aligns what it allocates so."""
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of cuda.h: the stream does not wait for other work in the process
+
+
+class Driver(Protocol):
+    """What is used of the module `pycuda.driver`. Device addresses are ints."""
+
+    @property
+    def Device(self) -> Any:  # noqa: N802 - the names are pycuda's
+        """The class of GPUs."""
+
+    @property
+    def Context(self) -> Any:  # noqa: N802
+        """The class of contexts."""
+
+    @property
+    def Stream(self) -> Any:  # noqa: N802
+        """The class of streams."""
+
+    @property
+    def Event(self) -> Any:  # noqa: N802
+        """The class of events."""
+
+    @property
+    def Error(self) -> type[Exception]:  # noqa: N802
+        """What all its errors derive from."""
+
+    def init(self) -> None:
+        """Initialises CUDA for the process."""
+
+    def mem_alloc(self, size: int, /) -> Any:
+        """`size` bytes of device memory; int() of it is the address."""
+
+    def pagelocked_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array that the device copies from and to without the CPU; its `base.free()` frees it."""
+
+    def memcpy_htod_async(self, dest: int, src: NDArray[Any], stream: Any) -> None:
+        """Queues a copy of all of `src` to the device."""
+
+    def memcpy_dtoh_async(self, dest: NDArray[Any], src: int, stream: Any) -> None:
+        """Queues a copy from the device that fills `dest`."""
+
+    def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: Any) -> None:
+        """Queues a copy of `size` bytes within the device."""
+
+
+def load_driver() -> Driver:
+    """pycuda, initialised, which takes some time the first time in a process, and then none. Makes no context.
+
+    Raises BackendError, saying what to install, where there is no NVIDIA driver, no pycuda or no GPU.
+    """
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise BackendError(
+            "there is no NVIDIA driver here (libcuda.so.1); it comes with JetPack on a Jetson, nvidia-driver on a PC, "
+            "and into a container with --runtime nvidia or --gpus all"
+        ) from None
+    if importlib.util.find_spec("pycuda") is None:
+        raise BackendError(
+            "pycuda is not installed; put CUDA's nvcc on the PATH (Jetson: apt install nvidia-jetpack, PC: the CUDA "
+            "toolkit; then export PATH=/usr/local/cuda/bin:$PATH) and pip install pycuda"
+        )
+    try:
+        import pycuda.driver as driver
+    except ImportError as error:
+        raise BackendError(
+            f"pycuda cannot be imported: {error}; build it again for this Python and CUDA "
+            "(pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda)"
+        ) from error
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise BackendError(
+            f"CUDA cannot use any GPU here: {error}; see whether nvidia-smi (PC) or tegrastats (Jetson) shows one, and "
+            "start a container with --gpus all or --runtime nvidia"
+        ) from error
+    loaded: Driver = driver
+    return loaded
+
+
+def find_device(driver: Driver, device: str) -> Any:
+    """The `Device` whose index is `device`; "" is the first one.
+
+    Raises BackendError if `device` is no index, or no GPU has it.
+    """
+    if not (device.isascii() and device.isdigit()) and device:
+        raise BackendError(
+            f"device '{device}' is not the index of a GPU, which is what TensorRT takes; leave device empty for the "
+            "first GPU, or set backend openvino"
+        )
+    index = int(device or 0)
+    try:
+        names = [driver.Device(number).name() for number in range(driver.Device.count())]
+        if index < len(names):
+            return driver.Device(index)
+    except driver.Error as error:
+        raise _translated(error) from error
+    known = ", ".join(f"{number}: {name}" for number, name in enumerate(names)) or "none"
+    raise BackendError(f"there is no GPU {index} here (CUDA sees {known}); leave device empty for the first one")
+
+
+class CudaContext:
+    """One GPU as one session has it: the GPU's primary context, a stream, and all memory that the session uses.
+
+    One thread at a time uses it, not always the same one. All but `pushed` and `close` is called within `pushed`.
+    Copies are queued on the stream, which runs them one after the other, in the order of the calls.
+    """
+
+    def __init__(self, driver: Driver, device: Any) -> None:
+        """Raises BackendError if CUDA gives no context on `device` or no stream."""
+        self._driver = driver
+        self._cleanup = ExitStack()  # of everything made, to be undone in the opposite order
+        self._closed = False
+        self._stream: Any = None
+        try:
+            self._context = _primary_context(device)
+        except driver.Error as error:
+            raise _translated(error) from error
+        with self.pushed():
+            self._stream = driver.Stream(_NON_BLOCKING)
+        self._cleanup.callback(self._drop_stream)
+
+    @contextmanager
+    def pushed(self) -> Iterator[None]:
+        """Makes the context current in the calling thread for the `with` block; may be nested.
+
+        Raises BackendError for what CUDA refuses within the block, and once the context has been closed.
+        """
+        if self._closed:
+            raise BackendError("a TensorRT session was used after it had been closed; load the network again")
+        try:
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._driver.Context.pop()
+        except self._driver.Error as error:
+            raise _translated(error) from error
+
+    @property
+    def stream(self) -> int:
+        """The handle of the stream."""
+        handle: int = self._stream.handle
+        return handle
+
+    def allocate(self, size: int) -> int:
+        """The address of `size` bytes of device memory, a multiple of ALIGNMENT; they are freed by `close`."""
+        allocation = self._driver.mem_alloc(size)
+        self._cleanup.callback(allocation.free)
+        return int(allocation)
+
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array in page-locked host memory, which `close` frees: nobody may touch it afterwards."""
+        array = self._driver.pagelocked_empty(shape, dtype)
+        self._cleanup.callback(array.base.free)  # type: ignore[union-attr]
+        return array
+
+    def copy_in(self, to: int, source: NDArray[Any]) -> None:
+        """Queues a copy of `source`, which is pinned and must stay as it is until the stream has come by."""
+        self._driver.memcpy_htod_async(to, source, self._stream)
+
+    def copy_out(self, to: NDArray[Any], source: int) -> None:
+        """Queues a copy into `to`, which is pinned and has its values once the stream has been waited for."""
+        self._driver.memcpy_dtoh_async(to, source, self._stream)
+
+    def copy(self, to: int, source: int, size: int) -> None:
+        """Queues a copy of `size` bytes of device memory."""
+        self._driver.memcpy_dtod_async(to, source, size, self._stream)
+
+    def synchronize(self) -> None:
+        """Waits until all that was queued is done, with the interpreter's lock free."""
+        self._stream.synchronize()
+
+    def time(self, steps: Sequence[Callable[[], object]]) -> list[float]:
+        """Runs `steps`, which queue work, and waits; the time that each one's work took on the device, in ms."""
+        marks: list[Any] = []
+        try:
+            marks += [self._driver.Event() for _ in range(len(steps) + 1)]
+            marks[0].record(self._stream)
+            for number, step in enumerate(steps, 1):
+                step()
+                marks[number].record(self._stream)
+            marks[-1].synchronize()
+            return [start.time_till(end) for start, end in pairwise(marks)]
+        finally:
+            marks.clear()  # destroys them, while the context is still pushed
+
+    def on_close(self, function: Callable[[], None]) -> None:
+        """Has `close` call `function`, before it frees what is there already."""
+        self._cleanup.callback(function)
+
+    def close(self) -> None:
+        """Waits for the stream and frees everything. May be called twice; what cannot be freed is told in the log."""
+        if self._closed:
+            return
+        try:
+            with self.pushed():
+                self._closed = True
+                with self._cleanup:
+                    self._cleanup.callback(self.synchronize)  # comes first: nothing is freed that is in use
+        except Exception as error:
+            logger.warning("what a TensorRT session held on the GPU could not all be freed: %s", error)
+
+    def _drop_stream(self) -> None:
+        self._stream = None  # pycuda destroys it with its last reference
+
+
+@cache
+def _primary_context(device: Any) -> Any:
+    """The primary context of `device`, which TensorRT's own calls use too; retained once and for good.
+
+    pycuda has no good way to give it back: `detach` leaves it current for the driver, behind pycuda's own back, and the
+    object's destructor, at the end of the process, takes it for a context that pycuda made. So it is never destroyed.
+    """
+    context = device.retain_primary_context()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+    return context
+
+
+def _translated(error: Exception) -> BackendError:
+    remedy = "; free memory on the GPU, or take a smaller network" if "out of memory" in str(error) else ""
+    return BackendError(f"CUDA failed: {error}{remedy}")

@@ -1,0 +1,324 @@
+"""Keeps engines on disk, so that each is built once: <key>.engine, and beside it <key>.json, which a person can read.
+
+Processes may share the folder. Who builds or removes an engine holds the lock of its key, and files appear whole or not
+at all. A folder that cannot be written, or a full one, costs the time of building again and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SIZE_LIMIT = 4 << 30
+"""Bytes; an engine of ResNet-18 takes 65 MB in fp16 and 130 MB in fp32."""
+
+RECIPE = 1
+"""Counts the ways in which this package has made engines of the same prepared network; a change makes all keys new."""
+
+_POLL = 0.1  # s between two looks at a lock that another process holds
+_PROGRESS = 5.0  # s between two words on waiting for it
+
+
+_UNLOCKED = -1  # stands for a lock that cannot be had here
+
+
+class NotCached(Exception):  # noqa: N818 - nothing went wrong
+    """There is no such engine in the cache."""
+
+
+class DamagedEngine(NotCached):
+    """There is one that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class EngineIdentity:
+    """What an engine depends on: two engines that agree in all of this are the same.
+
+    Attributes:
+        onnx_sha256: of the prepared network, in float32.
+        precision: fp32 or fp16.
+        max_batch: the profile: batches of 1 to so many.
+        workspace: bytes.
+        tensorrt: name and full version.
+        gpu: the GPU's name; "any" for an engine that is not bound to one.
+        compute_capability: "8.7"; "any" likewise.
+        operating_system: "Linux".
+        architecture: "x86_64", "aarch64".
+        recipe: see RECIPE.
+    """
+
+    onnx_sha256: str
+    precision: str
+    max_batch: int
+    workspace: int
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    operating_system: str = platform.system()
+    architecture: str = platform.machine()
+    recipe: int = RECIPE
+
+    @property
+    def key(self) -> str:
+        """32 hexadecimal digits that stand for it."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class CachedEngine:
+    """An engine as `EngineCache.engines` finds it.
+
+    Attributes:
+        key: its key.
+        path: the engine's file.
+        size: bytes on disk.
+        used: when it was last used or built, in seconds since 1970.
+        description: what its sidecar says; empty if that cannot be read.
+    """
+
+    key: str
+    path: Path
+    size: int
+    used: float
+    description: dict[str, Any]
+
+
+def default_folder() -> Path:
+    """Where engines are kept unless a folder is given: ACTIONNET_ENGINE_CACHE, or in the user's cache folder."""
+    if stated := os.environ.get("ACTIONNET_ENGINE_CACHE"):
+        return Path(stated).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches).expanduser() / "ros2_actionnet" / "engines"
+
+
+class EngineCache:
+    """The engines in a folder, which is made when something is first kept in it.
+
+    What goes wrong in the file system is not raised by `read`, `store`, `lock` and `trim`: it is told in the log, or is
+    the reason of a NotCached.
+    """
+
+    def __init__(self, folder: Path | str = "", size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
+        """`folder` "" is `default_folder()`; `size_limit` (bytes) is kept by removing what was not used for longest."""
+        self.folder = Path(folder).expanduser() if folder else default_folder()
+        self.size_limit = size_limit
+
+    def read(self, key: str, *, touch: bool = True) -> bytes:
+        """The engine of that key, checked against its sidecar; it counts as used now, if `touch`.
+
+        Raises NotCached, with the reason.
+        """
+        plan_path, sidecar_path = self._plan(key), self._sidecar(key)
+        try:
+            sidecar = json.loads(sidecar_path.read_bytes())
+            stated, size = sidecar["sha256"], sidecar["size"]
+            plan = plan_path.read_bytes()
+        except FileNotFoundError as error:
+            if plan_path.exists() or sidecar_path.exists():
+                raise DamagedEngine(f"of the cached engine the file {error.filename} is missing") from error
+            raise NotCached(f"there is none in {self.folder} yet") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedEngine(f"the cached engine {plan_path} cannot be read: {error}") from error
+        if len(plan) != size:
+            raise DamagedEngine(f"the cached engine {plan_path} is damaged: it has {len(plan)} bytes instead of {size}")
+        if hashlib.sha256(plan).hexdigest() != stated:
+            raise DamagedEngine(f"the cached engine {plan_path} is damaged: its sha256 is not what it was")
+        if touch:
+            with suppress(OSError):  # a folder that is only read, in a container's image, needs no bookkeeping
+                os.utime(sidecar_path)
+        return plan
+
+    def store(self, identity: EngineIdentity, plan: bytes, **notes: Any) -> None:
+        """Keeps an engine, with `notes` for a person in its sidecar, and makes room. Call it under the key's lock."""
+        key = identity.key
+        sidecar = {
+            **notes,
+            **asdict(identity),
+            "size": len(plan),
+            "sha256": hashlib.sha256(plan).hexdigest(),
+            "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.trim(keep=key, room_for=len(plan))
+            # In this order: until both are there, the engine is taken for damaged.
+            write_atomically(self._plan(key), plan)
+            write_atomically(self._sidecar(key), json.dumps(sidecar, indent=2).encode() + b"\n")
+        except OSError as error:
+            with suppress(OSError):  # half of it is of no use
+                self._plan(key).unlink(missing_ok=True)
+            logger.warning(
+                "the engine cannot be kept in %s: %s. It works, but will be built again next time; free space there, "
+                "or set engine_cache to another folder",
+                self.folder,
+                error,
+            )
+
+    @contextmanager
+    def lock(self, key: str, monitor: LoadMonitor = UNMONITORED) -> Iterator[None]:
+        """Holds the lock of `key`, which one process at a time can; while it waits, it tells `monitor`.
+
+        Raises LoadCancelled if `monitor` says so.
+        """
+        started = told = time.monotonic()
+        descriptor = self._try_lock(key)
+        while descriptor is None:
+            end_if_cancelled(monitor, "the engine")
+            time.sleep(_POLL)
+            descriptor = self._try_lock(key)
+            if time.monotonic() - told >= _PROGRESS:
+                told = time.monotonic()
+                monitor.progress(f"waiting for another process to build the engine, {told - started:.0f} s so far")
+        try:
+            yield
+        finally:
+            _release(descriptor)
+
+    def engines(self) -> list[CachedEngine]:
+        """What is in the cache, the longest unused first. Raises nothing for a folder that is not there."""
+        found = []
+        for plan in sorted(self.folder.glob("*.engine")):
+            sidecar = self._sidecar(plan.stem)
+            with suppress(OSError):  # removed meanwhile
+                size, used = plan.stat().st_size, plan.stat().st_mtime
+                description: Any = None
+                with suppress(OSError, ValueError):
+                    used = sidecar.stat().st_mtime
+                    description = json.loads(sidecar.read_bytes())
+                found.append(
+                    CachedEngine(plan.stem, plan, size, used, description if isinstance(description, dict) else {})
+                )
+        return sorted(found, key=lambda engine: engine.used)
+
+    def remove(self, key: str) -> bool:
+        """Removes an engine unless another process holds its lock; whether it is gone. Raises OSError if it cannot."""
+        descriptor = self._try_lock(key)
+        if descriptor is None:
+            return False
+        try:
+            for path in (self._sidecar(key), self._plan(key), self._lock(key)):
+                path.unlink(missing_ok=True)
+        finally:
+            _release(descriptor)
+        return True
+
+    def trim(self, keep: str = "", room_for: int = 0) -> None:
+        """Removes what killed processes left, and the longest unused engines until the rest and `room_for` fit.
+
+        The engine `keep`, and those whose locks others hold, stay.
+        """
+        self._remove_leftovers(keep)
+        engines = [engine for engine in self.engines() if engine.key != keep]
+        total = room_for + sum(engine.size for engine in engines)
+        for engine in engines:
+            if total <= self.size_limit:
+                break
+            try:
+                if self.remove(engine.key):
+                    logger.info("removed the engine %s, which was unused for longest, from the cache", engine.path)
+                    total -= engine.size
+            except OSError as error:
+                logger.warning("the engine %s cannot be removed to make room: %s", engine.path, error)
+
+    def timing_cache(self, tensorrt: str, gpu: str) -> Path:
+        """The file for what `tensorrt` measured on `gpu`."""
+        name = re.sub("[^A-Za-z0-9-]", "_", f"{tensorrt}-{gpu}")
+        return self.folder / f"{name}.timing"
+
+    def remove_timing_caches(self) -> None:
+        """Removes what was measured for all GPUs. Raises OSError if it cannot."""
+        for path in self.folder.glob("*.timing"):
+            path.unlink(missing_ok=True)
+
+    def _remove_leftovers(self, held: str) -> None:
+        """Removes half-written files, which only a process that is killed leaves; while it lives, it has the lock."""
+        for part in self.folder.glob("*.part"):
+            key = part.name.partition(".")[0]
+            descriptor = _UNLOCKED if key == held else self._try_lock(key)
+            if descriptor is None:
+                continue
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+                if not self._plan(key).exists() and key != held:
+                    self._lock(key).unlink(missing_ok=True)
+            _release(descriptor)
+
+    def _try_lock(self, key: str) -> int | None:
+        """A descriptor that holds the lock until it is closed; None if another process holds it.
+
+        Where the folder cannot be written or its file system knows no locks, it is _UNLOCKED, and all go on without.
+        """
+        try:
+            import fcntl
+
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except (ImportError, OSError) as error:
+            logger.debug("no lock in %s: %s", self.folder, error)
+            return _UNLOCKED
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            logger.debug("no lock in %s: %s", self.folder, error)
+            os.close(descriptor)
+            return _UNLOCKED
+        try:
+            is_ours = os.path.samestat(os.fstat(descriptor), self._lock(key).stat())
+        except OSError:
+            is_ours = False
+        if not is_ours:  # `remove` took the file away between our opening and locking it
+            os.close(descriptor)
+            return self._try_lock(key)
+        return descriptor
+
+    def _plan(self, key: str) -> Path:
+        return self.folder / f"{key}.engine"
+
+    def _sidecar(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def _lock(self, key: str) -> Path:
+        return self.folder / f"{key}.lock"
+
+
+def _release(descriptor: int) -> None:
+    if descriptor != _UNLOCKED:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file that is there whole or not at all, also after a power cut. Raises OSError, and leaves nothing."""
+    part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

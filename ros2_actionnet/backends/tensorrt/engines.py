@@ -1,0 +1,111 @@
+"""From a prepared network to an engine that can be run: out of the cache, or built and put there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ros2_actionnet.backends.tensorrt.build_process import build_engine
+from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu, portable
+from ros2_actionnet.backends.tensorrt.engine_cache import DamagedEngine, EngineCache, EngineIdentity, NotCached
+from ros2_actionnet.backends.tensorrt.library import TensorRT
+from ros2_actionnet.errors import BackendError
+from ros2_actionnet.load_monitor import LoadMonitor
+
+__all__ = ["EngineRequest", "Gpu", "build_engine", "engine_for", "identify"]
+
+logger = logging.getLogger(__name__)
+
+Deserialise = Callable[[bytes], Any | None]
+
+
+def engine_for(
+    tensorrt: TensorRT,
+    request: EngineRequest,
+    gpu: Gpu | None,
+    cache: EngineCache,
+    monitor: LoadMonitor,
+    deserialise: Deserialise,
+) -> Any:
+    """The deserialised engine of `request` for `gpu`; where it is not in the cache it is built, and kept there.
+
+    Args:
+        tensorrt: what builds it.
+        request: what it is built of.
+        gpu: what it is to run on; None only for engines that are not bound to one, those of TensorRT for RTX.
+        cache: where engines are kept.
+        monitor: hears how it goes on, and may end it.
+        deserialise: gives the engine of a plan, or None for one that this TensorRT and GPU cannot take.
+
+    Raises:
+        BackendError: the engine cannot be built, or not be deserialised although it was built here and now.
+        NetworkError: the network cannot be rewritten as this TensorRT needs it.
+        LoadCancelled: `monitor` said that the engine is not wanted any more.
+    """
+    identity = identify(tensorrt, request, gpu)
+    # Others who want the same engine wait here, and then find it.
+    with cache.lock(identity.key, monitor):
+        level = logging.WARNING
+        try:
+            engine = deserialise(cache.read(identity.key))
+            if engine is not None:
+                return engine
+            why = f"the cached one was refused ({tensorrt.logger.last_error or 'TensorRT does not say why'})"
+        except DamagedEngine as error:
+            why = str(error)
+        except NotCached as error:
+            level, why = logging.INFO, str(error)
+        logger.log(
+            level,
+            "building the engine of %s, %s, with %s for %s: %s",
+            request.network.name,
+            request.precision,
+            tensorrt.name,
+            "any GPU" if identity.gpu == "any" else identity.gpu,
+            why,
+        )
+        started = time.monotonic()
+        timing_cache = cache.timing_cache(identity.tensorrt, identity.gpu)
+        plan = build_engine(tensorrt, request, monitor, timing_cache, gpu)
+        seconds = round(time.monotonic() - started, 1)
+        logger.info("built the engine of %s in %s s", request.network.name, seconds)
+        cache.store(identity, plan, network=request.network.name, model=_origin(request), build_seconds=seconds)
+        engine = deserialise(plan)
+    if engine is None:
+        raise BackendError(
+            f"{tensorrt.name} cannot load the engine of {request.network.name} that it has just built: "
+            f"{tensorrt.logger.last_error or 'it does not say why'}; free memory on the GPU, and see whether "
+            "the driver is new enough for this TensorRT"
+        )
+    return engine
+
+
+def identify(tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None) -> EngineIdentity:
+    """What the engine of `request` depends on.
+
+    Raises BackendError where it would depend on a GPU and there is none.
+    """
+    if portable(tensorrt, gpu):
+        name, capability = "any", "any"
+    elif gpu is None:
+        raise BackendError(
+            f"an engine of {tensorrt.name} can be built only on the GPU that it is to run on, and none is given"
+        )
+    else:
+        name, capability = gpu.name, ".".join(map(str, gpu.compute_capability))
+    return EngineIdentity(
+        onnx_sha256=request.network.sha256,
+        precision=request.precision,
+        max_batch=request.max_batch,
+        workspace=request.workspace,
+        tensorrt=tensorrt.name,
+        gpu=name,
+        compute_capability=capability,
+    )
+
+
+def _origin(request: EngineRequest) -> str:
+    return str(Path(request.network.spec.model).absolute())

@@ -1,0 +1,136 @@
+"""A network on a GPU: windows in device memory in, scores in host memory out."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ros2_actionnet.backends.base import Scores, Session
+from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext
+from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
+from ros2_actionnet.errors import BackendError
+from ros2_actionnet.networks import INPUT_NAME, OUTPUT_NAME, PreparedNetwork
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_SIGNATURE = {INPUT_NAME: "UINT8", OUTPUT_NAME: "FLOAT"}
+
+
+class TensorRTSession(Session[DeviceWindow]):
+    """A TensorRT engine with its execution context, and the rings whose windows it infers.
+
+    It owns `cuda`, and closes it in `close` or when its construction fails. `make_engine` is called with the context
+    pushed; its engine takes 1 to `max_batch` windows.
+    """
+
+    def __init__(
+        self,
+        network: PreparedNetwork,
+        cuda: CudaContext,
+        make_engine: Callable[[], trt.ICudaEngine],
+        *,
+        device: str,
+        precision: str,
+        max_batch: int,
+    ) -> None:
+        """Raises BackendError if the GPU's memory does not suffice, or the engine is not the network's."""
+        super().__init__(network, backend="tensorrt", device=device, precision=precision)
+        self.cuda = cuda
+        self.max_batch = max_batch
+        self._batch = 0  # what the execution context is set to
+        self._unused: list[int] = []  # the addresses of rings that nobody holds any more
+        frame_shape = (network.height, network.width, 3)
+        self._window_bytes = network.frames * int(np.prod(frame_shape))
+        try:
+            with cuda.pushed():
+                self._staging = cuda.allocate_pinned(frame_shape, np.uint8)
+                self._scores = cuda.allocate_pinned((max_batch, network.num_classes), np.float32)
+                self._output = cuda.allocate(self._scores.nbytes)
+                # Not needed where every window can be given to TensorRT as it lies in its ring.
+                as_it_lies = max_batch == 1 and self._staging.nbytes % ALIGNMENT == 0
+                self._input = 0 if as_it_lies else cuda.allocate(max_batch * self._window_bytes)
+                cuda.on_close(self._drop_engine)
+                # Kept in attributes alone, which `close` can clear, never in a variable: an exception keeps those.
+                self._engine: trt.ICudaEngine = make_engine()
+                self._check_signature()
+                self._execution: trt.IExecutionContext = self._engine.create_execution_context()
+                _check(self._execution, "create_execution_context", "free memory on the GPU, or take a smaller network")
+                _check(self._execution.set_tensor_address(OUTPUT_NAME, self._output), "set_tensor_address")
+        except BaseException:
+            self.close()
+            raise
+
+    def create_ring(self) -> DeviceRing:
+        """A new ring in device memory; it takes over that of a ring that is no longer held, if there is one."""
+        with self.cuda.pushed():
+            address = self._unused.pop() if self._unused else self.cuda.allocate(2 * self._window_bytes)
+        ring = DeviceRing(self.cuda, address, self._staging, self.network.frames)
+        weakref.finalize(ring, self._unused.append, address)
+        return ring
+
+    def enqueue(self, windows: Sequence[DeviceWindow]) -> None:
+        """Queues the inference of 1 to `max_batch` windows, with the context pushed."""
+        batch = len(windows)
+        if batch != self._batch:
+            shape = (batch, self.network.frames, self.network.height, self.network.width, 3)
+            self._batch = 0  # unknown, if this fails
+            _check(self._execution.set_input_shape(INPUT_NAME, shape), "set_input_shape")
+            self._batch = batch
+        _check(self._execution.set_tensor_address(INPUT_NAME, self._input_address(windows)), "set_tensor_address")
+        _check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
+
+    def enqueue_scores(self, batch: int) -> Scores:
+        """Queues the copying of `batch` rows of scores; they are there, until the next call, once it has been done."""
+        scores: Scores = self._scores[:batch]
+        self.cuda.copy_out(scores, self._output)
+        return scores
+
+    def report_layers(self, profiler: trt.IProfiler) -> None:
+        """From now on, `profiler` (a TensorRT IProfiler) hears the time of every layer in every inference."""
+        self._execution.profiler = profiler
+
+    def _infer(self, windows: Sequence[DeviceWindow]) -> Scores:
+        scores = np.empty((len(windows), self.network.num_classes), np.float32)
+        with self.cuda.pushed():
+            for first in range(0, len(windows), self.max_batch):
+                chunk = windows[first : first + self.max_batch]
+                self.enqueue(chunk)
+                rows = self.enqueue_scores(len(chunk))
+                self.cuda.synchronize()
+                scores[first : first + len(chunk)] = rows
+        return scores
+
+    def close(self) -> None:
+        """Frees the engine, the rings and all other memory; may be called twice."""
+        self.cuda.close()
+
+    def _input_address(self, windows: Sequence[DeviceWindow]) -> int:
+        """Where the windows lie one after the other, aligned: in the ring, or after a copy within the device."""
+        if len(windows) == 1 and windows[0].address % ALIGNMENT == 0:
+            return windows[0].address
+        for index, window in enumerate(windows):
+            self.cuda.copy(self._input + index * self._window_bytes, window.address, self._window_bytes)
+        return self._input
+
+    def _check_signature(self) -> None:
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        found = {name: self._engine.get_tensor_dtype(name).name for name in names}
+        if found != _SIGNATURE:
+            raise BackendError(
+                f"the engine of {self.network.name} takes and gives {found}, not {_SIGNATURE}; remove it from the "
+                "engine cache"
+            )
+
+    def _drop_engine(self) -> None:
+        for name in ("_execution", "_engine"):  # in this order
+            vars(self).pop(name, None)
+
+
+def _check(answer: Any, call: str, remedy: str = "see TensorRT's own message in the log") -> None:
+    """Raises BackendError for what TensorRT answers where others would raise: False or None."""
+    if answer is None or answer is False:
+        raise BackendError(f"TensorRT refused {call}; {remedy}")

@@ -1,0 +1,300 @@
+"""Builds TensorRT engines ahead of time, and looks after those that are kept."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ros2_actionnet.backends import BACKENDS, LoadOptions
+from ros2_actionnet.backends.tensorrt.builder import onnx_for
+from ros2_actionnet.backends.tensorrt.engine_cache import CachedEngine, EngineCache, NotCached
+from ros2_actionnet.backends.tensorrt.engines import EngineRequest, engine_for
+from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
+from ros2_actionnet.cli.flags import with_dashes
+from ros2_actionnet.errors import ActionNetError, BackendError, SettingsError
+from ros2_actionnet.networks import INPUT_NAME, NetworkRequest, PreparedNetwork, obtain
+from ros2_actionnet.networks.apart import prepared_apart
+from ros2_actionnet.settings import Settings
+
+SHOWN = 12  # digits of a key that the list shows
+LEAST_DIGITS = 4  # that name an engine
+
+# What a model is written for where no TensorRT is at hand: the versions that take the types from it.
+_ANY_NEWER = TensorRT(None, "10")
+
+
+class Terminal:
+    """A LoadMonitor that keeps one line of standard error up to date, or prints lines where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._line = "\r{}\x1b[K" if sys.stderr.isatty() else "{}\n"
+        self._pending = False
+
+    def progress(self, what: str) -> None:
+        """Shows what is being done."""
+        sys.stderr.write(self._line.format(what))
+        sys.stderr.flush()
+        self._pending = self._line.startswith("\r")
+
+    def cancelled(self) -> bool:
+        """Never: Ctrl-C ends the command."""
+        return False
+
+    def close(self) -> None:
+        """Takes the line away."""
+        if self._pending:
+            sys.stderr.write("\r\x1b[K")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command."""
+    options = make_parser().parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
+    logging.basicConfig(level=logging.WARNING, format="actionnet-engine: %(message)s")
+    try:
+        code: int = options.run(options)
+    except (ActionNetError, OSError) as error:
+        print(f"actionnet-engine: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command's flags; `run` of what it gives is the subcommand's function."""
+    parser = argparse.ArgumentParser(prog="actionnet-engine", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    build_parser = commands.add_parser("build", help="build the engine of a network, unless it is there already")
+    _add_network_flags(build_parser)
+    build_parser.add_argument(
+        "--onnx-only", type=Path, metavar="FILE", help="only write the prepared ONNX model, for trtexec"
+    )
+    build_parser.set_defaults(run=build)
+
+    profile_parser = commands.add_parser("profile", help="print the slowest layers and the times of the stages")
+    _add_network_flags(profile_parser)
+    profile_parser.set_defaults(run=profile)
+
+    list_parser = commands.add_parser("list", help="list the engines that are kept, the last used first")
+    list_parser.set_defaults(run=list_engines)
+    verify_parser = commands.add_parser("verify", help="check that the engines are whole; exit code 1 if one is not")
+    verify_parser.set_defaults(run=verify)
+    remove_parser = commands.add_parser("remove", help="remove engines")
+    remove_parser.add_argument("engine", nargs="*", help="the first digits of a key, or the name of a network")
+    remove_parser.add_argument("--all", action="store_true", help="remove all of them")
+    remove_parser.add_argument(
+        "--stale", action="store_true", help="remove the damaged ones, and those of another TensorRT than the installed"
+    )
+    remove_parser.set_defaults(run=remove)
+    for command in (build_parser, profile_parser, list_parser, verify_parser, remove_parser):
+        command.add_argument(
+            "--cache", default="", metavar="FOLDER", help="where the engines are (default: the user's cache folder)"
+        )
+    return parser
+
+
+def _add_network_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--network", default=Settings.network, help="name of a network (default: %(default)s)")
+    parser.add_argument("--model", default="", metavar="FILE.onnx", help="a model of your own instead")
+    parser.add_argument("--labels", default="", metavar="FILE.txt", help="its labels")
+    parser.add_argument("--input-blob", default="", metavar="NAME", help="name of its input")
+    parser.add_argument("--output-blob", default="", metavar="NAME", help="name of its output")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "fp16"),
+        default="auto",
+        help="auto is what the node takes under its setting auto (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="", metavar="INDEX", help="which GPU (default: the first)")
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="windows at once, at most (default: %(default)s, the node's)",
+    )
+
+
+def build(options: argparse.Namespace) -> int:
+    """Builds an engine as the node would, or writes its ONNX model."""
+    monitor = Terminal()
+    try:
+        with prepared_apart(obtain(_network_request(options), monitor, bar=True)) as network:
+            if options.onnx_only is not None:
+                write_onnx(network, options)
+                return 0
+            started = time.monotonic()
+            engine = _build(network, options, monitor)
+    finally:
+        monitor.close()
+    print(f"the engine of {network.name} is ready after {time.monotonic() - started:.1f} s: {engine}")
+    print(f"it is kept in {EngineCache(options.cache).folder}")
+    return 0
+
+
+def _build(network: PreparedNetwork, options: argparse.Namespace, monitor: Terminal) -> str:
+    """Has the engine built and kept; what it is, for a person."""
+    backend = BACKENDS["tensorrt"]()
+    reason = backend.unavailable(options.device)
+    if reason is None:
+        session = backend.load(network, _load_options(options), monitor)
+        session.close()
+        return f"{session.precision}, GPU {session.device}"
+    tensorrt = find_tensorrt()
+    if not tensorrt.has_portable_engines:
+        raise BackendError(f"engines of {tensorrt.name} are built on the GPU that they are for, and {reason}")
+    precision = "fp16" if options.precision == "auto" else options.precision
+    request = EngineRequest(network, precision, options.max_batch)
+    monitor.progress(f"it will not be tried here: {reason}")
+    engine_for(tensorrt, request, None, EngineCache(options.cache), monitor, lambda plan: plan)
+    return f"{precision}, any GPU that TensorRT for RTX supports, from SM 8.0 on"
+
+
+def write_onnx(network: PreparedNetwork, options: argparse.Namespace) -> None:
+    """Writes the ONNX model that the installed TensorRT, or else one from 10 on, is given, and how trtexec takes it."""
+    try:
+        tensorrt = find_tensorrt()
+    except BackendError:
+        tensorrt = _ANY_NEWER
+    precision = "fp32" if options.precision == "auto" else options.precision
+    request = EngineRequest(network, precision, options.max_batch)
+    path: Path = options.onnx_only
+    path.write_bytes(onnx_for(tensorrt, request))
+    command = ["trtexec", f"--onnx={path}", f"--saveEngine={path.with_suffix('.engine')}"]
+    if network.max_batch != 1:  # else its shape is fixed
+        shapes = ("x".join(map(str, shape)) for shape in request.shapes)
+        command += [
+            f"--{kind}Shapes={INPUT_NAME}:{shape}" for kind, shape in zip(("min", "opt", "max"), shapes, strict=True)
+        ]
+    if precision == "fp32":
+        command.append("--noTF32")
+    else:
+        command.append("--stronglyTyped" if tensorrt.has_strong_typing else "--fp16")
+    print(
+        f"wrote {path}, for TensorRT {'10 and later' if tensorrt.has_strong_typing else '8'}; make an engine of it by"
+    )
+    print(shlex.join(command))
+
+
+def profile(options: argparse.Namespace) -> int:
+    """Prints what a network's layers take."""
+    from ros2_actionnet.backends.tensorrt.profile import profile_network
+
+    monitor = Terminal()
+    try:
+        with prepared_apart(obtain(_network_request(options), monitor, bar=True)) as network:
+            table = profile_network(network, _load_options(options))
+    finally:
+        monitor.close()
+    print(table)
+    return 0
+
+
+def list_engines(options: argparse.Namespace) -> int:
+    """Prints a table of the engines."""
+    cache = EngineCache(options.cache)
+    engines = cache.engines()
+    if not engines:
+        print(f"there are no engines in {cache.folder}")
+        return 0
+    rows: list[tuple[str, ...]] = [("KEY", "NETWORK", "PRECISION", "BATCH", "MB", "TENSORRT", "GPU", "LAST USED")]
+    rows += [_row(engine) for engine in reversed(engines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"{sum(engine.size for engine in engines) / 1e6:.0f} MB in {cache.folder}")
+    return 0
+
+
+def _row(engine: CachedEngine) -> tuple[str, ...]:
+    names = ("network", "precision", "max_batch")
+    size, used = f"{engine.size / 1e6:.1f}", time.strftime("%Y-%m-%d %H:%M", time.localtime(engine.used))
+    said = {name: str(value) for name, value in engine.description.items()}
+    library = said.get("tensorrt", "?").removeprefix("TensorRT ")
+    return (engine.key[:SHOWN], *(said.get(name, "?") for name in names), size, library, said.get("gpu", "?"), used)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Checks every engine against its sidecar."""
+    cache = EngineCache(options.cache)
+    damaged = 0
+    for engine in cache.engines():
+        problem = _problem(cache, engine)
+        damaged += problem is not None
+        print(f"{engine.key[:SHOWN]}  {engine.description.get('network', '?')}  {problem or 'whole'}")
+    return 1 if damaged else 0
+
+
+def _problem(cache: EngineCache, engine: CachedEngine) -> str | None:
+    try:
+        cache.read(engine.key, touch=False)
+    except NotCached as error:
+        return str(error)
+    return None
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Removes the engines that are meant; an engine in use by another process at this moment stays."""
+    if not (options.engine or options.all or options.stale):
+        raise SettingsError("which engines? Give keys or names of networks (see list), or --stale, or --all")
+    cache = EngineCache(options.cache)
+    chosen = {engine.key: engine for engine in _chosen(cache, options)}
+    left = 0
+    for engine in chosen.values():
+        gone = cache.remove(engine.key)
+        left += not gone
+        name = engine.description.get("network", "?")
+        print(f"{engine.key[:SHOWN]}  {name}  {'removed' if gone else 'stays: another process is using it'}")
+    if options.all:
+        cache.remove_timing_caches()
+    if not chosen:
+        print("nothing to remove")
+    return 1 if left else 0
+
+
+def _chosen(cache: EngineCache, options: argparse.Namespace) -> list[CachedEngine]:
+    engines = cache.engines()
+    if options.all:
+        return engines
+    chosen = [engine for engine in engines if options.stale and _is_stale(cache, engine)]
+    for name in options.engine:
+        meant = [engine for engine in engines if _is_meant(engine, name)]
+        if not meant:
+            raise SettingsError(
+                f"no engine in {cache.folder} has a key that begins with '{name}' or is of such a network; of a key, "
+                f"give at least {LEAST_DIGITS} digits"
+            )
+        chosen += meant
+    return chosen
+
+
+def _is_meant(engine: CachedEngine, name: str) -> bool:
+    begins = len(name) >= LEAST_DIGITS and engine.key.startswith(name.lower())
+    return begins or engine.description.get("network") == name
+
+
+def _is_stale(cache: EngineCache, engine: CachedEngine) -> bool:
+    try:
+        installed = find_tensorrt().name
+    except BackendError:
+        installed = None  # then an engine of any version may be wanted again
+    other = installed is not None and engine.description.get("tensorrt") != installed
+    return other or _problem(cache, engine) is not None
+
+
+def _network_request(options: argparse.Namespace) -> NetworkRequest:
+    return NetworkRequest(options.network, options.model, options.labels, options.input_blob, options.output_blob)
+
+
+def _load_options(options: argparse.Namespace) -> LoadOptions:
+    return LoadOptions(options.device, options.precision, options.max_batch, options.cache)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Rewrites a network in an older version of ONNX's operators, for parsers that do not know the newer one."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import ModelProto, version_converter
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.onnx_graph import Graph, attribute
+
+
+def to_opset(model: ModelProto, opset: int) -> ModelProto:
+    """`model` as it is if its opset is `opset` or older, else the same network in that opset.
+
+    Raises:
+        NetworkError: the network has something that the older opset has not.
+    """
+    graph = Graph(model)
+    if graph.opset <= opset:
+        return model
+    for node in graph.nodes:
+        # An attribute that says what holds without it, and that onnx's converter leaves where it is not allowed.
+        if attribute(node, "noop_with_empty_axes") == 0:
+            kept = [candidate for candidate in node.attribute if candidate.name != "noop_with_empty_axes"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    try:
+        converted: ModelProto = version_converter.convert_version(model, opset)
+        onnx.checker.check_model(converted)
+    except Exception as error:  # RuntimeError, ValidationError, or whatever else a converter's step raises
+        raise NetworkError(
+            f"the network is written in ONNX opset {graph.opset}, which cannot be turned into opset {opset}, the "
+            f"newest that is read here: {error}. Export it again with opset {opset} (torch.onnx.export(..., "
+            f"opset_version={opset}, dynamo=False))"
+        ) from error
+    return converted

@@ -1,0 +1,196 @@
+"""Finding TensorRT, what its versions differ in, its logger, and its types."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
+from ros2_actionnet.errors import BackendError
+from support.tensorrt_doubles import TENSORRT_10, ILogger, make_tensorrt
+
+ROOT = Path(__file__).parents[3]
+
+
+def find_anew() -> TensorRT:
+    return find_tensorrt.__wrapped__()
+
+
+class Modules:
+    """What `import` finds: modules, or what it raises instead; everything else is not installed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
+        self.asked: list[str] = []
+        self.found = found
+        monkeypatch.setattr(importlib, "import_module", self.import_module)
+
+    def import_module(self, name: str) -> Any:
+        self.asked.append(name)
+        found = self.found.get(name, ModuleNotFoundError(f"No module named '{name}'", name=name))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def module(version: str) -> ModuleType:
+    made = ModuleType("made")
+    vars(made).update(__version__=version, Builder=object)
+    return made
+
+
+class TestFinding:
+    def test_the_one_that_the_tests_build_engines_with_is_found(self) -> None:
+        tensorrt = find_tensorrt()
+        assert hasattr(tensorrt.module, "Builder")
+        assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", tensorrt.version)
+        assert find_tensorrt() is tensorrt
+
+    @pytest.mark.parametrize(
+        ("installed", "name"),
+        [
+            ({"tensorrt": "10.3.0.30", "tensorrt_rtx": "1.2.0.1"}, "TensorRT 10.3.0.30"),
+            ({"tensorrt_rtx": "1.2.0.1", "tensorrt_rtx_bindings": "1.3.0.1"}, "TensorRT for RTX 1.2.0.1"),
+            ({"tensorrt_rtx_bindings": "1.3.0.1"}, "TensorRT for RTX 1.3.0.1"),
+        ],
+    )
+    def test_tensorrt_comes_before_that_for_rtx(
+        self, monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], name: str
+    ) -> None:
+        Modules(monkeypatch, **{key: module(version) for key, version in installed.items()})
+        assert find_anew().name == name
+
+    def test_a_folder_that_is_left_of_a_package_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = ModuleType("tensorrt")  # importable, and empty
+        Modules(monkeypatch, tensorrt=folder, tensorrt_rtx_bindings=module("1.7.1.116"))
+        assert find_anew().name == "TensorRT for RTX 1.7.1.116"
+
+    def test_where_there_is_none_it_says_what_to_install_on_a_jetson_and_on_a_pc(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        modules = Modules(monkeypatch)
+        with pytest.raises(BackendError) as refusal:
+            find_anew()
+        assert str(refusal.value).startswith("TensorRT is not installed; on a Jetson: apt install python3-libnvinfer")
+        assert "on a PC: pip install tensorrt" in str(refusal.value)
+        assert modules.asked == ["tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"]
+
+    def test_one_whose_libraries_are_missing_is_named_with_the_loaders_words(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = "libnvinfer.so.10: cannot open shared object file"
+        missing = ModuleNotFoundError("No module named 'tensorrt_libs'", name="tensorrt_libs")
+        Modules(
+            monkeypatch, tensorrt=ImportError(words), tensorrt_rtx=missing, tensorrt_rtx_bindings=ModuleType("empty")
+        )
+        with pytest.raises(BackendError) as refusal:
+            find_anew()
+        assert "cannot be imported" in str(refusal.value)
+        for reason in (f"tensorrt: {words}", "tensorrt_rtx: No module named 'tensorrt_libs'", "bindings: it is empty"):
+            assert reason in str(refusal.value)
+
+    def test_a_broken_one_does_not_hide_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Modules(monkeypatch, tensorrt=ImportError("libnvinfer.so.10"), tensorrt_rtx_bindings=module("1.7.1.116"))
+        assert find_anew().is_rtx
+
+
+@pytest.mark.parametrize(
+    ("version", "is_rtx", "decided"),
+    [
+        ("8.5.2.2", False, {"needs_explicit_batch", "has_timing_cache"}),
+        ("8.6.2.3", False, {"needs_explicit_batch", "has_timing_cache"}),
+        (
+            "10.3.0.30",
+            False,
+            {"has_strong_typing", "needs_strong_typing_flag", "has_timing_cache", "names_failed_nodes"},
+        ),
+        ("11.1.0.106", False, {"has_strong_typing", "has_timing_cache", "names_failed_nodes"}),
+        ("1.7.1.116", True, {"has_strong_typing", "has_portable_engines", "names_failed_nodes"}),
+    ],
+)
+def test_what_is_decided_by_the_version(version: str, is_rtx: bool, decided: set[str]) -> None:
+    tensorrt = TensorRT(None, version, is_rtx)
+    predicates = {name for name, member in vars(TensorRT).items() if isinstance(member, property)}
+    predicates -= {"name", "major", "newest_opset"}
+    assert {name for name in predicates if getattr(tensorrt, name)} == decided
+    assert tensorrt.newest_opset == (17 if version.startswith("8.") else None)
+
+
+class TestLogger:
+    def test_warnings_and_errors_go_to_logging_and_the_last_error_is_kept(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tensorrt = make_tensorrt(TENSORRT_10)
+        log, severity = tensorrt.logger.log, ILogger.Severity
+        with caplog.at_level(logging.DEBUG):
+            for level, words in zip(severity, ("lost", "wrong", "odd", "by the way", "chatter"), strict=True):
+                log(level, words + "\n")
+        assert [(record.levelname, record.message) for record in caplog.records] == [
+            ("ERROR", "TensorRT: lost"),
+            ("ERROR", "TensorRT: wrong"),
+            ("WARNING", "TensorRT: odd"),
+        ]
+        assert tensorrt.logger.last_error == "wrong"
+
+    def test_there_is_one_for_all(self) -> None:
+        tensorrt = make_tensorrt(TENSORRT_10)
+        assert tensorrt.logger is tensorrt.logger
+
+    def test_the_real_one_gets_the_words_over_a_plan_that_is_none(self) -> None:
+        tensorrt = find_tensorrt()
+        assert tensorrt.deserialise(b"not an engine" * 100) is None
+        assert tensorrt.logger.last_error
+
+
+class TestTypes:
+    """Our code against the types of TensorRT 10.13, which has what came since 8.5 and what went with 11."""
+
+    @pytest.fixture(name="mypy")
+    def mypy_fixture(self, tmp_path: Path) -> Any:
+        stubs = Path(sys.prefix) / "stubs"
+        assert stubs.is_dir(), "run scripts/setup --for-tests"
+        types = (stubs / "tensorrt_bindings" / "tensorrt.pyi").read_text()
+        # They are made by a program, which has written a few functions that are no Python.
+        types = re.sub(r"\bin: list", "in_: list", types)
+        types = types.replace("channel_axis: int) -> IScaleLayer", "channel_axis: int = ...) -> IScaleLayer")
+        for package, content in (
+            ("tensorrt", (stubs / "tensorrt" / "__init__.pyi").read_text()),
+            ("tensorrt_bindings", (stubs / "tensorrt_bindings" / "__init__.pyi").read_text()),
+        ):
+            (tmp_path / package).mkdir()
+            (tmp_path / package / "__init__.pyi").write_text(content)
+        (tmp_path / "tensorrt_bindings" / "tensorrt.pyi").write_text(types)
+        settings = tmp_path / "mypy.ini"
+        settings.write_text(
+            f"[mypy]\nstrict = True\nexplicit_package_bases = True\nmypy_path = {ROOT}:{tmp_path}\n"
+            "disallow_subclassing_any = False\nignore_missing_imports = True\nfollow_imports = silent\n"
+            "[mypy-tensorrt.*,tensorrt_bindings.*]\nignore_errors = True\n"
+        )
+
+        def run(target: Path) -> str:
+            cache = ROOT / ".mypy_cache" / "tensorrt"
+            flags = ["--config-file", str(settings), "--cache-dir", str(cache)]
+            command = [sys.executable, "-m", "mypy", *flags, str(target)]
+            return str(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout)
+
+        return run
+
+    def test_all_that_calls_it(self, mypy: Any) -> None:
+        assert "Success: no issues found" in mypy(ROOT / "ros2_actionnet" / "backends" / "tensorrt")
+
+    def test_they_would_find_a_name_that_is_not_there(self, mypy: Any, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.py"
+        wrong.write_text(
+            "import tensorrt as trt\n\n\ndef build(builder: trt.Builder) -> None:\n"
+            "    builder.build_cuda_engine()\n    builder.create_builder_config().set_flag(trt.BuilderFlag.FP17)\n"
+        )
+        said = mypy(wrong)
+        assert '"Builder" has no attribute "build_cuda_engine"' in said
+        assert '"type[BuilderFlag]" has no attribute "FP17"' in said
