@@ -99,7 +99,7 @@ class HealthMonitor:
                 health,
                 topic=subscription.topic,
                 reliability=subscription.reliability,
-                publishers=tuple(subscription.publishers()),
+                publishers=subscription.publishers,
                 lost=subscription.lost,
                 silent_for=now - max(self._activated, intake.last_arrival if intake else 0.0),
             )

@@ -34,6 +34,7 @@ class ImageSubscription:
         self._node = node
         name, self._type = _TRANSPORTS[transport]
         self.topic: str = node.resolve_topic_name(name)
+        self.publishers: tuple[str, ...] = ()  # seen at the last look, each as `/node (reliability)`
         self.lost = 0  # messages that the middleware says were lost on the way
         self._name = name
         self._on_message = on_message
@@ -43,8 +44,13 @@ class ImageSubscription:
         self.follow_publishers()
 
     def follow_publishers(self) -> None:
-        """Subscribes anew if the reliability in force is not the one that fits the publishers there are now."""
-        reliability = self._fitting_reliability()
+        """Looks who publishes; subscribes anew if the reliability in force is not the one that fits them."""
+        infos = self._node.get_publishers_info_by_topic(self.topic)
+        self.publishers = tuple(
+            f"{info.node_namespace.rstrip('/')}/{info.node_name} ({info.qos_profile.reliability.name.lower()})"
+            for info in infos
+        )
+        reliability = self._fitting_reliability({info.qos_profile.reliability for info in infos})
         if reliability == self.reliability:
             return
         if self._subscription is not None:
@@ -53,25 +59,17 @@ class ImageSubscription:
         self.reliability = reliability
         self._subscription = self._subscribe(QoSProfile(depth=_DEPTH, reliability=_RELIABILITIES[reliability]))
 
-    def publishers(self) -> list[str]:
-        """The publishers on the topic, each as `/node (reliability)`."""
-        return [
-            f"{info.node_namespace.rstrip('/')}/{info.node_name} ({info.qos_profile.reliability.name.lower()})"
-            for info in self._node.get_publishers_info_by_topic(self.topic)
-        ]
-
     def destroy(self) -> None:
         """Unsubscribes."""
         self._node.destroy_subscription(self._subscription)
 
-    def _fitting_reliability(self) -> str:
+    def _fitting_reliability(self, offers: set[QoSReliabilityPolicy]) -> str:
         """What all publishers can serve: best effort if one of them offers no more, else reliable.
 
         Large images need reliable: of 1080p images in best effort, Fast DDS delivers next to none as it comes.
         """
         if self._policy != "auto":
             return self._policy
-        offers = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self.topic)]
         if not offers:
             return self.reliability or "reliable"
         return "best_effort" if QoSReliabilityPolicy.BEST_EFFORT in offers else "reliable"

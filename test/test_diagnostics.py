@@ -184,7 +184,7 @@ class TestMonitor:
         worker = SimpleNamespace(status=lambda: status.value, now=status)
         intake = SimpleNamespace(received=0, rejected=0, restarts=0, restart_reason="", last_arrival=-float("inf"))
         subscription = SimpleNamespace(
-            topic="/image", reliability="reliable", lost=0, publishers=lambda: ["/camera (reliable)"]
+            topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
         )
         return worker, intake, subscription
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import compressed_message, image_message, read_compressed, read_header, read_image
 from ros2_actionnet.image_subscription import ImageSubscription
-from support.own_domain import Domain, own_domain
+from support.own_domain import Domain
 
 pytestmark = pytest.mark.ros
 
@@ -67,12 +66,6 @@ class Rig:
             return any(read_header(data).sec == sec for data in self.received)
 
         self.domain.spin_until(arrived, f"image {sec}")
-
-
-@pytest.fixture(name="domain")
-def domain_fixture() -> Iterator[Domain]:
-    with own_domain() as domain:
-        yield domain
 
 
 @pytest.fixture(name="rig")
@@ -209,7 +202,8 @@ class TestOverrides:
 
 def test_publishers_are_named_with_what_they_offer(rig: Rig) -> None:
     subscription = rig.subscribe()
-    assert subscription.publishers() == []
+    assert subscription.publishers == ()
     rig.camera("reliable")
     rig.camera("best_effort")
-    assert sorted(subscription.publishers()) == ["/camera_0 (reliable)", "/camera_1 (best_effort)"]
+    subscription.follow_publishers()
+    assert sorted(subscription.publishers) == ["/camera_0 (reliable)", "/camera_1 (best_effort)"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
-from support.own_domain import Domain, own_domain
+from support.own_domain import Domain
 
 pytestmark = pytest.mark.ros
 
@@ -68,9 +68,8 @@ class Rig:
 
 
 @pytest.fixture(name="rig")
-def rig_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    with own_domain() as domain:
-        yield Rig(domain, monkeypatch)
+def rig_fixture(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    return Rig(domain, monkeypatch)
 
 
 def test_the_usual_way_there_and_back(rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,191 +43,157 @@ class Report:
         into.append(said)
 
 
-@pytest.fixture(name="networks")
-def networks_fixture(monkeypatch: pytest.MonkeyPatch) -> FakeNetworks:
-    networks = FakeNetworks(*(make_network(name) for name in ("first", "second", "third")))
-    networks.networks["first"] = PreparedNetwork(
-        networks.networks["first"].spec, networks.networks["first"].labels, model=b"x" * 1000
-    )
-    networks.install(monkeypatch)
-    return networks
+class Rig:
+    """A loader on fake networks, and what it said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = replace(make_network("first"), model=b"x" * 1000)
+        self.networks = FakeNetworks(first, make_network("second"), make_network("third"))
+        self.networks.install(monkeypatch)
+        self.report = Report()
+        self.loader = NetworkLoader(self.report.callbacks())
+
+    def begin(self, settings: Settings) -> None:
+        """Asks for a network, whose loading then waits for the gate."""
+        self.networks.gate.close()
+        self.loader.request(settings)
+        self.networks.gate.wait_until_reached(1)
+
+    def finish(self) -> None:
+        """Opens the gate and waits until nothing is left to load."""
+        self.networks.gate.open()
+        assert self.loader.join(TIMEOUT)
+
+    def load(self, settings: Settings) -> None:
+        """Asks for a network and waits for the end of it."""
+        self.loader.request(settings)
+        self.finish()
 
 
-@pytest.fixture(name="report")
-def report_fixture() -> Report:
-    return Report()
+@pytest.fixture(name="rig")
+def rig_fixture(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    return Rig(monkeypatch)
 
 
-@pytest.fixture(name="loader")
-def loader_fixture(networks: FakeNetworks, report: Report) -> NetworkLoader:
-    return NetworkLoader(report.callbacks())
-
-
-def test_a_network_is_told_of_when_prepared_and_again_when_loaded_and_warm(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    assert loader.loading is FIRST
-    ((settings, network),) = report.prepared
+def test_a_network_is_told_of_when_prepared_and_again_when_loaded_and_warm(rig: Rig) -> None:
+    rig.begin(FIRST)
+    assert rig.loader.loading is FIRST
+    ((settings, network),) = rig.report.prepared
     assert settings is FIRST
     assert network.name == "first"
-    assert report.loaded == []
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert loader.loading is None
-    assert report.loaded == [(FIRST, networks.sessions[0], "fake (as asked)")]
-    assert networks.sessions[0].windows == [[0, 0, 0, 0]]
-    assert not networks.sessions[0].closed
-    assert report.threads == {"network_loader"}
+    assert rig.report.loaded == []
+    rig.finish()
+    assert rig.loader.loading is None
+    assert rig.report.loaded == [(FIRST, rig.networks.sessions[0], "fake (as asked)")]
+    assert rig.networks.sessions[0].windows == [[0, 0, 0, 0]]
+    assert not rig.networks.sessions[0].closed
+    assert rig.report.threads == {"network_loader"}
 
 
-def test_nobody_keeps_the_models_bytes(loader: NetworkLoader, networks: FakeNetworks, report: Report) -> None:
-    loader.request(FIRST)
-    assert loader.join(TIMEOUT)
-    ((_, session, _),) = report.loaded
-    assert networks.networks["first"].model == b"x" * 1000
-    assert session.network.model == report.prepared[0][1].model == b""
-    assert session.network.labels == networks.networks["first"].labels
+def test_nobody_keeps_the_models_bytes(rig: Rig) -> None:
+    rig.load(FIRST)
+    ((_, session, _),) = rig.report.loaded
+    assert rig.networks.networks["first"].model == b"x" * 1000
+    assert session.network.model == rig.report.prepared[0][1].model == b""
+    assert session.network.labels == rig.networks.networks["first"].labels
 
 
-def test_the_newest_wish_counts_and_what_it_supersedes_is_closed_unused(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    loader.request(SECOND)
-    loader.request(THIRD)
-    assert loader.loading is THIRD
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert [settings.network for settings, _, _ in report.loaded] == ["third"]
-    assert [settings.network for settings, _ in report.prepared] == ["first", "third"]
-    dropped, kept = networks.sessions
+def test_the_newest_wish_counts_and_what_it_supersedes_is_closed_unused(rig: Rig) -> None:
+    rig.begin(FIRST)
+    rig.loader.request(SECOND)
+    rig.loader.request(THIRD)
+    assert rig.loader.loading is THIRD
+    rig.finish()
+    assert [settings.network for settings, _, _ in rig.report.loaded] == ["third"]
+    assert [settings.network for settings, _ in rig.report.prepared] == ["first", "third"]
+    dropped, kept = rig.networks.sessions
     assert dropped.closing_threads == ["network_loader"]
     assert not kept.closed
-    assert report.failed == []
+    assert rig.report.failed == []
 
 
-def test_one_that_fails_after_it_was_superseded_is_not_told_of(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.gate.close()
-    networks.cannot_load = BackendError("no memory")
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    loader.request(SECOND)
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert [settings.network for settings, _ in report.failed] == ["second"]
+def test_one_that_fails_after_it_was_superseded_is_not_told_of(rig: Rig) -> None:
+    rig.networks.cannot_load = BackendError("no memory")
+    rig.begin(FIRST)
+    rig.loader.request(SECOND)
+    rig.finish()
+    assert [settings.network for settings, _ in rig.report.failed] == ["second"]
 
 
-def test_a_cancelled_load_is_closed_and_not_told_of(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    loader.cancel()
-    assert loader.loading is None
-    assert loader.join(0.01) is False
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert (report.loaded, report.failed) == ([], [])
-    assert networks.sessions[0].closed
+def test_a_cancelled_load_is_closed_and_not_told_of(rig: Rig) -> None:
+    rig.begin(FIRST)
+    rig.loader.cancel()
+    assert rig.loader.loading is None
+    assert rig.loader.join(0.01) is False
+    rig.finish()
+    assert (rig.report.loaded, rig.report.failed) == ([], [])
+    assert rig.networks.sessions[0].closed
 
 
-def test_what_takes_long_is_told_until_the_load_ends(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.progress = ["building engine, 5 s so far", "building engine, 10 s so far"]
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    assert report.progress == [(FIRST, what) for what in networks.progress]
-    assert loader.progress == "building engine, 10 s so far"
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert loader.progress == ""
+def test_what_takes_long_is_told_until_the_load_ends(rig: Rig) -> None:
+    rig.networks.progress = ["building engine, 5 s so far", "building engine, 10 s so far"]
+    rig.begin(FIRST)
+    assert rig.report.progress == [(FIRST, what) for what in rig.networks.progress]
+    assert rig.loader.progress == "building engine, 10 s so far"
+    rig.finish()
+    assert rig.loader.progress == ""
 
 
-def test_a_load_can_see_that_it_is_not_wanted_any_more(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
-    loader.request(SECOND)
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
-    assert networks.cancelled == [True, False]
+def test_a_load_can_see_that_it_is_not_wanted_any_more(rig: Rig) -> None:
+    rig.begin(FIRST)
+    rig.loader.request(SECOND)
+    rig.finish()
+    assert rig.networks.cancelled == [True, False]
 
 
-def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare_and_change_ones_mind(request: Any) -> AbstractContextManager[PreparedNetwork]:
-        loader.cancel()
-        return nullcontext(networks.networks["first"])
+        rig.loader.cancel()
+        return nullcontext(rig.networks.networks["first"])
 
     monkeypatch.setattr("ros2_actionnet.network_loader.prepared_apart", prepare_and_change_ones_mind)
-    loader.request(FIRST)
-    assert loader.join(TIMEOUT)
-    assert networks.sessions == []
-    assert (report.prepared, report.loaded, report.failed) == ([], [], [])
+    rig.load(FIRST)
+    assert rig.networks.sessions == []
+    assert (rig.report.prepared, rig.report.loaded, rig.report.failed) == ([], [], [])
 
 
 @pytest.mark.parametrize("stage", ["prepare", "load", "unforeseen"])
-def test_what_goes_wrong_is_told_with_its_settings_and_the_next_load_works(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report, stage: str
-) -> None:
+def test_what_goes_wrong_is_told_with_its_settings_and_the_next_load_works(rig: Rig, stage: str) -> None:
     error: Exception = NetworkError("no such file")
     if stage == "prepare":
-        networks.cannot_prepare = error
+        rig.networks.cannot_prepare = error
     elif stage == "load":
-        networks.cannot_load = error = BackendError("no memory")
+        rig.networks.cannot_load = error = BackendError("no memory")
     else:
-        networks.cannot_prepare = error = ZeroDivisionError("a bug")
-    loader.request(FIRST)
-    assert loader.join(TIMEOUT)
-    assert report.failed == [(FIRST, error)]
-    assert loader.loading is None
-    networks.cannot_prepare = networks.cannot_load = None
-    loader.request(SECOND)
-    assert loader.join(TIMEOUT)
-    assert [settings for settings, _, _ in report.loaded] == [SECOND]
+        rig.networks.cannot_prepare = error = ZeroDivisionError("a bug")
+    rig.load(FIRST)
+    assert rig.report.failed == [(FIRST, error)]
+    assert rig.loader.loading is None
+    rig.networks.cannot_prepare = rig.networks.cannot_load = None
+    rig.load(SECOND)
+    assert [settings for settings, _, _ in rig.report.loaded] == [SECOND]
 
 
-def test_a_network_that_loads_but_does_not_run_is_closed_and_counts_as_failed(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
-    networks.fails_when_warm = 1
-    loader.request(FIRST)
-    assert loader.join(TIMEOUT)
-    ((settings, error),) = report.failed
+def test_a_network_that_loads_but_does_not_run_is_closed_and_counts_as_failed(rig: Rig) -> None:
+    rig.networks.fails_when_warm = 1
+    rig.load(FIRST)
+    ((settings, error),) = rig.report.failed
     assert settings is FIRST
     assert isinstance(error, BackendError)
     assert "the fake device is gone" in str(error)
-    assert report.loaded == []
-    assert networks.sessions[0].closed
+    assert rig.report.loaded == []
+    assert rig.networks.sessions[0].closed
 
 
-def test_its_thread_lives_only_while_there_is_something_to_load(
-    loader: NetworkLoader, networks: FakeNetworks, report: Report
-) -> None:
+def test_its_thread_lives_only_while_there_is_something_to_load(rig: Rig) -> None:
     def names() -> list[str]:
         return [thread.name for thread in threading.enumerate()]
 
     before = names().count("network_loader")
-    assert loader.join(0) is True
-    networks.gate.close()
-    loader.request(FIRST)
-    networks.gate.wait_until_reached(1)
+    assert rig.loader.join(0) is True
+    rig.begin(FIRST)
     assert names().count("network_loader") == before + 1
-    networks.gate.open()
-    assert loader.join(TIMEOUT)
+    rig.finish()
     assert names().count("network_loader") == before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from rclpy.parameter import Parameter
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
-from support.own_domain import Domain, own_domain
+from support.own_domain import Domain
 
 pytestmark = pytest.mark.ros
 
@@ -45,12 +44,6 @@ class Rig:
 
     def wait_until_told(self, times: int) -> None:
         self.domain.spin_until(lambda: len(self.told) >= times, "change")
-
-
-@pytest.fixture(name="domain")
-def domain_fixture() -> Iterator[Domain]:
-    with own_domain() as domain:
-        yield domain
 
 
 @pytest.fixture(name="rig")

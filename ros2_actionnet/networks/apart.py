@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def prepared_apart(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[Pr
             input=pickle.dumps((spec, fold_stem)),
             stdout=subprocess.PIPE,
             pass_fds=[memory],
+            start_new_session=True,  # Ctrl-C in a terminal would end it with a traceback
             check=False,
         )
         if process.returncode != 0:
@@ -52,6 +54,8 @@ def prepared_apart(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[Pr
 
 
 def _main(memory: int) -> None:
+    # Whoever asked may end meanwhile: then this process ends too, without a word, when it wants to answer.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     spec, fold_stem = pickle.load(sys.stdin.buffer)
     answer: PreparedNetwork | NetworkError
     try:

@@ -119,11 +119,6 @@ class PreparedNetwork:
         """Number of classes, which is the number of labels."""
         return len(self.labels)
 
-    @property
-    def labels_location(self) -> str:
-        """Where the labels come from, for a person: a path or a description."""
-        return str(self.spec.labels) if self.spec.labels else f"class numbers of {self.name}"
-
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the prepared model, in hex. Takes about 0.1 s for 130 MB, the first time."""

@@ -120,13 +120,14 @@ def test_garbage_between_good_messages_is_counted_and_takes_nothing_along(probe:
     assert {message.results[0].class_id for message in probe.classifications} == {"bright"}
 
 
-def wait_for_log(process: NodeProcess, text: str) -> None:
-    """Reads what the node prints until `text` comes."""
-    assert process.process.stderr is not None
-    while text not in process.log:
-        line = process.process.stderr.readline()
-        assert line, f"the node ended without saying '{text}': {process.log}"
-        process.log += line
+def test_a_hundred_impossible_requests_are_logged_and_the_node_goes_on(model: Path) -> None:
+    """Each is refused and named in the log, 1 kB each: more than a pipe holds that nobody reads."""
+    wishes = [f"{number}: {'please, ' * 128}" for number in range(100)]
+    with running_node({"model": model, "skip_frames": 0}) as (process, probe):
+        probe.wait_until_ready()
+        assert not any(probe.change_state(wish) for wish in wishes)
+        Stream(probe).is_classified()
+    assert all(wish in process.log for wish in wishes)
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
@@ -140,7 +141,8 @@ def test_a_signal_ends_the_process_at_any_stage(model: Path, tmp_path: Path, sta
         if stage == "unconfigured":
             assert probe.state() == "unconfigured"
         elif stage == "loading":
-            wait_for_log(process, "waiting for images")  # the network is loaded after that
+            # The network is loaded after that.
+            probe.wait_for(lambda: "waiting for images" in process.log, "line 'waiting for images' in the log")
         else:
             probe.wait_until_ready()
         if stage in ("classifying", "changing"):
@@ -309,7 +311,8 @@ def test_random_parameter_sets_leave_a_node_that_classifies(probe: Probe, model:
     view = {"roi": [0.0, 0.0, 1.0, 1.0], "resize_mode": "stretch", "class_id_format": "label", "warmup": "wait"}
     for result in probe.set(**sane, **cheap, **view):
         assert result.successful, result.reason
-    probe.set(class_filter=["bright"])
+    (result,) = probe.set(class_filter=["bright"])
+    assert result.successful, result.reason
     stream.until(lambda: probe.get("model") == [str(model)], "model set")
     stream.until(
         lambda: probe.classifications and [r.class_id for r in probe.classifications[-1].results] == ["bright"],

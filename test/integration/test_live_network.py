@@ -156,3 +156,21 @@ def test_labels_that_do_not_fit_leave_the_old_network_and_set_the_parameters_bac
     camera.run_for(12)
     assert set(camera.labels()) == {"day"}
     assert len(camera.probe.infos) == 1
+
+
+def test_a_class_filter_may_be_meant_for_the_network_that_is_loading(camera: Camera) -> None:
+    results = camera.probe.set(model=str(camera.models["night"]), class_filter=["white"])
+    assert [result.successful for result in results] == [True, True], results
+    camera.run(lambda: len(camera.probe.infos) > 1, "vision_info")
+    camera.run_for(6)
+    assert [result.class_id for result in camera.probe.classifications[-1].results] == ["white"]
+    (result,) = camera.probe.set(class_filter=["wihte"])
+    assert "did you mean 'white'?" in result.reason, "it is known again what there is"
+
+
+def test_a_class_filter_left_from_another_network_does_not_keep_other_parameters_from_being_set(camera: Camera) -> None:
+    camera.probe.set(class_filter=["day"])
+    camera.probe.set(model=str(camera.models["night"]))
+    camera.run(lambda: len(camera.probe.infos) > 1, "vision_info")
+    (result,) = camera.probe.set(top_k=1)
+    assert result.successful, result.reason

@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ros2_actionnet.backends import LoadOptions
@@ -23,12 +31,21 @@ def test_it_is_the_same_network_as_prepared_here(tmp_path: Path) -> None:
         assert apart.model == b""
 
 
+def files_in_memory() -> list[str]:
+    """Those that this process has open."""
+    files = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # other threads open and close theirs
+            files.append(str(descriptor.readlink()))
+    return [file for file in files if file.startswith("/memfd:")]
+
+
 def test_a_backend_loads_it_and_the_file_is_gone_afterwards(tmp_path: Path) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
-    before = len(list(Path("/proc/self/fd").iterdir()))
     with prepared_apart(spec) as network:
+        assert files_in_memory() == ["/memfd:model (deleted)"]
         session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert files_in_memory() == []
     window = session.create_ring().window(0)
     window[:] = 255
     assert session.infer([window])[0].argmax() == 1
@@ -52,3 +69,38 @@ def test_a_process_that_dies_is_an_error_that_names_the_network(
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(NetworkError, match="prepares model ended with 1"), prepared_apart(spec):
         pass
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "from ros2_actionnet.networks import NetworkRequest, resolve\n"
+        "from ros2_actionnet.networks.apart import prepared_apart\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "with prepared_apart(resolve(NetworkRequest(model=sys.argv[1]))) as network:\n"
+        "    print(network.labels)\n"
+    )
+    command = [sys.executable, "-c", program, str(save_brightness_network(tmp_path, ("dark", "bright")))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        children = psutil.Process(process.pid).children
+        while process.poll() is None and not any("ros2_actionnet.networks.apart" in c.cmdline() for c in children()):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to all that run in it
+        assert process.communicate() == ("('dark', 'bright')\n", "")
+
+
+def test_it_says_nothing_when_who_asked_has_ended(tmp_path: Path) -> None:
+    spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
+    memory = os.memfd_create("answer")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "ros2_actionnet.networks.apart", str(memory)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[memory]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(pickle.dumps((spec, False)))
+        process.stdin.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    os.close(memory)

@@ -345,7 +345,6 @@ def test_labels_must_be_as_many_as_the_classes(conv3d: Build, save: Save) -> Non
 def test_without_labels_the_classes_are_numbered(conv3d: Build, save: Save, caplog: pytest.LogCaptureFixture) -> None:
     network = load(save(conv3d()))
     assert network.labels == ("class 0", "class 1", "class 2", "class 3", "class 4")
-    assert network.labels_location == "class numbers of net"
     assert "has no label file" in caplog.text
 
 

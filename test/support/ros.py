@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def unused_domain() -> int:
 
 
 class NodeProcess:
-    """`actionnet_node` in a process of its own."""
+    """`actionnet_node` in a process of its own; `log` is what it has printed so far."""
 
     def __init__(self, domain: int, parameters: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
         command = [sys.executable, "-m", "ros2_actionnet.node", "--ros-args", "-r", f"image:={IMAGE_TOPIC}"]
@@ -78,17 +79,26 @@ class NodeProcess:
             text=True,
         )
         self.log = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        # All the time: a pipe that nobody reads is full at 64 KiB, and the node then waits in the middle of its log.
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log += line
 
     def stop(self, by: signal.Signals = signal.SIGINT, timeout: float = 20.0) -> int:
-        """Ends the process; its exit code. `log` then holds what it printed."""
+        """Ends the process; its exit code. `log` then holds all that it printed."""
         if self.process.poll() is None:
             self.process.send_signal(by)
         try:
-            _, log = self.process.communicate(timeout=timeout)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            _, log = self.process.communicate()
-        self.log += log
+            self.process.wait()
+        self._reader.join()
         return self.process.returncode
 
 
