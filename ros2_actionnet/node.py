@@ -35,6 +35,7 @@ from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
 from ros2_actionnet.overlay import OverlayLine
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.publishers import ResultPublishers
+from ros2_actionnet.ros_logging import log_to_ros
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from ros2_actionnet.termination import on_termination
 
@@ -324,6 +325,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stderr.write(f"actionnet_node: {error}\n")
         rclpy.try_shutdown()
         return 1
+    log_to_ros(node.get_logger())
     mailboxes.append(node.mailbox)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
