@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends import LoadOptions, Scores, Session, choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
+from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, obtain, prepare
 from ros2_actionnet.preprocess import Preprocessor, RawImage, ResizeMode
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from ros2_actionnet.temporal_buffer import Frame, FrameSampler, Sample, SamplingPolicy, TemporalBuffer, WindowT
@@ -40,8 +40,8 @@ class Prediction:
     """What a network makes of one window.
 
     `scores` is float32 [classes] in [0, 1], smoothed; `frame` the index of the window's newest frame, counted from 0
-    over all frames given to the classifier. `threshold` and `allowed` (bool [classes], None for all) say which classes
-    count as results.
+    over all frames given to the classifier, and `first_frame` that of its oldest (-1 where nobody said). `threshold`
+    and `allowed` (bool [classes], None for all) say which classes count as results.
     """
 
     scores: Scores
@@ -50,6 +50,7 @@ class Prediction:
     threshold: float = 0.0
     allowed: NDArray[np.bool_] | None = None
     top_k: int = Settings.top_k
+    first_frame: int = -1
 
     def top(self, count: int | None = None) -> list[ClassScore]:
         """The best classes, best first: at most `count` (else `top_k`), each allowed and at least `threshold`."""
@@ -152,11 +153,16 @@ class WindowClassifier(Generic[WindowT]):
         """Inferences that have come due since the last one; all but the newest are overtaken."""
         return self._buffer.due
 
-    def push(self, frame: Frame, sample: Sample) -> None:
-        """Takes a thumbnail (uint8 [H, W, 3], RGB, of the network's size) into the window."""
+    @property
+    def first_frame(self) -> int:
+        """The index, as given to `push`, of the window's oldest frame; -1 while the window is empty."""
+        return self._buffer.first_index
+
+    def push(self, frame: Frame, sample: Sample, index: int = -1) -> None:
+        """Takes a thumbnail (uint8 [H, W, 3], RGB, of the network's size) of frame `index` into the window."""
         if sample.restart:
             self._history.clear()
-        self._buffer.push(frame, sample)
+        self._buffer.push(frame, sample, index)
 
     def classify(self) -> Scores:
         """Scores of the newest window, smoothed: float32 [classes] in [0, 1].
@@ -181,7 +187,8 @@ class ActionNet:
     """Classifies actions in a sequence of frames, without ROS.
 
     `network` is a name of the catalogue; the keywords are the settings of the node's parameters (`model`, `labels`,
-    `threshold`, `skip_frames`, ...; see docs/parameters.md). The counterpart of `jetson_inference.actionNet`.
+    `threshold`, `skip_frames`, ...; see docs/parameters.md). One that is not on this machine yet is downloaded, with a
+    bar on a terminal. The counterpart of `jetson_inference.actionNet`.
 
     Raises SettingsError for a keyword or value that cannot be used, NetworkError for a network that cannot be found or
     prepared, and BackendError where it cannot be run.
@@ -190,7 +197,7 @@ class ActionNet:
     def __init__(self, network: str = Settings.network, **settings: Any) -> None:
         _check_keywords(settings)
         self._settings = Settings(network=network, **settings)
-        prepared = prepare(resolve(network_request(self._settings)))
+        prepared = prepare(obtain(network_request(self._settings), bar=True))
         self._allowed = allowed_classes(prepared.labels, self._settings.class_filter)
         backend = choose_backend(self._settings.backend, self._settings.device).backend
         session = backend.load(prepared, load_options(self._settings))
@@ -223,7 +230,7 @@ class ActionNet:
         self._owed = sample if self._owed is None else self._owed.then(sample)
         if self._owed.restart:
             self._prediction = None
-        classifier.push(self._preprocessor.thumbnail(image, self._thumbnail), self._owed)
+        classifier.push(self._preprocessor.thumbnail(image, self._thumbnail), self._owed, index)
         self._owed = None
         if classifier.due:
             self._prediction = Prediction(
@@ -233,8 +240,14 @@ class ActionNet:
                 self._settings.threshold,
                 self._allowed,
                 self._settings.top_k,
+                classifier.first_frame,
             )
         return self._prediction
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self._network.name
 
     @property
     def num_classes(self) -> int:

@@ -116,6 +116,7 @@ class InferenceWorker:
         self._arriving: Lane | None = None
         self._retired: list[Session[Any]] = []  # to be closed by the worker, which owns them
         self._woken = self._stopped = False
+        self._filter_waits = False  # whether class_filter is meant for a network that has not taken over
 
         self._submitted = -float("inf")  # s, monotonic clock
         self._sampled = self._classified = self._overtaken = self._failed = self._failed_in_a_row = 0
@@ -222,6 +223,7 @@ class InferenceWorker:
             if self._arriving is not None and self._arriving.settings is settings:
                 self._arriving = None
         self._listener.on_load_failed(settings, error)
+        self._wake()
 
     # The worker's thread.
 
@@ -241,7 +243,7 @@ class InferenceWorker:
 
     def _step(self) -> None:
         self._close_retired()
-        if self._settings is not self._applied:
+        if self._settings is not self._applied or (self._filter_waits and not self._is_changing):
             self._apply(self._settings)
         for lane in self._lanes():
             if lane.classifier is None and lane.session is not None:
@@ -310,12 +312,21 @@ class InferenceWorker:
             return
         running.classifier.configure(settings)
         labels = running.network.labels
+        self._filter_waits = False
         try:
             self._allowed = allowed_classes(labels, settings.class_filter)
         except SettingsError as error:
+            if self._is_changing:
+                self._filter_waits = True
+                return
             # The filter was set for another network. What it names here still counts, the rest can never match.
             self._allowed = np.isin(np.asarray(labels), np.asarray(settings.class_filter))
             self._listener.on_problem(str(error))
+
+    @property
+    def _is_changing(self) -> bool:
+        """Whether another network is loading, or waits to take over."""
+        return self._arriving is not None or self._loader.loading is not None
 
     def _end_events(self, lane: Lane | None = None) -> None:
         """Ends the events of the window of `lane` (the running one's) that is no more."""

@@ -187,11 +187,11 @@ class ActionNetNode(GuardedLifecycleNode):
         self._settings = settings
         if self._worker is not None and self._intake is not None:
             self._intake.sampler.policy = sampling_policy(settings)
-            self._worker.configure(settings)
             status = self._worker.status()
             # Any change is a reason to try again what has failed, but none to begin anew what is being loaded.
             if effects & _LOADS or status.failing or (status.running is None and not status.loading):
                 self._worker.request_network(settings)
+            self._worker.configure(settings)  # after that: a class filter may be meant for the new network
         elif self._starts_itself:
             self._start()
 

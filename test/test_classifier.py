@@ -94,6 +94,7 @@ def test_every_frame_of_a_real_clip_agrees_with_an_independent_reference(
         if prediction is not None and reference is not None:
             newest, scores = reference
             assert prediction.frame == newest
+            assert prediction.first_frame == newest - (FRAMES - 1) * (skip_frames + 1)
             assert np.abs(prediction.scores - scores).max() < 1e-3, index
             assert prediction.class_id == scores.argmax(), index
             winners.add(prediction.label)
@@ -134,7 +135,7 @@ def test_sample_rate_keeps_the_windows_length_whatever_the_cameras_rate(
     for index, frame in enumerate(clip[:60]):
         prediction = net.classify(frame, stamp=100 + index / 30)
     assert prediction is not None
-    assert prediction.frame == 57
+    assert (prediction.first_frame, prediction.frame) == (57 - 3 * (FRAMES - 1), 57)
     window = clip[57 - 3 * (FRAMES - 1) : 58 : 3]
     assert np.abs(prediction.scores - ReferenceModel(model).scores(window)).max() < 1e-3
 
@@ -148,6 +149,7 @@ def test_warmup_by_repetition_answers_from_the_first_frame_on(
         prediction = net.classify(clip[index])
         assert prediction is not None
         window = [clip[0]] * (FRAMES - 1 - index) + clip[: index + 1]
+        assert (prediction.first_frame, prediction.frame) == (0, index)
         assert np.abs(prediction.scores - reference.scores(window)).max() < 1e-3
 
 
@@ -175,7 +177,7 @@ def test_reset_is_as_before_the_first_frame_but_goes_on_counting(
     after = [net.classify(frame) for frame in clip[50 : 50 + FRAMES]]
     assert after[:-1] == [None] * (FRAMES - 1)
     assert after[-1] is not None
-    assert after[-1].frame == 20 + FRAMES - 1
+    assert (after[-1].first_frame, after[-1].frame) == (20, 20 + FRAMES - 1)
     assert np.abs(after[-1].scores - ReferenceModel(model).scores(clip[50 : 50 + FRAMES])).max() < 1e-3
 
 
@@ -355,6 +357,7 @@ class TestFacts:
     def test_labels_by_index(self, make: Callable[..., ActionNet]) -> None:
         net = make()
         assert net.num_classes == 6
+        assert net.name == "model"
         assert net.labels == LABELS
         assert [net.class_label(i) for i in range(6)] == list(LABELS)
         for index in (-1, 6):

@@ -146,7 +146,7 @@ def test_buffer_equals_a_naive_list(frames: int, script: list[tuple[object, ...]
         if action[0] == "push":
             sample = Sample(steps=int(str(action[1])), restart=bool(action[2]))
             model.push(number % 256, sample, buffer.infer_every, buffer.repeat_first)
-            buffer.push(frame_of(number), sample)
+            buffer.push(frame_of(number), sample, number)
         elif action[0] == "infer_every":
             buffer.infer_every = int(str(action[1]))
         elif action[0] == "repeat_first":
@@ -161,10 +161,12 @@ def test_buffer_equals_a_naive_list(frames: int, script: list[tuple[object, ...]
             assert window.flags.c_contiguous
             assert [int(frame[0, 0, 0]) for frame in window] == model.values
             assert (window == window[:, :1, :1, :1]).all()
+            assert buffer.first_index % 256 == window[0, 0, 0, 0]
         else:
             with pytest.raises(RuntimeError, match=f"holds {len(model.values)} of {frames}"):
                 buffer.take_window()
         assert buffer.fill == len(model.values)
+        assert (buffer.first_index == -1) == (not model.values)
         assert buffer.due == (model.waiting // buffer.infer_every if len(model.values) == frames else 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ros2_actionnet.errors import BackendError
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.temporal_buffer import Sample
@@ -56,6 +57,34 @@ class TestSwap:
         labels = [result.prediction.labels for result in rig.said.classified]
         assert labels == [LABELS] * 4 + [SECOND_LABELS] * 2
         assert [len(result.prediction.scores) for result in rig.said.classified] == [2] * 4 + [3] * 2
+
+    def test_a_filter_that_is_meant_for_the_new_network_waits_for_it(self, rig: Rig) -> None:
+        rig.start().scores = [0.3, 0.2]
+        rig.fill()
+        wanted = replace(SECOND, class_filter=("red",))
+        rig.begin_loading(wanted)
+        rig.worker.configure(wanted)
+        rig.feed_and_wait(3)
+        rig.finish_loading()
+        rig.feed_and_wait()
+        tops = [[c.label for c in result.prediction.top()] for result in rig.said.classified]
+        assert tops == [list(LABELS)] * 4 + [["red"]]
+        assert rig.said.problems == []
+
+    def test_a_filter_whose_network_cannot_be_loaded_is_told_and_counts(self, rig: Rig) -> None:
+        rig.start()
+        rig.fill()
+        wanted = replace(SECOND, class_filter=("green",))
+        rig.networks.cannot_load = BackendError("no memory")
+        rig.begin_loading(wanted)
+        rig.worker.configure(wanted)
+        rig.feed_and_wait()
+        rig.finish_loading()
+        rig.wait_for_problems(1)
+        assert "'green' is no label" in rig.said.problems[0]
+        rig.feed_and_wait()
+        assert rig.said.classified[-2].prediction.top()
+        assert rig.said.classified[-1].prediction.top() == []
 
     def test_a_long_load_loses_no_frame_and_counts_none_as_lost(self, rig: Rig) -> None:
         first = rig.start()
