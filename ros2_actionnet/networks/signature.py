@@ -118,6 +118,8 @@ def count_classes(spec: NetworkSpec, shape: Shape | None) -> int:
     Raises:
         NetworkError: the shape is not known, or has more than one dimension that is not 1.
     """
+    if shape is not None and len(shape) == 2 and shape[0] is None:
+        shape = (1, shape[1])  # the batch, where an export works it out from other shapes
     if shape is None or None in shape:
         raise NetworkError(
             f"{spec.model}: the number of classes in output '{spec.output_blob}' {_show(shape or ())} cannot be read "
