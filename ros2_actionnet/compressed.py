@@ -56,13 +56,17 @@ def decode(data: Buffer, format_: str, reducible_by: ReducibleBy) -> RawImage:
     return RawImage.from_array(pixels, "bgr8")
 
 
+def is_whole_jpeg(content: bytes) -> bool:
+    """Whether a JPEG is there to its end: of one cut short, OpenCV 4 would make up the rest in grey."""
+    found = _find_jpeg_size(content)
+    return found is not None and content.rfind(_JPEG_END) >= found[2]
+
+
 def _decode_jpeg(content: bytes, reducible_by: ReducibleBy) -> Bytes | None:
     found = _find_jpeg_size(content)
-    if found is None:
+    if found is None or not is_whole_jpeg(content):
         return None
-    height, width, position = found
-    if content.rfind(_JPEG_END) < position:  # cut short: OpenCV 4 would make up the rest in grey
-        return None
+    height, width, _ = found
     enough = reducible_by(height, width)
     flag = next((flag for divisor, flag in _REDUCED.items() if divisor <= enough), cv2.IMREAD_COLOR)
     return _decode(content, flag)

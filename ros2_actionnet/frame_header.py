@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+_NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -17,3 +20,10 @@ class FrameHeader:
     def stamp(self) -> float:
         """The stamp in seconds."""
         return self.sec + self.nanosec * 1e-9
+
+
+def split_seconds(seconds: float) -> dict[str, int]:
+    """Seconds as the whole seconds and the nanoseconds of a Time or Duration: `sec` and `nanosec`."""
+    whole = math.floor(seconds)
+    nanosec = round((seconds - whole) * _NANOSECONDS)
+    return {"sec": whole + nanosec // _NANOSECONDS, "nanosec": nanosec % _NANOSECONDS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
@@ -10,7 +9,7 @@ from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 
 from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.events import Event
-from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.frame_header import FrameHeader, split_seconds
 from ros2_actionnet.image_messages import header_message
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
@@ -22,8 +21,6 @@ try:
     LABEL_INFO = LabelInfo
 except ImportError:  # vision_msgs of Humble
     LABEL_INFO = None
-
-_NANOSECONDS = 1_000_000_000
 
 
 def classification_message(prediction: Prediction, header: FrameHeader, settings: Settings) -> Classification:
@@ -46,8 +43,8 @@ def event_message(event: Event, network: PreparedNetwork, header: FrameHeader) -
         label=network.labels[event.class_index],
         class_index=event.class_index,
         score=float(event.score),
-        start=Time(**_split(event.start)),
-        duration=Duration(**_split(event.duration)),
+        start=Time(**split_seconds(event.start)),
+        duration=Duration(**split_seconds(event.duration)),
     )
 
 
@@ -62,10 +59,3 @@ def label_info_message(network: PreparedNetwork, threshold: float) -> Any:
         return None
     classes = [VisionClass(class_id=index, class_name=label) for index, label in enumerate(network.labels)]
     return LabelInfo(class_map=classes, threshold=threshold)
-
-
-def _split(seconds: float) -> dict[str, int]:
-    """Seconds as the whole seconds and the nanoseconds of a Time or Duration."""
-    whole = math.floor(seconds)
-    nanosec = round((seconds - whole) * _NANOSECONDS)
-    return {"sec": whole + nanosec // _NANOSECONDS, "nanosec": nanosec % _NANOSECONDS}

@@ -9,23 +9,36 @@ import threading
 from collections.abc import Callable
 
 
-def on_termination(end: Callable[[], None]) -> None:
+def on_termination(end: Callable[[], None]) -> Callable[[], None]:
     """Calls `end` from a thread of its own at the first SIGINT or SIGTERM; the second ends the process at once.
 
-    To be called in the main thread. rclpy's own handlers would invalidate the context under whatever uses it at that
-    moment, which then raises; and a handler in Python runs only when the main thread gets back from the middleware. The
-    C part of Python's handlers writes to a descriptor at once, in whichever thread the signal arrives.
+    To be called in the main thread, and so is what it returns, which undoes it. rclpy's own handlers would invalidate
+    the context under whatever uses it at that moment, which then raises; and a handler in Python runs only when the
+    main thread gets back from the middleware. The C part of Python's handlers writes to a descriptor at once, in
+    whichever thread the signal arrives.
     """
     ours, handlers = socket.socketpair()
     handlers.setblocking(False)
-    signal.set_wakeup_fd(handlers.detach(), warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    descriptor = handlers.detach()
+    descriptor_before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    handlers_before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def wait() -> None:
-        ours.recv(1)
-        end()
-        ours.recv(1)
-        os._exit(1)
+        with ours:
+            if ours.recv(1):
+                end()
+            if ours.recv(1):
+                os._exit(1)
+
+    def undo() -> None:
+        for number, handler in handlers_before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(descriptor_before)
+        os.close(descriptor)
 
     threading.Thread(target=wait, name="termination", daemon=True).start()
+    return undo
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Keeps Python from doing what it does by itself."""

@@ -29,6 +29,7 @@ CORE = (
     "networks",
     "overlay",
     "preprocess",
+    "report",
     "settings",
     "temporal_buffer",
 )

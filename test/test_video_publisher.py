@@ -16,8 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_actionnet.cli import video_publisher
 from ros2_actionnet.cli.video_publisher import VideoPublisher, frames, main, parse_options
-from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.videos import Video
+from ros2_actionnet.errors import MediaError
 from support.own_domain import Domain
 from support.ros import TIMEOUT
 
@@ -103,29 +102,29 @@ class TestOptions:
 
 class TestFrames:
     def test_they_come_in_their_order_and_size(self, clip: str) -> None:
-        read = list(frames(Video(clip), False, None))
+        read = list(frames(clip, False, None))
         assert [frame.shape for frame in read] == [(48, 64, 3)] * COUNT
         assert [round(float(frame.mean())) for frame in read] == pytest.approx(
             [level(index) for index in range(COUNT)], abs=2
         )
 
     def test_they_are_resized(self, clip: str) -> None:
-        assert next(frames(Video(clip), False, (30, 20))).shape == (20, 30, 3)
+        assert next(frames(clip, False, (30, 20))).shape == (20, 30, 3)
 
     def test_a_loop_begins_again(self, clip: str) -> None:
-        looped = itertools.islice(frames(Video(clip), True, None), 2 * COUNT + 1)
+        looped = itertools.islice(frames(clip, True, None), 2 * COUNT + 1)
         read = [round(float(frame.mean())) for frame in looped]
         assert read == read[:COUNT] * 2 + read[:1]
 
     def test_a_file_that_is_not_there_is_named(self) -> None:
-        with pytest.raises(SettingsError, match=r"no file or device '/nowhere/clip\.mp4'"):
-            Video("/nowhere/clip.mp4")
+        with pytest.raises(MediaError, match=r"no file or device '/nowhere/clip\.mp4'"):
+            next(frames("/nowhere/clip.mp4", False, None))
 
     def test_a_file_that_is_no_video_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "letter.mp4"
         path.write_text("dear robot")
-        with pytest.raises(SettingsError, match=r"letter\.mp4"):
-            list(frames(Video(str(path)), False, None))
+        with pytest.raises(MediaError, match=r"letter\.mp4"):
+            list(frames(str(path), False, None))
 
 
 class Playing:

@@ -1,88 +1,271 @@
-"""Classifies a video file or a camera without ROS, and prints what happens in it."""
+"""The command `actionnet`: recognises actions in videos, images, cameras, streams and bags, without ROS."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+import time
+import traceback
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.classifier import ActionNet, Prediction
-from ros2_actionnet.errors import ActionNetError
-from ros2_actionnet.settings import SETTINGS, Effect, Setting
-from ros2_actionnet.videos import Video
+from ros2_actionnet.allocator import keep_large_blocks
+from ros2_actionnet.backends import Session, choose_backend
+from ros2_actionnet.classifier import load_options, network_request
+from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
+from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
+from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
+from ros2_actionnet.errors import ActionNetError, MediaError
+from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
+from ros2_actionnet.media.opening import open_sink, open_source
+from ros2_actionnet.media.pipeline import Pipeline
+from ros2_actionnet.media.recognition import Recognizer
+from ros2_actionnet.media.results import ResultsFile
+from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
+from ros2_actionnet.report import ReportPage
+from ros2_actionnet.settings import Settings
+from ros2_actionnet.termination import on_termination
 
-_TYPES: dict[str, Any] = {"integer": int, "double": float, "string": str}
+TERMINATED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
-def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options in `arguments`: a flag for every setting of the library that is one value, with its default."""
-    parser = argparse.ArgumentParser(prog="actionnet", description=__doc__)
-    parser.add_argument("input", help="video file, or the number or path of a camera device (0, /dev/video0)")
-    parser.add_argument(
-        "--results", type=Path, metavar="FILE.jsonl", help="write every prediction, one JSON object a line"
+class Command:
+    """One call of the command: a loaded network, over one input or several."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._settings: Settings = options.settings
+        self._level = LEVELS.index(options.log_level)
+        self._running: Pipeline | None = None
+        self._network: PreparedNetwork | None = None  # kept where its layers are to be profiled
+
+    def run(self) -> int:
+        """Runs it; the exit code. Raises ActionNetError and OSError for what ends it."""
+        options = self._options
+        for flag, reason in WITHOUT_EFFECT.items():
+            if getattr(options, flag.replace("-", "_")) is not None:
+                self._warn(f"--{flag} has no effect: {reason}")
+        code = self._run_one() if options.batch is None else self._run_batch()
+        if self._network is not None and code == 0:
+            from ros2_actionnet.backends.tensorrt.profile import profile_network
+
+            print(profile_network(self._network, load_options(self._settings)), flush=True)
+        return code
+
+    def stop(self) -> None:
+        """Ends the run at once, from any thread; before there is one, the process: there is nothing to be kept."""
+        running = self._running
+        if running is None:
+            os._exit(TERMINATED)
+        running.stop()
+
+    def show(self, error: Exception) -> None:
+        """Says what went wrong, in a line."""
+        if self._options.log_level == "debug":
+            traceback.print_exception(error)
+        report(str(error))
+
+    def progress(self, what: str) -> None:
+        """Takes what is being done while the network is loaded."""
+        self._say(what)
+
+    def cancelled(self) -> bool:
+        """Whether the network is wanted no more: never, since the process ends then."""
+        return False
+
+    # One input.
+
+    def _run_one(self) -> int:
+        options = self._options
+        uri = options.uris[0] if options.uris else DEFAULT_INPUT
+        outputs = _outputs(options)
+        outputs.check(uri)
+        with ExitStack() as stack:
+            source = stack.enter_context(closing(self._open(uri)))
+            session = stack.enter_context(closing(self._load()))
+            recognizer = Recognizer(session, self._settings)
+            try:
+                outcome = self._classify(uri, source, recognizer, session, outputs)
+            finally:
+                for path in outputs.files:
+                    self._say(f"wrote {path}")
+        assert outcome.statistics is not None
+        return TERMINATED if outcome.statistics.stopped else 0
+
+    def _classify(
+        self, uri: str, source: FrameSource, recognizer: Recognizer, session: Session[Any], outputs: Outputs
+    ) -> Outcome:
+        """Classifies one input and says what came of it. Raises ActionNetError if no window was."""
+        console = Console(source.length, quiet=self._level <= LEVELS.index("warning"), verbose=self._is_verbose)
+        try:
+            sinks = self._sinks(source, session, outputs)
+        except BaseException:
+            console.close()
+            raise
+        pipeline = Pipeline(source, recognizer, sinks | {"print": console}, self._warn)
+        self._running = pipeline
+        started = time.perf_counter()
+        try:
+            statistics = pipeline.run()
+        finally:
+            self._running = None
+        seconds = time.perf_counter() - started
+        self._say(summary(statistics, seconds))
+        if self._options.profile:
+            print(profile(statistics.times, seconds), flush=True)
+        if statistics.windows == 0 and not statistics.stopped:
+            raise ActionNetError(f"'{uri}': {recognizer.remedy()}")
+        most = console.labels.most_common(1)
+        return Outcome(uri, statistics, seconds, most[0][0] if most else "")
+
+    # Several inputs.
+
+    def _run_batch(self) -> int:
+        folder: Path = self._options.batch
+        uris: list[str] = self._options.uris
+        if folder.exists() and not folder.is_dir():
+            raise MediaError(f"--batch takes a folder first, then the inputs; '{folder}' is a file")
+        folder.mkdir(parents=True, exist_ok=True)
+        outcomes = list[Outcome]()
+        with closing(self._load()) as session:
+            recognizer = Recognizer(session, self._settings)
+            for uri, outputs in zip(uris, outputs_of_batch(uris, folder, self._options.batch_files), strict=True):
+                self._say(f"{uri} ({len(outcomes) + 1} of {len(uris)})")
+                try:
+                    outputs.check(uri)
+                    recognizer.reset()
+                    with closing(self._open(uri)) as source:
+                        outcomes.append(self._classify(uri, source, recognizer, session, outputs))
+                except (ActionNetError, OSError) as error:
+                    self.show(error)
+                    outcomes.append(Outcome(uri, error=str(error)))
+                if (statistics := outcomes[-1].statistics) is not None and statistics.stopped:
+                    break
+        print(batch_table(outcomes), flush=True)
+        self._say(f"wrote {folder}")
+        if outcomes[-1].statistics is not None and outcomes[-1].statistics.stopped:
+            return TERMINATED
+        return 1 if any(outcome.error for outcome in outcomes) else 0
+
+    # What both need.
+
+    @property
+    def _is_verbose(self) -> bool:
+        return self._level >= LEVELS.index("verbose")
+
+    def _warn(self, line: str) -> None:
+        if self._level >= LEVELS.index("warning"):
+            report(line)
+
+    def _say(self, line: str) -> None:
+        if self._level >= LEVELS.index("success"):
+            report(line)
+
+    def _open(self, uri: str) -> FrameSource:
+        options = self._options
+        how = InputOptions(
+            width=options.input_width,
+            height=options.input_height,
+            rate=options.input_rate,
+            loop=options.input_loop,
+            flip=options.input_flip,
+            codec=options.input_codec,
+            save=options.input_save,
+            topic=options.topic,
+        )
+        return open_source(uri, how, self._warn)
+
+    def _load(self) -> Session[Any]:
+        """The network, loaded. Raises NetworkError and BackendError."""
+        settings = self._settings
+        network = prepare(obtain(network_request(settings), self, bar=True))
+        choice = choose_backend(settings.backend, settings.device)
+        session: Session[Any] = choice.backend.load(network, load_options(settings), self)
+        if self._options.profile and session.backend == "tensorrt":
+            self._network = network
+        session.network = replace(network, model=b"", file=None)  # the bytes are not needed any more
+        self._say(
+            f"{network.name}: {network.num_classes} classes, windows of {network.frames} frames, under "
+            f"{session.backend} on {session.device} in {session.precision}"
+        )
+        if self._is_verbose:
+            report(choice.reason)
+        return session
+
+    def _sinks(self, source: FrameSource, session: Session[Any], outputs: Outputs) -> dict[str, ResultSink]:
+        details = _details(source, session, self._settings)
+        sinks: dict[str, ResultSink] = {}
+        try:
+            output = self._open_output(outputs, source, details)
+            if output is not None:
+                sinks["write"] = output
+            if outputs.results is not None:
+                sinks["results"] = ResultsFile(outputs.results)
+            if outputs.report is not None:
+                sinks["report"] = ReportPage(outputs.report, details)
+        except BaseException:
+            for sink in sinks.values():
+                sink.close()
+            raise
+        return sinks
+
+    def _open_output(self, outputs: Outputs, source: FrameSource, details: RunDetails) -> ResultSink | None:
+        how = OutputOptions(self._options.output_codec, self._options.bitrate, outputs.save)
+        if outputs.output:
+            return open_sink(outputs.output, how, source, details, self._warn)
+        if outputs.window:
+            try:
+                return open_sink("display://0", how, source, details, self._warn)
+            except MediaError as error:
+                self._warn(f"there is no window: {error}")
+        return open_sink(outputs.save, how, source, details, self._warn) if outputs.save else None
+
+
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """Where what is made of the only input goes."""
+    output = options.uris[1] if len(options.uris) > 1 else ""
+    window = has_display() and not options.headless
+    return Outputs(output, window, options.results, options.report, options.output_save, options.input_save)
+
+
+def _details(source: FrameSource, session: Session[Any], settings: Settings) -> RunDetails:
+    network = session.network
+    return RunDetails(
+        network.name,
+        network.labels,
+        network.frames,
+        session.backend,
+        session.device,
+        session.precision,
+        settings,
+        source.name,
+        source.rate,
+        source.size,
+        source.length,
     )
-    for setting in _flags():
-        parser.add_argument(
-            *dict.fromkeys((f"--{setting.name.replace('_', '-')}", f"--{setting.name}")),
-            dest=setting.name,
-            type=_TYPES[setting.kind],
-            choices=setting.choices or None,
-            default=setting.default,
-            help=f"{setting.description} (default: {setting.default!r})".replace("%", "%%"),
-        )
-    return parser.parse_args(arguments)
-
-
-def _flags() -> list[Setting]:
-    return [s for s in SETTINGS if not s.node_only and s.effect is not Effect.CONFIGURE and s.kind in _TYPES]
-
-
-def predictions(net: ActionNet, video: Video) -> Iterator[tuple[float, Prediction]]:
-    """Each new prediction over `video`, with the time (s) of its window's newest frame."""
-    rate, newest = video.rate, -1
-    for index, frame in enumerate(video.frames()):
-        prediction = net.classify(frame, "bgr8", stamp=index / rate)
-        if prediction is not None and prediction.frame > newest:
-            newest = prediction.frame
-            yield newest / rate, prediction
-
-
-def run(options: argparse.Namespace) -> None:
-    """Classifies, prints a line whenever the best class changes, and writes the results file if there is to be one."""
-    video = Video(options.input)
-    shown, count = "", 0
-    with ExitStack() as stack:
-        net = stack.enter_context(ActionNet(**{s.name: getattr(options, s.name) for s in _flags()}))
-        results = stack.enter_context(options.results.open("w")) if options.results else None
-        for time, prediction in predictions(net, video):
-            count += 1
-            if prediction.label != shown:
-                shown = prediction.label
-                print(f"{time:8.2f} s   {shown:<32} {prediction.score:.2f}", flush=True)
-            if results is not None:
-                top = [vars(result) for result in prediction.top()]
-                results.write(json.dumps({"frame": prediction.frame, "time": round(time, 6), "results": top}) + "\n")
-    if count == 0:
-        raise ActionNetError(
-            f"'{options.input}' is too short for one window; give a longer video, or a smaller --skip-frames"
-        )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command."""
-    options = parse_options(arguments)
+    command: Command | None = None
     try:
-        run(options)
+        command = Command(parse_flags(sys.argv[1:] if arguments is None else arguments))
+        keep_large_blocks()
+        undo = on_termination(command.stop)
+        try:
+            return command.run()
+        finally:
+            undo()
     except (ActionNetError, OSError) as error:
-        print(f"actionnet: {error}", file=sys.stderr)
+        if command is None:
+            report(str(error))
+        else:
+            command.show(error)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 if __name__ == "__main__":

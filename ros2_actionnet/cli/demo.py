@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any, TextIO
@@ -27,8 +28,8 @@ from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.image_messages import to_frame_header
+from ros2_actionnet.media.captures import open_capture
 from ros2_actionnet.resources import shared_folder
-from ros2_actionnet.videos import Video
 
 _TOPIC = "/camera/image_raw"
 _READY_TIMEOUT = 60.0  # s, for a network that must be compiled first
@@ -114,7 +115,8 @@ def run(video: Path, network: str, folder: Path) -> None:
 
     Raises ActionNetError, saying what to look at, if the node does not get ready or nothing is classified.
     """
-    recorder = Recorder(folder, Video(str(video)).rate)
+    with closing(open_capture(str(video))) as capture:
+        recorder = Recorder(folder, capture.rate)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]

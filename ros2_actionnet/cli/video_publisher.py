@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.fastdds import use_image_profile
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import compressed_message, image_message
-from ros2_actionnet.videos import Video
+from ros2_actionnet.media.captures import open_capture
 
 _NANOSECONDS = 1_000_000_000
 
@@ -88,12 +89,16 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def frames(video: Video, loop: bool, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
-    """The frames of `video`, uint8 [H, W, 3], BGR, of `size` (width, height; None: as they are), once or for ever."""
+def frames(source: str, loop: bool, size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a file or camera, uint8 [H, W, 3], BGR, of `size` (width, height; None: as is), once or for ever.
+
+    Raises MediaError if it cannot be opened or has no frame that can be decoded.
+    """
     while True:
-        for frame in video.frames():
-            resized = frame if size is None else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-            yield np.asarray(resized, np.uint8)
+        with closing(open_capture(source)) as capture:
+            for frame in capture.pictures():
+                resized = frame if size is None else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                yield np.asarray(resized, np.uint8)
         if not loop:
             return
 
@@ -103,8 +108,8 @@ class VideoPublisher(Node):
 
     def __init__(self, options: Options) -> None:
         super().__init__("video_publisher")
-        self._video = Video(options.input)
-        self.rate = options.rate or self._video.rate
+        with closing(open_capture(options.input)) as capture:
+            self.rate = options.rate or capture.rate
         self._options = options
         qos = QoSProfile(depth=5, reliability=QoSReliabilityPolicy[options.reliability.upper()])
         self._outputs: list[tuple[Any, Callable[[NDArray[np.uint8], FrameHeader], Any]]] = []
@@ -125,7 +130,7 @@ class VideoPublisher(Node):
         topics = " and ".join(publisher.topic_name for publisher, _ in self._outputs)
         self.get_logger().info(f"publishing {options.input} on {topics} at {self.rate:g} Hz")
         started, start = time.monotonic(), self.get_clock().now().nanoseconds
-        for index, frame in enumerate(frames(self._video, options.loop, options.size)):
+        for index, frame in enumerate(frames(options.input, options.loop, options.size)):
             if not rclpy.ok():
                 return
             due = index / self.rate

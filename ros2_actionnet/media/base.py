@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.events import Event
+from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.preprocess import RawImage, to_bgr
+from ros2_actionnet.settings import Settings
 
 Picture = NDArray[np.uint8]
 """A picture: uint8 [H, W, 3], BGR."""
@@ -26,10 +28,12 @@ class InputOptions:
     """How a source is opened; 0 and "" leave it to the source.
 
     Attributes:
-        width, height: pixels that a camera is asked for.
-        rate: Hz that a camera is asked for, and that images without a time of their own are taken to come at.
+        width, height: pixels that a camera is asked for, and that videos and streams are scaled to (one of them alone
+            keeps their shape).
+        rate: Hz that a camera is asked for, that images without a time of their own are taken to come at, and that
+            videos and streams are thinned out to.
         loop: how often a file is played again after the first time; -1: for ever.
-        flip: a name of `FLIPS`.
+        flip: a name of `filters.FLIPS`.
         codec: what a camera sends or a stream is sent in (mjpeg, h264, ...).
         save: path of a file in which the input is kept as it came.
         topic: of a bag; "" is the only image topic.
@@ -60,6 +64,14 @@ class OutputOptions:
     save: str = ""
 
 
+@dataclass(frozen=True)
+class BagMessage:
+    """The message of a bag that a frame came in: its header, and its place among those of its topic, from 0."""
+
+    header: FrameHeader
+    number: int
+
+
 @dataclass(frozen=True, eq=False)
 class MediaFrame:
     """A frame of a source.
@@ -67,19 +79,49 @@ class MediaFrame:
     Attributes:
         index: counted from 0 over all frames of the source, broken ones included.
         time: s since the source's first frame (in a video, its presentation time).
-        stamp: s since 1970 where the source knows when the frame was taken (a bag, a camera), else `time`.
+        stamp: s since 1970 where the source knows when the frame was taken (a bag, a camera; a stream roughly), else
+            `time`.
         image: the pixels.
+        message: in which it came, where the source is a bag.
     """
 
     index: int
     time: float
     stamp: float
     image: RawImage
+    message: BagMessage | None = None
 
     @cached_property
     def picture(self) -> Picture:
         """The pixels as uint8 [H, W, 3], BGR; may be the source's own memory, so it must not be drawn on."""
         return to_bgr(self.image)
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What is classified by what, for the sinks that write it down; known before the first frame.
+
+    Attributes:
+        network: its name.
+        labels: of its classes, by index.
+        window: frames of a window.
+        backend, device, precision: what runs it, as the session says.
+        settings: with which it runs.
+        input: the source's name.
+        rate, size, length: the source's (Hz; width and height in pixels; frames, None if unknown).
+    """
+
+    network: str
+    labels: tuple[str, ...]
+    window: int
+    backend: str
+    device: str
+    precision: str
+    settings: Settings
+    input: str
+    rate: float
+    size: tuple[int, int]
+    length: int | None = None
 
 
 class FrameSource(Protocol):

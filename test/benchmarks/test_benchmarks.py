@@ -107,6 +107,19 @@ def test_stages(trivial: Path, tmp_path: Path) -> None:
     assert usual["rows"]
 
 
+def test_files(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--sizes", SIZE, "--frames", 40, "--rounds", 1, "--device-ms", 1)
+    on_cpu, on_device = tables("files", tmp_path, *options)
+    stages = ["decode alone", "classify alone", "draw alone", "encode alone"]
+    ours = ["the least of these, and of what the cores allow", "all, overlapping: ours"]
+    names = [row[0] for row in on_cpu["rows"]]
+    assert names[:6] == stages + ours
+    assert names[8:] == ["usual way, onnxruntime", "usual way, openvino"]
+    assert on_device["rows"][-1][0] == "usual way, the same stand-in"
+    assert all(row[1] > 0 for table in (on_cpu, on_device) for row in table["rows"])
+    assert all("ours runs at" in table["notes"][0] for table in (on_cpu, on_device))
+
+
 def test_node_cost(trivial: Path, tmp_path: Path) -> None:
     options = ("--model", trivial, "--windows", 5, "--starts", 1, "--frames", 40, "--sizes", SIZE)
     window, start, memory = tables("node_cost", tmp_path, *options)

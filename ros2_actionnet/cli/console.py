@@ -1,0 +1,114 @@
+"""What the command `actionnet` says: results on standard output, everything about the run on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.media.base import ClassifiedFrame
+from ros2_actionnet.media.pipeline import Statistics
+from ros2_actionnet.media.recognition import Stopwatch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input: what the run came to, or the error.
+
+    `seconds` is what it took, `most` the class that was the best one most often.
+    """
+
+    uri: str
+    statistics: Statistics | None = None
+    seconds: float = 0.0
+    most: str = ""
+    error: str = ""
+
+
+class Console:
+    """A sink that prints a line whenever the best class changes, under a progress bar where there is a terminal.
+
+    Attributes:
+        labels: how many windows each class was the best of.
+    """
+
+    wants_pictures = False
+
+    def __init__(self, length: int | None, *, quiet: bool = False, verbose: bool = False) -> None:
+        """Begins a bar of `length` frames (None: unknown); `quiet` prints no results, `verbose` one for each window."""
+        self._quiet, self._verbose = quiet, verbose
+        self._shown = ""
+        self.labels: Counter[str] = Counter()
+        # None: no bar where standard error is no terminal.
+        self._bar = tqdm(total=length, unit=" frames", disable=True if quiet else None, dynamic_ncols=True, leave=False)
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Takes a frame."""
+        self._bar.update()
+        prediction = result.prediction
+        if prediction is None or not result.is_new:
+            return
+        self.labels[prediction.label] += 1
+        if not self._quiet and (self._verbose or prediction.label != self._shown):
+            self._shown = prediction.label
+            tqdm.write(_line(result.frame.time, prediction))
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.close()
+
+
+def report(line: str) -> None:
+    """Says a line about the run, from any thread, above a bar that is there."""
+    tqdm.write(f"actionnet: {line}", file=sys.stderr)
+
+
+def _line(time: float, prediction: Prediction) -> str:
+    return f"{time:8.2f} s   {prediction.label:<32} {prediction.score:.2f}"
+
+
+def summary(statistics: Statistics, seconds: float) -> str:
+    """What a run of `seconds` came to, in a line."""
+    rate = statistics.frames / seconds if seconds > 0 else 0.0
+    done = f"{_count(statistics.frames, 'frame')}, {_count(statistics.windows, 'window')} in {seconds:.1f} s"
+    counts = [
+        (statistics.broken, f"{_count(statistics.broken, 'frame')} broken"),
+        (statistics.dropped, f"{_count(statistics.dropped, 'frame')} dropped"),
+        (statistics.overtaken, f"{_count(statistics.overtaken, 'window')} overtaken by newer ones"),
+    ]
+    return ", ".join([f"{done}: {rate:.1f} frames/s", *(words for number, words in counts if number)])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def profile(times: Mapping[str, Stopwatch], seconds: float) -> str:
+    """A table of what the stages took of a run of `seconds`; they overlap, so the shares may add up to more than 1."""
+    rows = [f"{'stage':<12}{'times':>8}{'ms each':>10}{'s':>9}{'of the run':>12}"]
+    for name, watch in times.items():
+        each = 1e3 * watch.seconds / watch.count if watch.count else 0.0
+        share = watch.seconds / seconds if seconds > 0 else 0.0
+        rows.append(f"{name:<12}{watch.count:>8}{each:>10.2f}{watch.seconds:>9.2f}{share:>12.0%}")
+    return "\n".join(rows)
+
+
+def batch_table(outcomes: Sequence[Outcome]) -> str:
+    """What became of each input of a batch, in a table."""
+    width = max(len("input"), *(len(outcome.uri) for outcome in outcomes))
+    rows = [f"{'input':<{width}}{'frames':>9}{'windows':>9}{'frames/s':>10}   mostly"]
+    for outcome in outcomes:
+        statistics = outcome.statistics
+        if statistics is None:
+            rows.append(f"{outcome.uri:<{width}}   failed, see above")
+            continue
+        rate = statistics.frames / outcome.seconds
+        rows.append(
+            f"{outcome.uri:<{width}}{statistics.frames:>9}{statistics.windows:>9}{rate:>10.1f}   {outcome.most}"
+        )
+    return "\n".join(rows)

@@ -1,0 +1,298 @@
+"""The command line of `actionnet`: jetson-inference's flags, and one for every setting of the library."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ros2_actionnet.settings import SETTINGS, Setting, Settings
+
+USAGE = """actionnet [options] [input [output]]
+       actionnet [options] --batch FOLDER input [input ...]"""
+
+DESCRIPTION = """Recognises actions in videos, images, cameras, streams and ROS 2 bags, without ROS.
+
+  input   clip.mp4, photo.jpg, a folder of images, /dev/video0 or v4l2:///dev/video0, rtsp://host/stream,
+          csi://0, recording.mcap, a bag folder (default: csi://0)
+  output  clip.mp4, a folder for images, display://0, rtsp://host/stream, results.mcap
+          (default: a window where there is a display, else nothing)"""
+
+EPILOG = """Flags are taken with dashes and with underscores, as --flag=value and as --flag value.
+Ctrl-C ends the run and leaves files that can be used."""
+
+DEFAULT_INPUT = "csi://0"
+"""jetson-inference's."""
+
+LEVELS = ("silent", "error", "warning", "success", "info", "verbose", "debug")
+"""jetson-inference's levels of logging, from the quietest."""
+
+BATCH_FILES = ("video", "results", "report")
+"""What `--batch` can write of an input."""
+
+WITHOUT_EFFECT = {
+    "batch-size": "windows are classified one at a time",
+    "input-decoder": "videos are decoded by FFmpeg on the CPU",
+    "output-encoder": "videos are encoded by FFmpeg on the CPU",
+    "stun-server": "WebRTC is not supported",
+    "log-file": "redirect standard error instead",
+}
+"""Flags of jetson-inference that are taken so that command lines go on working, and why they change nothing."""
+
+_SETTINGS_BY_GROUP = {
+    "network": (
+        "network",
+        "model",
+        "labels",
+        "input_blob",
+        "output_blob",
+        "backend",
+        "precision",
+        "device",
+        "engine_cache",
+    ),
+    "what the network sees": (
+        "skip_frames",
+        "sample_rate",
+        "infer_every",
+        "warmup",
+        "max_gap",
+        "resize_mode",
+        "roi",
+    ),
+    "what counts as a result": (
+        "threshold",
+        "top_k",
+        "smoothing",
+        "class_filter",
+        "event_on",
+        "event_off",
+        "event_min_duration",
+    ),
+}
+"""The settings that have a flag; the others are about topics."""
+
+
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags in `arguments`, with `settings`, the library's, and `uris`: input and output, or the inputs of a batch.
+
+    Ends the process, with what is wrong and exit code 2, for flags that cannot be used. Raises SettingsError for the
+    value of a setting that is out of its range.
+    """
+    parser = make_parser()
+    options = parser.parse_intermixed_args(with_dashes(arguments))
+    if options.batch is None and len(options.uris) > 2:
+        parser.error(
+            f"one input and one output, not {len(options.uris)} of them; for several inputs give --batch FOLDER"
+        )
+    if options.batch is not None and not options.uris:
+        parser.error("--batch takes at least one input")
+    if options.batch is not None and (options.results or options.report or options.output_save or options.input_save):
+        parser.error(
+            "with --batch all files go to its folder: leave --results, --report, --input-save, --output-save out"
+        )
+    if options.verbose or options.debug:
+        options.log_level = "debug" if options.debug else "verbose"
+    options.settings = Settings.from_values({setting.name: getattr(options, setting.name) for setting in _flagged()})
+    return options
+
+
+def with_dashes(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the names of flags written with dashes; values stay as they are."""
+    result = list[str]()
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        result.append(name.replace("_", "-") + equals + value if name.startswith("--") else argument)
+    return result
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of everything but the underscores."""
+    parser = argparse.ArgumentParser(
+        prog="actionnet",
+        usage=USAGE,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("uris", nargs="*", metavar="input, output", help=argparse.SUPPRESS)
+    _add_input_flags(parser.add_argument_group("input"))
+    _add_output_flags(parser.add_argument_group("output"))
+    by_name = {setting.name: setting for setting in SETTINGS}
+    for title, names in _SETTINGS_BY_GROUP.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add_setting(group, by_name[name])
+    _add_other_flags(parser.add_argument_group("the run"))
+    group = parser.add_argument_group("taken for jetson-inference's command lines, without effect")
+    for name, reason in WITHOUT_EFFECT.items():
+        group.add_argument(f"--{name}", metavar=name.partition("-")[2].upper(), help=reason)
+    return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wide enough for the longest flag to stand beside its meaning."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=112)
+
+
+def _add_input_flags(group: Any) -> None:
+    group.add_argument(
+        "--input-width",
+        type=_count,
+        default=0,
+        metavar="PIXELS",
+        help="width of the frames: asked of a camera, else they are scaled",
+    )
+    group.add_argument("--input-height", type=_count, default=0, metavar="PIXELS", help="height of the frames")
+    group.add_argument(
+        "--input-rate",
+        type=_rate,
+        default=0.0,
+        metavar="HZ",
+        help="rate to ask a camera for; of a video, the highest; of images, the one they come at",
+    )
+    group.add_argument(
+        "--input-loop",
+        type=_loops,
+        default=0,
+        metavar="TIMES",
+        help="how often to play a file again; -1: for ever (default: 0)",
+    )
+    group.add_argument(
+        "--input-flip",
+        default="none",
+        metavar="FLIP",
+        help="none, counterclockwise, rotate-180, clockwise, horizontal, vertical, upper-right-diagonal or "
+        "upper-left-diagonal (default: %(default)s)",
+    )
+    group.add_argument(
+        "--input-codec", default="", metavar="CODEC", help="what a camera or an RTP stream sends: mjpeg, h264, ..."
+    )
+    group.add_argument("--input-save", default="", metavar="FILE", help="keep the input in this video file")
+    group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")
+
+
+def _add_output_flags(group: Any) -> None:
+    group.add_argument(
+        "--output-codec", default="", metavar="CODEC", help="h264, h265, vp8, vp9, mpeg4, mjpeg or av1 (default: h264)"
+    )
+    group.add_argument(
+        "--bitrate", type=_count, default=0, metavar="BITS", help="bits a second (default: what good quality takes)"
+    )
+    group.add_argument("--output-save", default="", metavar="FILE", help="keep what is streamed or shown in this file")
+    group.add_argument("--headless", action="store_true", help="open no window where no output is given")
+    group.add_argument(
+        "--results", type=Path, metavar="FILE.jsonl", help="write each prediction, one JSON object a line"
+    )
+    group.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that shows what happened when")
+    group.add_argument(
+        "--batch", type=Path, metavar="FOLDER", help="take any number of inputs, and write into FOLDER for each"
+    )
+    group.add_argument(
+        "--batch-files",
+        type=_batch_files,
+        default=BATCH_FILES,
+        metavar="KINDS",
+        help=f"what to write for each: any of {','.join(BATCH_FILES)} (default: all)",
+    )
+
+
+def _add_other_flags(group: Any) -> None:
+    group.add_argument("--profile", action="store_true", help="print the time of each stage at the end")
+    group.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        metavar="LEVEL",
+        help="silent, error: say only what ends the run; warning: what goes wrong, too; success, info: the results and "
+        "the run; verbose: a line for each window, not only for changes; debug: where an error came from, too "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--verbose", action="store_true", help="the same as --log-level=verbose")
+    group.add_argument("--debug", action="store_true", help="the same as --log-level=debug")
+
+
+def _flagged() -> list[Setting]:
+    """The settings that have a flag."""
+    names = [name for group in _SETTINGS_BY_GROUP.values() for name in group]
+    return [setting for setting in SETTINGS if setting.name in names]
+
+
+def _add_setting(group: Any, setting: Setting) -> None:
+    default = ",".join(map(str, setting.default)) if isinstance(setting.default, tuple) else setting.default
+    shown = f" (default: {default})".replace("%", "%%") if default != "" else ""
+    choices = f" One of {', '.join(setting.choices)}." if setting.choices else ""
+    group.add_argument(
+        f"--{setting.name.replace('_', '-')}",
+        type=_TYPES[setting.kind],
+        default=setting.default,
+        metavar=_METAVARS.get(setting.name, _METAVARS[setting.kind]),
+        help=(setting.description.replace("%", "%%") + choices).rstrip(".") + shown,
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    """Texts between commas; one with a comma in it stands in double quotes."""
+    return tuple(next(csv.reader([text], skipinitialspace=True), []))
+
+
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "integer": int,
+    "double": float,
+    "string": str,
+    "double_array": _numbers,
+    "string_array": _texts,
+}
+_METAVARS = {
+    "integer": "N",
+    "double": "X",
+    "string": "NAME",
+    "double_array": "X,Y,W,H",
+    "string_array": "LABEL,...",
+    "model": "FILE.onnx",
+    "labels": "FILE.txt",
+    "engine_cache": "FOLDER",
+}
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is under 0")
+    return value
+
+
+def _loops(text: str) -> int:
+    value = int(text)
+    if value < -1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of times; -1 is for ever")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of frames a second")
+    return value
+
+
+def _batch_files(text: str) -> tuple[str, ...]:
+    kinds = tuple(part.strip() for part in text.split(","))
+    for kind in kinds:
+        if kind not in BATCH_FILES:
+            raise argparse.ArgumentTypeError(f"'{kind}' is none of {', '.join(BATCH_FILES)}")
+    return kinds
+
+
+_numbers.__name__, _texts.__name__, _count.__name__ = "list of numbers", "list", "number"
+_loops.__name__ = _rate.__name__ = "number"

@@ -1,0 +1,162 @@
+"""ROS bags as files: opened with errors that say what to do, and the definitions of the messages in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.resources import shared_folder
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.typesys.store import Typestore
+
+UNKNOWN_HASH = "RIHS01_" + 64 * "0"
+"""Stands in a bag for the hash of a type whose definition nobody knows."""
+
+_STORAGES = (".mcap", ".db3")  # of ROS 2; in a folder with a metadata.yaml or alone
+_ROS_1 = ".bag"
+
+_MENDING = {
+    ".mcap": "`mcap recover` of the MCAP tools mends one whose recording was cut short",
+    ".db3": "`sqlite3 OLD.db3 .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 NEW.db3` saves what can be read of it",
+    _ROS_1: "`rosbag reindex` mends one whose recording was cut short",
+}
+_REINDEXING = "`ros2 bag reindex FOLDER` writes a new metadata.yaml"
+
+# Where the definitions of the messages are that we write: a folder that comes with the package, and a path in it.
+_DEFINITIONS = {
+    "ros2_actionnet/msg/ActionEvent": ("msg", "ActionEvent.msg"),
+    "vision_msgs/msg/Classification": ("ros_from_wheels", "vision_msgs/msg/Classification.msg"),
+    "vision_msgs/msg/ObjectHypothesis": ("ros_from_wheels", "vision_msgs/msg/ObjectHypothesis.msg"),
+}
+
+
+def is_bag(path: Path) -> bool:
+    """Whether `path` looks like a bag: a file .mcap, .db3 or .bag, or a folder that holds one of ROS 2."""
+    if not path.is_dir():
+        return path.suffix in (*_STORAGES, _ROS_1)
+    return (path / "metadata.yaml").exists() or bool(_storages(path))
+
+
+def check_rosbags(path: Path) -> None:
+    """Raises MediaError if the library that reads and writes bags is not installed."""
+    if find_spec("rosbags") is None:
+        raise MediaError(f"'{path}' is a ROS bag, for which rosbags is needed: pip install rosbags")
+
+
+class Bag:
+    """An open bag, of ROS 2 or ROS 1; used by one thread at a time.
+
+    Attributes:
+        connections: who published what: topic, type and its definition, number of messages, QoS.
+
+    Raises MediaError if rosbags is not installed or the bag cannot be read, here and while it is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _storage(path)
+        self.is_ros_1 = self._file.suffix == _ROS_1
+        check_rosbags(path)
+        from rosbags.rosbag1 import Reader as Reader1
+        from rosbags.rosbag2 import Reader as Reader2
+        from rosbags.typesys import Stores, get_typestore
+
+        self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros_1 else Stores.ROS2_HUMBLE)
+        self._closed = False
+        with self._errors():
+            self._reader = Reader1(self._file) if self.is_ros_1 else Reader2(self._file)
+            self._reader.open()
+            self.connections: list[Connection] = list(self._reader.connections)
+
+    def messages(self, connections: Collection[Connection] = ()) -> Iterator[tuple[Connection, int, bytes]]:
+        """Connection, time of reception (ns since 1970) and bytes of each message, in the order of their reception.
+
+        `connections` are the bag's own whose messages are wanted; none for all.
+        """
+        with self._errors():
+            yield from self._reader.messages(connections)
+
+    def deserialise(self, message: bytes, type_name: str) -> Any:
+        """A message of a type that ROS ships. Raises rosbags.serde.SerdeError where the bytes are none."""
+        read = self._types.deserialize_ros1 if self.is_ros_1 else self._types.deserialize_cdr
+        return read(message, type_name)
+
+    def close(self) -> None:
+        """Closes the file. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._reader.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of rosbags, SQLite, zstd, lz4, YAML: whatever a damaged file leads them to
+            what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise MediaError(f"'{self.path}' cannot be read as a bag: {what}; {self._remedy()}") from error
+
+    def _remedy(self) -> str:
+        if not self._file.is_dir():
+            return _MENDING[self._file.suffix]
+        return "; ".join([_REINDEXING, *sorted({_MENDING[file.suffix] for file in _storages(self._file)})])
+
+
+def _storages(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in _STORAGES)
+
+
+def _storage(path: Path) -> Path:
+    """What is to be opened of the bag at `path`: a folder that was recorded to the end, or a file."""
+    if not path.exists():
+        raise MediaError(f"there is no bag '{path}'")
+    if not is_bag(path):
+        raise MediaError(f"'{path}' is no ROS bag: give a folder that `ros2 bag` wrote, or a file .mcap, .db3 or .bag")
+    if not path.is_dir() or (path / "metadata.yaml").exists():
+        return path
+    files = _storages(path)
+    if len(files) > 1:
+        raise MediaError(
+            f"the bag '{path}' has no metadata.yaml and {len(files)} files: {_REINDEXING}; or give one of its files"
+        )
+    return files[0]
+
+
+def result_types() -> Typestore:
+    """The types that ROS 2 ships, and those of the results: vision_msgs/msg/Classification and our ActionEvent."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    definitions = {}
+    for name, (folder, file) in _DEFINITIONS.items():
+        definitions.update(get_types_from_msg((shared_folder(folder) / file).read_text(), name))
+    types.register(definitions)
+    return types
+
+
+def definition_of(connection: Connection, types: Typestore) -> tuple[str, str]:
+    """The definition of a ROS 2 connection's messages and its type hash (RIHS01), to be written beside a copy of them.
+
+    They are the bag's own where it has them, as since Iron; else made from `types`. A type that neither knows gets an
+    empty definition and `UNKNOWN_HASH`: who has the type can play its messages, as before.
+    """
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    name, text, type_hash = connection.msgtype, connection.msgdef.data, connection.digest
+    try:
+        if not text:
+            text = types.generate_msgdef(name, ros_version=2)[0]
+            type_hash = type_hash or types.hash_rihs01(name)
+        elif not type_hash and connection.msgdef.format is MessageDefinitionFormat.MSG:
+            own = get_typestore(Stores.EMPTY)
+            own.register(get_types_from_msg(text, name))
+            type_hash = own.hash_rihs01(name)
+    except Exception:  # of any kind, for a definition that rosbags does not understand
+        type_hash = UNKNOWN_HASH
+    return text, type_hash or UNKNOWN_HASH

@@ -1,0 +1,288 @@
+"""Results into ROS bags, beside the messages of the bag that they were made from, with no ROS on the machine."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.events import Event
+from ros2_actionnet.frame_header import FrameHeader, split_seconds
+from ros2_actionnet.media.bag_files import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
+from ros2_actionnet.media.bags import BagSource
+from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection, Qos
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys.store import Typestore
+
+_CLASSIFICATION = "vision_msgs/msg/Classification"
+_EVENT = "ros2_actionnet/msg/ActionEvent"
+_COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+_NAMESPACE = "/actionnet"  # the node's
+_JPEG_QUALITY = 85  # the node's
+_DEPTH = 10  # of the node's publishers
+_NANOSECONDS = 1_000_000_000
+
+
+class BagSink:
+    """Writes a bag of results, which `ros2 bag` reads: MCAP, a folder, or where `path` ends in .mcap one file.
+
+    The topics are the node's: `/actionnet/classification`, `/actionnet/events` and, if `annotated` pictures are wanted,
+    `/actionnet/annotated/compressed`; `/actionnet_2/...` if the input has such topics already. Where the input is a
+    bag, all its messages are copied as they are, and each result has the time at which its image was received.
+
+    Raises MediaError if `path` exists or cannot be written, or the input is a bag that cannot be copied.
+    """
+
+    def __init__(self, path: Path | str, source: FrameSource, details: RunDetails, annotated: bool = False) -> None:
+        self._path, self._wants_pictures = Path(path), annotated
+        check_rosbags(self._path)
+        # A bag is written as a folder; one that shall be a single file is a folder until it is finished.
+        self._is_file = self._path.suffix == ".mcap"
+        self._folder = self._path.with_name(f"{self._path.name}.part") if self._is_file else self._path
+        for taken in (self._path, self._folder):
+            if taken.exists():
+                raise MediaError(f"'{taken}' exists already: remove it, or write the bag elsewhere")
+        self._closed = False
+        types = result_types()
+        bag = _bag_behind(source)
+        self._input = None if bag is None else _Input(bag)
+        with self._errors():
+            self._writer = _open_writer(self._folder)
+            namespace = _NAMESPACE
+            if self._input is not None:
+                self._input.copy_into(self._writer, types)
+                namespace = _free_namespace(self._input.topics)
+            self._results = _Results(self._writer, types, details, namespace, annotated)
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether annotated pictures are written."""
+        return self._wants_pictures
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Writes what is new with this frame. Raises MediaError if it cannot."""
+        frame, message = result.frame, result.frame.message
+        with self._errors():
+            if self._input is None or message is None:
+                header = FrameHeader(**split_seconds(frame.stamp), frame_id="")
+                self._results.write(result, header, received=round(frame.stamp * _NANOSECONDS))
+            else:
+                self._results.write(result, message.header, received=self._input.copy_to(message.number))
+
+    def close(self) -> None:
+        """Finishes the bag, with what is left of the input if that was read to its end. Raises MediaError."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._errors():
+            try:
+                if self._input is not None:
+                    self._input.finish()
+            finally:
+                self._finish()
+
+    def _finish(self) -> None:
+        self._writer.close()
+        if self._is_file:
+            (self._folder / f"{self._folder.name}.mcap").rename(self._path)
+            shutil.rmtree(self._folder)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from rosbags.rosbag2 import WriterError
+
+        try:
+            yield
+        except (OSError, WriterError) as error:
+            raise MediaError(f"the bag '{self._path}' cannot be written: {error}") from error
+
+
+class _Input:
+    """The messages of the input on their way into the output, as far as the run has come."""
+
+    def __init__(self, source: BagSource) -> None:
+        if source.loop:
+            raise MediaError(
+                f"'{source.path}' is to be played more than once, which no bag can hold: leave --input-loop out"
+            )
+        self._source = source
+        self._bag = Bag(source.path)
+        if self._bag.is_ros_1:
+            self._bag.close()
+            raise MediaError(
+                f"'{source.path}' is a bag of ROS 1, whose messages cannot be copied into one of ROS 2: convert it "
+                "first, with `rosbags-convert --src OLD.bag --dst NEW`, or write the results to another kind of file"
+            )
+        self.topics = {connection.topic for connection in self._bag.connections}
+        self._images = 0  # messages of the source's topic that were copied
+        self._received = 0  # when the newest of them was received, ns
+
+    def copy_into(self, writer: Writer, types: Typestore) -> None:
+        """Makes the topics in the output."""
+        self._writer = writer
+        self._targets: dict[int, Connection] = {}
+        made: dict[str, Connection] = {}
+        for connection in self._bag.connections:
+            extra: Any = connection.ext
+            # A topic may be there several times, once for each publisher; of equal ones the writer takes one.
+            key = repr((connection.topic, connection.msgtype, extra))
+            if key not in made:
+                definition, type_hash = definition_of(connection, types)
+                if type_hash == UNKNOWN_HASH:
+                    self._source.report(
+                        f"{connection.topic} is copied without the definition of its type {connection.msgtype}, which "
+                        "the bag does not hold or rosbags does not understand"
+                    )
+                made[key] = writer.add_connection(
+                    connection.topic,
+                    connection.msgtype,
+                    msgdef=definition,
+                    rihs01=type_hash,
+                    serialization_format=extra.serialization_format,
+                    offered_qos_profiles=extra.offered_qos_profiles,
+                )
+            self._targets[connection.id] = made[key]
+        self._messages = self._bag.messages()
+
+    def copy_to(self, number: int) -> int:
+        """Copies all messages up to and with that of this number on the source's topic; when it was received (ns)."""
+        while self._images <= number and self._copy_next():
+            pass
+        return self._received
+
+    def finish(self) -> None:
+        """Copies the rest if the source was read to its end, and not stopped before."""
+        try:
+            while self._source.ended and self._copy_next():
+                pass
+        finally:
+            self._bag.close()
+
+    def _copy_next(self) -> bool:
+        message = next(self._messages, None)
+        if message is None:
+            return False
+        connection, received, content = message
+        self._writer.write(self._targets[connection.id], received, content)
+        if connection.topic == self._source.topic:
+            self._images += 1
+            self._received = received
+        return True
+
+
+class _Results:
+    """The topics of the results."""
+
+    def __init__(self, writer: Writer, types: Typestore, details: RunDetails, namespace: str, annotated: bool) -> None:
+        self._writer, self._types, self._details = writer, types, details
+        self._classification = self._topic(f"{namespace}/classification", _CLASSIFICATION)
+        self._events = self._topic(f"{namespace}/events", _EVENT)
+        self._annotated = self._topic(f"{namespace}/annotated/compressed", _COMPRESSED_IMAGE) if annotated else None
+
+    def write(self, result: ClassifiedFrame, header: FrameHeader, received: int) -> None:
+        """Writes what is new, under the frame's header and the time (ns) at which the bag received the frame."""
+        if result.is_new and result.prediction is not None:
+            self._write(self._classification, self._classified(result.prediction, header), received)
+        for event in result.events:
+            self._write(self._events, self._event(event, header), received)
+        if self._annotated is not None and result.annotated is not None:
+            self._write(self._annotated, self._picture(result.annotated, header), received)
+
+    def _topic(self, name: str, type_name: str) -> Connection:
+        return self._writer.add_connection(name, type_name, typestore=self._types, offered_qos_profiles=[_qos()])
+
+    def _write(self, topic: Connection, message: object, received: int) -> None:
+        self._writer.write(topic, received, self._types.serialize_cdr(message, topic.msgtype))
+
+    # The messages; what is in them is what the node puts in them, see result_messages.py.
+
+    def _classified(self, prediction: Prediction, header: FrameHeader) -> object:
+        settings = self._details.settings
+        by_index = settings.class_id_format == "index"
+        return self._make(
+            _CLASSIFICATION,
+            header=self._header(header),
+            results=[
+                self._make(
+                    "vision_msgs/msg/ObjectHypothesis",
+                    class_id=str(result.class_id) if by_index else result.label,
+                    score=result.score,
+                )
+                for result in prediction.top(settings.top_k)
+            ],
+        )
+
+    def _event(self, event: Event, header: FrameHeader) -> object:
+        return self._make(
+            _EVENT,
+            header=self._header(header),
+            type=event.type.value,
+            label=self._details.labels[event.class_index],
+            class_index=event.class_index,
+            score=float(event.score),
+            start=self._make("builtin_interfaces/msg/Time", **split_seconds(event.start)),
+            duration=self._make("builtin_interfaces/msg/Duration", **split_seconds(event.duration)),
+        )
+
+    def _picture(self, picture: Picture, header: FrameHeader) -> object:
+        _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return self._make(_COMPRESSED_IMAGE, header=self._header(header), format="jpeg", data=jpeg.reshape(-1))
+
+    def _header(self, header: FrameHeader) -> object:
+        stamp = self._make("builtin_interfaces/msg/Time", sec=header.sec, nanosec=header.nanosec)
+        return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=header.frame_id)
+
+    def _make(self, type_name: str, **fields: Any) -> Any:
+        return self._types.types[type_name](**fields)
+
+
+def _bag_behind(source: FrameSource) -> BagSource | None:
+    """The bag that `source` is, or whose frames it changes."""
+    inner: object = source
+    while inner is not None and not isinstance(inner, BagSource):
+        inner = getattr(inner, "source", None)
+    return inner
+
+
+def _open_writer(folder: Path) -> Writer:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    # Of the two versions of metadata.yaml that rosbags writes, Humble reads only this one.
+    writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
+    writer.open()
+    return writer
+
+
+def _free_namespace(topics: Iterable[str]) -> str:
+    """The node's namespace, numbered if a topic of the input is in it (it may hold results of the robot)."""
+    candidates = itertools.chain([_NAMESPACE], (f"{_NAMESPACE}_{number}" for number in itertools.count(2)))
+    taken = tuple(topics)
+    return next(name for name in candidates if not any(topic.startswith(f"{name}/") for topic in taken))
+
+
+def _qos() -> Qos:
+    """What the node's publishers offer: reliable, volatile, depth 10."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    for_ever = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE
+    return Qos(
+        QosHistory.KEEP_LAST,
+        _DEPTH,
+        QosReliability.RELIABLE,
+        QosDurability.VOLATILE,
+        for_ever,
+        for_ever,
+        QosLiveliness.AUTOMATIC,
+        for_ever,
+        False,
+    )

@@ -1,0 +1,193 @@
+"""Frames out of ROS bags, with no ROS on the machine."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ros2_actionnet.compressed import decode
+from ros2_actionnet.errors import ImageError, MediaError
+from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.media.bag_files import Bag
+from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
+from ros2_actionnet.preprocess import RawImage
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+
+_RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+_PEEKED = 16  # messages that are looked at for the rate and the size before the first frame is asked for
+_DEFAULT_RATE = 30.0  # Hz, of a topic whose messages do not tell
+_NANOSECONDS = 1_000_000_000
+
+
+class BagSource:
+    """The frames of an image topic of a bag.
+
+    A frame's stamp is that of its header; where those of the first frames are zero, the time at which the bag received
+    it.
+
+    Attributes:
+        path, topic: what is read.
+        loop: how often it is read again after the first time; -1: for ever.
+        report: is told of messages that are left out.
+        ended: whether the last message has been read.
+
+    Raises MediaError if the bag cannot be read, has no such topic or several, or no image among the first messages.
+    """
+
+    is_live = False
+
+    def __init__(self, path: Path | str, options: InputOptions, report: Report) -> None:
+        self.path, self.loop, self.report = Path(path), options.loop, report
+        self._lock = threading.Lock()  # held while the bag is read
+        self._closed = self.ended = False
+        if options.save:
+            raise MediaError(f"'{path}' is a bag, which is kept already: leave --input-save out")
+        self._bag = Bag(self.path)
+        try:
+            self.topic, self._connections = _choose(self._bag, options.topic)
+            self._peek()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The bag and the topic."""
+        return f"{self.path} {self.topic}"
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, from the median interval of the first ones."""
+        return self._rate
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first frame, in pixels."""
+        return self._size
+
+    @property
+    def length(self) -> int | None:
+        """Messages on the topic, as often as they are played."""
+        return None if self.loop < 0 else self._messages * (self.loop + 1)
+
+    def frames(self) -> Iterator[MediaFrame]:
+        """The frames, in the order of their reception; a message that is no image is reported and left out.
+
+        Raises MediaError if none is one, or the bag is damaged further on.
+        """
+        index, understood, begin = 0, 0, 0.0
+        for _ in itertools.count() if self.loop < 0 else range(self.loop + 1):
+            first: int | None = None  # stamp of the round's first frame, ns
+            time = begin
+            for received, message, type_name in self._read():
+                try:
+                    header, content = self._deserialise(message, type_name)
+                    image = _image(content, type_name)
+                except ImageError as error:
+                    self.report(f"message {index} of {self.topic} is left out: {error}")
+                else:
+                    stamp = self._stamp(header, received)
+                    first = stamp if first is None else first
+                    time = begin + (stamp - first) / _NANOSECONDS
+                    yield MediaFrame(index, time, stamp / _NANOSECONDS, image, BagMessage(header, index))
+                    understood += 1
+                index += 1
+            if self._closed:
+                return
+            if not understood:
+                raise MediaError(f"none of the {index} messages of {self.topic} in '{self.path}' is an image")
+            begin = time + 1 / self._rate
+        self.ended = True
+
+    def close(self) -> None:
+        """Closes the bag."""
+        self._closed = True
+        with self._lock:
+            self._bag.close()
+
+    def _read(self) -> Iterator[tuple[int, bytes, str]]:
+        """Time of reception (ns), bytes and type of each message, until there is none or the source is closed."""
+        messages = self._bag.messages(self._connections)
+        while True:
+            with self._lock:
+                read = None if self._closed else next(messages, None)
+            if read is None:
+                return
+            connection, received, message = read
+            yield received, message, connection.msgtype
+
+    def _deserialise(self, message: bytes, type_name: str) -> tuple[FrameHeader, Any]:
+        """A message and its header. Raises ImageError if it is damaged."""
+        from rosbags.serde import SerdeError
+
+        try:
+            content = self._bag.deserialise(message, type_name)
+        except SerdeError as error:
+            raise ImageError(str(error).rstrip(".")) from error
+        stamp = content.header.stamp
+        return FrameHeader(stamp.sec, stamp.nanosec, content.header.frame_id), content
+
+    def _stamp(self, header: FrameHeader, received: int) -> int:
+        return received if self._unstamped else header.sec * _NANOSECONDS + header.nanosec
+
+    def _peek(self) -> None:
+        """Finds out what the first messages tell: the size, the rate, and whether they are stamped at all."""
+        self._messages = sum(connection.msgcount for connection in self._connections)
+        self._size = (0, 0)
+        seen: list[tuple[FrameHeader, int]] = []
+        why = "was recorded: give another topic with --topic"
+        for received, message, type_name in itertools.islice(self._read(), _PEEKED):
+            try:
+                header, content = self._deserialise(message, type_name)
+                if self._size == (0, 0):
+                    image = _image(content, type_name)
+                    self._size = image.width, image.height
+                seen.append((header, received))
+            except ImageError as error:
+                why = f"is an image: {error}"
+        if self._size == (0, 0):
+            raise MediaError(f"no message of {self.topic} in '{self.path}' {why}")
+        self._unstamped = not any(header.sec or header.nanosec for header, _ in seen)
+        stamps = [self._stamp(header, received) for header, received in seen]
+        intervals = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
+        self._rate = _NANOSECONDS / median(intervals) if intervals else _DEFAULT_RATE
+
+
+def _image(content: Any, type_name: str) -> RawImage:
+    """The pixels of an Image, or of a CompressedImage. Raises ImageError if it is neither JPEG nor PNG, or damaged."""
+    if type_name == _COMPRESSED:
+        return decode(content.data, content.format, lambda height, width: 1.0)
+    return RawImage(
+        content.data, content.height, content.width, content.step, content.encoding, bool(content.is_bigendian)
+    )
+
+
+def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:
+    """The image topic that is wanted, else the only one, and who published it."""
+    images = [connection for connection in bag.connections if connection.msgtype in (_RAW, _COMPRESSED)]
+    topics = {connection.topic for connection in images}
+    if wanted:
+        topics = {topic for topic in topics if topic.strip("/") == wanted.strip("/")}
+        if not topics:
+            raise MediaError(f"'{bag.path}' has no image topic {wanted}; it has {_list(images or bag.connections)}")
+    if not topics:
+        raise MediaError(f"'{bag.path}' has no image topic; it has {_list(bag.connections)}")
+    if len(topics) > 1:
+        raise MediaError(f"'{bag.path}' has several image topics, choose one with --topic: {_list(images)}")
+    topic = topics.pop()
+    return topic, [connection for connection in images if connection.topic == topic]
+
+
+def _list(connections: list[Connection]) -> str:
+    """Topics with their types and numbers of messages, in words."""
+    counts: dict[tuple[str, str], int] = {}
+    for connection in connections:
+        key = connection.topic, connection.msgtype
+        counts[key] = counts.get(key, 0) + connection.msgcount
+    return ", ".join(f"{topic} ({kind}, {count})" for (topic, kind), count in sorted(counts.items())) or "no topic"

@@ -1,0 +1,137 @@
+"""Cameras: V4L2 through PyAV, CSI on a Jetson through OpenCV's GStreamer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.base import InputOptions, Report
+from ros2_actionnet.media.captures import Capture
+from ros2_actionnet.media.decoding import Address, Decoded, Decoder
+from ros2_actionnet.media.live import LiveSource, numbered
+from ros2_actionnet.preprocess import RawImage
+
+V4L2_FORMATS: dict[str, str] = {
+    "mjpeg": "mjpeg",
+    "h264": "h264",
+    "h265": "hevc",
+    "raw": "yuyv422",
+}
+"""What a camera can be asked to send, and FFmpeg's name for it."""
+
+_DEVICES = Path("/dev")
+_TIMEOUT = 4.0  # s
+_CSI_SIZE, _CSI_RATE = (1280, 720), 30.0  # jetson-utils'
+
+
+def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
+    """A V4L2 camera by its device (/dev/video0) or number; its frames are stamped when they were taken.
+
+    Raises MediaError if there is no such camera or it does not give pictures.
+    """
+    path = Path(f"/dev/video{device}") if device.isdigit() else Path(device)
+    asked: dict[str, str] = {}
+    if options.width and options.height:
+        asked["video_size"] = f"{options.width}x{options.height}"
+    elif options.width or options.height:
+        raise MediaError("a camera is asked for a width and a height: give both --input-width and --input-height")
+    if options.rate:
+        asked["framerate"] = f"{options.rate:g}"
+    if options.codec:
+        if options.codec.lower() not in V4L2_FORMATS:
+            raise MediaError(f"a camera does not send {options.codec}; use one of {', '.join(V4L2_FORMATS)}")
+        asked["input_format"] = V4L2_FORMATS[options.codec.lower()]
+    # The kernel's stamps, as s since 1970 and not since the machine was started.
+    asked["timestamps"] = "abs"
+    address = Address(
+        str(path),
+        str(path),
+        "see whether it is plugged in, no other program uses it and you are in the group video, and what "
+        f"`v4l2-ctl --device {path} --list-formats-ext` says that it can do",
+        format="v4l2",
+        options=asked,
+        timeout=_TIMEOUT,
+        live=True,
+    )
+
+    def connect(number: int) -> Decoder:
+        if not path.exists():
+            raise MediaError(f"there is no camera '{path}'; {_present()}")
+        return Decoder(address, report, save=numbered(options.save, number))
+
+    return LiveSource(str(path), connect, report, absolute=True)
+
+
+def _present() -> str:
+    found = sorted(str(path) for path in _DEVICES.glob("video*"))
+    return f"there are {', '.join(found)}" if found else "there is no camera at all: see whether it is plugged in"
+
+
+def open_csi(number: str, options: InputOptions, report: Report) -> LiveSource:
+    """A CSI camera of a Jetson by its number; a frame is stamped when it comes out of GStreamer.
+
+    Raises MediaError if OpenCV was built without GStreamer, or the camera does not start.
+    """
+    name = f"csi://{number}"
+    if not number.isdigit():
+        raise MediaError(f"'{name}' names no camera; write csi://0")
+    if not has_gstreamer():
+        raise MediaError(
+            f"'{name}' needs an OpenCV with GStreamer, as JetPack has it (python3-opencv); the one of pip has none: "
+            "pip uninstall opencv-python opencv-python-headless"
+        )
+    pipeline = csi_pipeline(int(number), options)
+
+    def connect(number: int) -> _CsiCamera:
+        return _CsiCamera(name, pipeline, options.rate or _CSI_RATE)
+
+    return LiveSource(name, connect, report)
+
+
+def has_gstreamer() -> bool:
+    """Whether this OpenCV can open GStreamer's pipelines."""
+    return re.search(r"GStreamer:\s*YES", cv2.getBuildInformation()) is not None
+
+
+def csi_pipeline(number: int, options: InputOptions) -> str:
+    """The pipeline from the camera to OpenCV, which drops frames that nobody has taken in time."""
+    width, height = options.width or _CSI_SIZE[0], options.height or _CSI_SIZE[1]
+    rate = f"{round((options.rate or _CSI_RATE) * 1000)}/1000"
+    return " ! ".join(
+        (
+            f"nvarguscamerasrc sensor-id={number}",
+            f"video/x-raw(memory:NVMM), width={width}, height={height}, framerate={rate}, format=NV12",
+            "nvvidconv",
+            "video/x-raw, format=BGRx",
+            "videoconvert",
+            "video/x-raw, format=BGR",
+            "appsink drop=true max-buffers=2 sync=false",
+        )
+    )
+
+
+class _CsiCamera:
+    """A running pipeline, as a connection of a `LiveSource`."""
+
+    def __init__(self, name: str, pipeline: str, rate: float) -> None:
+        opened = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+        if not opened.isOpened():
+            raise MediaError(
+                f"'{name}' does not start; see whether `gst-launch-1.0 nvarguscamerasrc sensor-id={name[6:]} ! "
+                "fakesink` does"
+            )
+        self._capture, self.rate, self.count = Capture(opened, name), rate, 0
+        self.size = self._capture.size
+
+    def frames(self) -> Iterator[Decoded]:
+        for picture in self._capture.pictures():
+            yield Decoded(self.count, None, RawImage.from_array(picture, "bgr8"))
+            self.count += 1
+        raise MediaError("it gives no more pictures")
+
+    def close(self) -> None:
+        self._capture.close()

@@ -1,0 +1,269 @@
+"""Pictures into files and streams, with PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.base import Picture
+from ros2_actionnet.media.decoding import import_av, reason
+
+# s; whole numbers of it are the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001. MPEG-4 takes none
+# that is shorter than 1/65535.
+_TICK = Fraction(1, 60_000)
+_KEYFRAMES = 2  # s from one to the next in a file, 1 s in a stream: where playing can begin, and what a crash costs
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One of FFmpeg's encoders.
+
+    Attributes:
+        name: FFmpeg's.
+        options: for speed, and for frames that leave in the order in which they came: every container then has the
+            right times, and a stream no delay.
+        quality: options where no bitrate is asked for.
+        live: options for a stream beside them.
+        pixels: the format that it takes.
+    """
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    quality: Mapping[str, str] = field(default_factory=dict)
+    live: Mapping[str, str] = field(default_factory=dict)
+    pixels: str = "yuv420p"
+
+
+_FIXED_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # FFmpeg's -q:v 3, in its inner unit
+_LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "auto-alt-ref": "0"}
+# RFC 2435 knows no tables but the standard's, and no restarts, which several threads would put in.
+_RTP_JPEG = {"huffman": "default", "force_duplicated_matrix": "1", "threads": "1"}
+
+ENCODERS: dict[str, Encoder] = {
+    # For the same quality, superfast takes 60% of veryfast's time and a third more bits: other threads need the time.
+    "h264": Encoder("libx264", {"preset": "superfast", "bf": "0"}, {"crf": "22"}, {"tune": "zerolatency"}),
+    "h265": Encoder(
+        "libx265",
+        {"preset": "ultrafast", "x265-params": "log-level=error:bframes=0"},
+        {"crf": "21"},
+        {"tune": "zerolatency"},
+    ),
+    # Under 0 the speed is as asked for; above, VP8 slows down until it takes as long as the frames last. Its threads
+    # wait for each other by spinning.
+    "vp8": Encoder("libvpx", _LIBVPX | {"cpu-used": "-8", "threads": "1"}, {"crf": "8", "b": "8M"}),
+    "vp9": Encoder("libvpx-vp9", _LIBVPX | {"cpu-used": "8", "row-mt": "1"}, {"crf": "24", "b": "0"}),
+    "mpeg4": Encoder("mpeg4", {}, _FIXED_QUALITY),
+    "mjpeg": Encoder("mjpeg", {}, _FIXED_QUALITY, _RTP_JPEG, "yuvj420p"),
+    "av1": Encoder("libsvtav1", {"preset": "10", "svtav1-params": "pred-struct=1"}, {"crf": "24"}),
+}
+"""The codecs by name, and FFmpeg's encoder of each; a build of FFmpeg may lack some."""
+
+_SYNONYMS = {"hevc": "h265", "avc": "h264", "jpeg": "mjpeg"}
+_FFMPEG_NAMES = {"h265": "hevc"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of video file.
+
+    Attributes:
+        format: FFmpeg's name.
+        codec: what is written into it unless another one is asked for.
+        has_fragments: whether it is written in fragments until it is closed, since else nothing of it could be read.
+        has_times: whether frames have times in it; else they have a rate.
+        codecs: what can be in it, where FFmpeg would put in anything.
+    """
+
+    format: str
+    codec: str = "h264"
+    has_fragments: bool = False
+    has_times: bool = True
+    codecs: tuple[str, ...] = ()
+
+    def options(self) -> dict[str, str]:
+        """FFmpeg's, with which a killed process leaves what was written before in a state that can be played."""
+        # Fragments, which become an ordinary file when it is closed. Older readers only see all of them after an index
+        # that is empty.
+        fragments = {"movflags": "hybrid_fragmented+empty_moov+default_base_moof"} if self.has_fragments else {}
+        return {"flush_packets": "1"} | fragments
+
+
+MPEG_TS = Container("mpegts", codecs=("h264", "h265", "mpeg4"))
+
+CONTAINERS: dict[str, Container] = {
+    ".mp4": Container("mp4", has_fragments=True),
+    ".m4v": Container("mp4", has_fragments=True),
+    ".mov": Container("mov", has_fragments=True),
+    ".mkv": Container("matroska"),
+    ".webm": Container("webm", codec="vp9"),
+    ".avi": Container("avi", has_times=False),
+    ".flv": Container("flv"),
+    ".ts": MPEG_TS,
+}
+"""The video files that can be written, by suffix."""
+
+
+def find_container(path: str) -> Container:
+    """The kind of file that `path` is by its suffix. Raises MediaError if none is."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in CONTAINERS:
+        raise MediaError(f"'{path}' is no video file that can be written; use one of {', '.join(CONTAINERS)}")
+    return CONTAINERS[suffix]
+
+
+def find_encoder(codec: str) -> Encoder:
+    """The encoder of a codec by name. Raises MediaError if there is no such codec, or this PyAV cannot write it."""
+    av = import_av()
+    name = _SYNONYMS.get(codec.lower(), codec.lower())
+    present = [name for name, encoder in ENCODERS.items() if _has_encoder(av, encoder.name)]
+    if name not in ENCODERS:
+        raise MediaError(f"there is no codec '{codec}'; use one of {', '.join(present)}")
+    if name not in present:
+        raise MediaError(
+            f"this PyAV's FFmpeg has no encoder for {name} ({ENCODERS[name].name}); it has {', '.join(present)}"
+        )
+    return ENCODERS[name]
+
+
+def _has_encoder(av: Any, name: str) -> bool:
+    try:
+        av.codec.Codec(name, "w")
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+class VideoWriter:
+    """Encodes pictures into a container; a bad codec or a server that is not there show when it is made.
+
+    All pictures are brought to the size of the first one, which H.264 and others want even: an odd side grows by a
+    pixel. Colours are BT.601's, and marked so.
+
+    Attributes:
+        written: pictures so far.
+
+    Raises MediaError if it cannot be opened, here or, where the size is not known yet, at the first picture.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        container: Container,
+        codec: str,
+        bitrate: int,
+        rate: float,
+        size: tuple[int, int] = (0, 0),
+        *,
+        options: Mapping[str, str] | None = None,
+        live: bool = False,
+    ) -> None:
+        """Opens it.
+
+        Args:
+            url: Where to, for FFmpeg.
+            name: The same for a person.
+            container: What is written.
+            codec: A name of `ENCODERS`; "": the container's own.
+            bitrate: Bits a second; 0: what good quality takes.
+            rate: Hz.
+            size: Width and height of the pictures in pixels; (0, 0): as the first one.
+            options: FFmpeg's, for the container.
+            live: Each picture is sent at once, to somebody who is connected to now.
+        """
+        self._av = import_av()
+        self._name, self._kind, self._live = name, container, live
+        self._codec = codec or container.codec
+        self._encoder, self._bitrate = find_encoder(self._codec), bitrate
+        self._rate = Fraction(rate).limit_denominator(1001)
+        self._tick = _TICK if container.has_times else 1 / self._rate
+        self._converter = self._av.video.reformatter.VideoReformatter()
+        self._stream: Any = None
+        self._newest = -1  # in ticks
+        self._size, self.written, self._closed = (0, 0), 0, False
+        with self._errors():
+            self._container = self._av.open(url, "w", container.format, options=dict(options or {}))
+        self._check_codec()
+        if all(size):
+            self._begin(size)
+
+    def write(self, picture: Picture, time: float) -> None:
+        """Writes a picture, shown at `time` (s) after the first one. Raises MediaError if it cannot."""
+        height, width = picture.shape[:2]
+        if self._stream is None:
+            self._begin((width, height))
+        if (width, height) != self._size:
+            picture = cast(Picture, cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA))
+        odd = (picture.shape[0] % 2, picture.shape[1] % 2)
+        if any(odd):
+            picture = cast(Picture, cv2.copyMakeBorder(picture, 0, odd[0], 0, odd[1], cv2.BORDER_REPLICATE))
+        # Not from_ndarray, which copies a picture line by line.
+        original = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), "bgr24")
+        frame = self._converter.reformat(original, format=self._encoder.pixels)
+        self._newest = max(round(time / self._tick), self._newest + 1)
+        frame.pts, frame.time_base = self._newest, self._tick
+        with self._errors():
+            self._mux(self._stream.encode(frame))
+        self.written += 1
+
+    def close(self) -> None:
+        """Finishes it; may be called twice. Raises MediaError if it cannot."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._errors():
+            try:
+                if self._stream is not None:
+                    self._mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+
+    def _begin(self, size: tuple[int, int]) -> None:
+        """Makes the encoder, and writes what comes before the first picture."""
+        self._size = size
+        encoder = self._encoder
+        options = dict(encoder.options) | dict(encoder.live if self._live else {})
+        options |= {} if self._bitrate else dict(encoder.quality)
+        with self._errors():
+            stream = self._container.add_stream(encoder.name, rate=self._rate, options=options)
+            context = stream.codec_context
+            stream.width, stream.height = (side + side % 2 for side in size)
+            stream.pix_fmt = encoder.pixels
+            context.time_base = self._tick
+            context.gop_size = max(1, round(self._rate * (1 if self._live else _KEYFRAMES)))
+            context.colorspace = 6  # SMPTE 170M, which is BT.601
+            context.color_range = 2 if encoder.pixels == "yuvj420p" else 1
+            if self._bitrate:
+                stream.bit_rate = self._bitrate
+            if self._live:
+                self._container.start_encoding()  # connects
+            else:
+                # The header comes with the first packet: FFmpeg crashes when it finishes a fragmented file without any.
+                context.open()
+        self._stream = stream
+
+    def _check_codec(self) -> None:
+        supported = self._container.supported_codecs
+        taken = self._kind.codecs or [name for name in ENCODERS if _FFMPEG_NAMES.get(name, name) in supported]
+        name = self._codec.lower()
+        if _SYNONYMS.get(name, name) not in taken:
+            raise MediaError(f"'{self._name}' does not take the codec {self._codec}; use one of {', '.join(taken)}")
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            self._container.mux(packet)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"'{self._name}' cannot be written: {reason(error)}") from error

@@ -1,0 +1,114 @@
+"""What is done to the frames of any source: turned, mirrored, thinned out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import cast
+
+import cv2
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.base import FrameSource, MediaFrame, Picture
+from ros2_actionnet.preprocess import RawImage
+
+Flip = Callable[[Picture], Picture]
+
+_TURNS: dict[str, Flip] = {
+    "counterclockwise": lambda picture: cast(Picture, cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE)),
+    "clockwise": lambda picture: cast(Picture, cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)),
+    "upper-right-diagonal": lambda picture: cast(Picture, cv2.rotate(cv2.transpose(picture), cv2.ROTATE_180)),
+    "upper-left-diagonal": lambda picture: cast(Picture, cv2.transpose(picture)),
+}
+
+FLIPS: dict[str, Flip] = {
+    "none": lambda picture: picture,
+    "rotate-180": lambda picture: cast(Picture, cv2.rotate(picture, cv2.ROTATE_180)),
+    "horizontal": lambda picture: cast(Picture, cv2.flip(picture, 1)),
+    "vertical": lambda picture: cast(Picture, cv2.flip(picture, 0)),
+    **_TURNS,
+}
+"""jetson-utils' names of how a picture can be turned and mirrored, and how it is done.
+
+`horizontal` exchanges left and right, `vertical` top and bottom; the diagonals mirror at the one that begins in that
+corner. jetson-utils also writes `horizontal-flip` and `vertical-flip`.
+"""
+
+ROTATIONS: dict[int, Flip] = {
+    90: FLIPS["counterclockwise"],
+    180: FLIPS["rotate-180"],
+    270: FLIPS["clockwise"],
+}
+"""What turns a picture by so many degrees counterclockwise."""
+
+
+class Flipped:
+    """A source whose frames are turned or mirrored. Raises MediaError if there is no such flip.
+
+    Attributes:
+        source: whose frames they are.
+    """
+
+    def __init__(self, source: FrameSource, flip: str) -> None:
+        """Takes a name of `FLIPS`."""
+        name = flip.lower().removesuffix("-flip")
+        if name not in FLIPS:
+            raise MediaError(f"there is no flip '{flip}'; use one of {', '.join(FLIPS)}")
+        self.source, self._flip, self._turns = source, FLIPS[name], name in _TURNS
+        self.name, self.rate, self.length, self.is_live = source.name, source.rate, source.length, source.is_live
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.source.size
+        return (height, width) if self._turns else (width, height)
+
+    def frames(self) -> Iterator[MediaFrame]:
+        """The source's frames, flipped."""
+        for frame in self.source.frames():
+            yield replace(frame, image=RawImage.from_array(self._flip(frame.picture), "bgr8"))
+
+    def close(self) -> None:
+        """Closes the source."""
+        self.source.close()
+
+
+class Thinned:
+    """A source that leaves frames out, so that there are at most `rate` a second.
+
+    Attributes:
+        source: whose frames they are.
+    """
+
+    def __init__(self, source: FrameSource, rate: float) -> None:
+        self.source, self._highest = source, rate
+        self.name, self.is_live = source.name, source.is_live
+        self.rate = min(rate, source.rate)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.source.size
+
+    @property
+    def length(self) -> int | None:
+        """About how many frames are left."""
+        length = self.source.length
+        return None if length is None else round(length * self.rate / self.source.rate)
+
+    def frames(self) -> Iterator[MediaFrame]:
+        """The source's frames that are due, counted anew."""
+        due, left_out, period = 0.0, 0, 1 / self._highest
+        for frame in self.source.frames():
+            # Times are rounded, in some containers to milliseconds.
+            if frame.time < due - 0.002:
+                left_out += 1
+                continue
+            due += period
+            if due <= frame.time:  # there was a gap
+                due = frame.time + period
+            yield replace(frame, index=frame.index - left_out)
+
+    def close(self) -> None:
+        """Closes the source."""
+        self.source.close()

@@ -1,0 +1,165 @@
+"""Images as frames, in and out: single ones and folders of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+
+from ros2_actionnet.compressed import is_whole_jpeg
+from ros2_actionnet.errors import ImageError, MediaError
+from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
+from ros2_actionnet.media.captures import DEFAULT_RATE
+from ros2_actionnet.preprocess import RawImage
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+"""Of the images that OpenCV reads."""
+
+WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def is_image(path: Path) -> bool:
+    """Whether `path` is an image by its suffix."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def natural_order(path: Path) -> list[str | int]:
+    """What sorts `img2` before `img10`."""
+    parts = re.split(r"([0-9]+)", path.name.casefold())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def read_image(path: Path) -> Picture:
+    """An image, turned as its EXIF says. Raises ImageError if it cannot be read, is damaged or cut short."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be read: {error.strerror}") from error
+    picture = None
+    if not content.startswith(b"\xff\xd8\xff") or is_whole_jpeg(content):
+        try:
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise ImageError(f"'{path}' cannot be read: {error.err}") from error
+    if picture is None:
+        raise ImageError(f"'{path}' is no image that OpenCV reads, damaged or cut short")
+    return cast(Picture, picture)
+
+
+class ImageSource:
+    """The frames of an image, of the images in a folder in their natural order, or of those that a pattern names.
+
+    Images that cannot be read are reported and left out.
+
+    Raises MediaError if there is no image, or none that can be read.
+    """
+
+    is_live = False
+
+    def __init__(self, path: Path, options: InputOptions, report: Report) -> None:
+        self.name, self.rate = str(path), options.rate or DEFAULT_RATE
+        self._report, self._loop, self._closed = report, options.loop, False
+        self._paths = _find(path)
+        if not self._paths:
+            raise MediaError(f"'{path}' has no image in it; images end in {', '.join(IMAGE_SUFFIXES)}")
+        picture = next((picture for _, picture in self._pictures(lambda line: None)), None)
+        if picture is None:
+            raise MediaError(f"none of the {len(self._paths)} images of '{path}' can be read: {self._why()}")
+        self.size = picture.shape[1], picture.shape[0]
+
+    @property
+    def length(self) -> int | None:
+        """How many images there are, as often as they are to be shown."""
+        return None if self._loop < 0 else len(self._paths) * (self._loop + 1)
+
+    def frames(self) -> Iterator[MediaFrame]:
+        """The images, one every 1/rate seconds."""
+        for turn in itertools.count() if self._loop < 0 else range(self._loop + 1):
+            for number, picture in self._pictures(self._report):
+                index = turn * len(self._paths) + number
+                time = index / self.rate
+                yield MediaFrame(index, time, time, RawImage.from_array(picture, "bgr8"))
+            if self._closed:
+                return
+
+    def close(self) -> None:
+        """Ends it."""
+        self._closed = True
+
+    def _pictures(self, report: Report) -> Iterator[tuple[int, Picture]]:
+        """The number of each image that can be read, and its pixels."""
+        for number, path in enumerate(self._paths):
+            if self._closed:
+                return
+            try:
+                picture = read_image(path)
+            except ImageError as error:
+                report(f"{error}; it is left out")
+            else:
+                yield number, picture
+
+    def _why(self) -> str:
+        try:
+            read_image(self._paths[0])
+        except ImageError as error:
+            return str(error)
+        return "they come and go"
+
+
+def _find(path: Path) -> list[Path]:
+    """The images that a path or a pattern (*, ?, [...]) names, in their natural order."""
+    if path.is_file():
+        return [path]
+    found = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
+    return sorted((image for image in found if is_image(image) and image.is_file()), key=natural_order)
+
+
+class ImageSink:
+    """Writes annotated pictures as images.
+
+    Into a folder as 000000.jpg, 000001.jpg and so on, by the frames' indices. A name with a number's place (%06d) or a
+    star in it says how they are called otherwise. A single file keeps the newest picture.
+
+    Raises MediaError if the folder cannot be made or the suffix is unknown.
+    """
+
+    wants_pictures = True
+
+    def __init__(self, path: str, options: OutputOptions) -> None:
+        target = Path(path)
+        if not target.suffix or path.endswith("/") or target.is_dir():
+            target /= "%06d.jpg"
+        if target.suffix.lower() not in WRITABLE_SUFFIXES:
+            raise MediaError(f"'{path}' is no image that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}")
+        self._target = target.with_name(target.name.replace("*", "%06d"))
+        try:
+            self._name(0)
+        except (TypeError, ValueError) as error:
+            raise MediaError(f"'{path}' has no place for a number in it that makes sense; write %06d") from error
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MediaError(f"the folder '{target.parent}' cannot be made: {error.strerror}") from error
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Writes a picture. Raises MediaError if it cannot."""
+        if result.annotated is None:
+            return
+        path = self._name(result.frame.index)
+        try:
+            _, content = cv2.imencode(path.suffix, result.annotated)
+            path.write_bytes(content.tobytes())
+        except (OSError, cv2.error) as error:
+            raise MediaError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+    def close(self) -> None:
+        """Does nothing: each image is finished when it is written."""
+
+    def _name(self, index: int) -> Path:
+        name = self._target.name
+        return self._target.with_name(name % index if "%" in name else name)

@@ -1,0 +1,211 @@
+"""Which source reads an input and which sink writes an output, by scheme and suffix."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.bag_files import is_bag
+from ros2_actionnet.media.base import (
+    ClassifiedFrame,
+    FrameSource,
+    InputOptions,
+    OutputOptions,
+    Report,
+    ResultSink,
+    RunDetails,
+)
+from ros2_actionnet.media.cameras import open_csi, open_v4l2
+from ros2_actionnet.media.display import DisplaySink
+from ros2_actionnet.media.encoding import CONTAINERS
+from ros2_actionnet.media.filters import Flipped, Thinned
+from ros2_actionnet.media.images import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
+from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
+from ros2_actionnet.media.videos import VideoSink, VideoSource
+
+_OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
+
+_VIDEO_SUFFIXES = (*CONTAINERS, ".qt", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")  # of what a web server has whole
+
+
+def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
+    """Opens an input, with its first frame read where that can be done.
+
+    Args:
+        uri: A video file; an image, a folder or a pattern (*.jpg) of images; a bag; `/dev/video0`, `v4l2:///dev/video0`
+            or a camera's number; `csi://0`; a stream (`rtsp://host/path` and others, see `streams.INPUTS`). Files also
+            as `file://...`.
+        options: How.
+        report: Is told what went wrong and was got over.
+
+    Raises:
+        MediaError: There is no such thing, or it cannot be read. It says what was looked for and what there is.
+    """
+    source = _find_source(uri)(uri, options, report)
+    try:
+        if options.rate and (isinstance(source, VideoSource) or _scheme(uri) in INPUTS):
+            source = Thinned(source, options.rate)
+        return source if options.flip == "none" else Flipped(source, options.flip)
+    except BaseException:
+        source.close()
+        raise
+
+
+def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: RunDetails, report: Report) -> ResultSink:
+    """Opens an output.
+
+    Args:
+        uri: A video file; an image, or a name without a suffix for a folder of images; a bag (.mcap); `display://0`;
+            a stream (`rtsp://host/path` and others, see `streams.OUTPUTS`). Files also as `file://...`.
+        options: How.
+        source: Where the frames come from.
+        details: What is written into a bag.
+        report: Is told what went wrong and was got over.
+
+    Raises:
+        MediaError: There is no such output, or it cannot be written.
+    """
+    sink = _open_sink(uri, options, source, details, report)
+    if not options.save or options.save == uri:
+        return sink
+    try:
+        return _Both(sink, VideoSink(options.save, options, source))
+    except BaseException:
+        sink.close()
+        raise
+
+
+def _find_source(uri: str) -> _OpenSource:
+    scheme = _scheme(uri)
+    if scheme:
+        if scheme not in _SOURCES:
+            raise MediaError(
+                f"'{uri}' begins with {scheme}://, which cannot be read; use one of "
+                f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
+            )
+        return _SOURCES[scheme]
+    if uri.isdigit() or uri.startswith("/dev/video"):
+        return open_v4l2
+    return _open_file
+
+
+def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
+    path = _path(uri)
+    is_pattern = re.search(r"[*?\[]", path.name) is not None and path.parent.is_dir()
+    if not path.exists() and not is_pattern:
+        raise MediaError(f"there is no file or folder '{path}'; {_what_there_is(path)}")
+    if is_bag(path):
+        from ros2_actionnet.media.bags import BagSource
+
+        return BagSource(path, options, report)
+    if path.is_dir() or is_image(path) or not path.exists():
+        if options.save:
+            raise MediaError(f"'{path}' is kept already; leave --input-save out")
+        return ImageSource(path, options, report)
+    return VideoSource(str(path), options, report)
+
+
+def _open_v4l2_url(uri: str, options: InputOptions, report: Report) -> FrameSource:
+    return open_v4l2(uri.partition("://")[2], options, report)
+
+
+def _open_csi_url(uri: str, options: InputOptions, report: Report) -> FrameSource:
+    if options.save:
+        raise MediaError(f"'{uri}' sends pictures that are not compressed; keep the output with --output-save instead")
+    return open_csi(uri.partition("://")[2], options, report)
+
+
+def _open_web(uri: str, options: InputOptions, report: Report) -> FrameSource:
+    """A file on a web server, which ends, or what a camera sends."""
+    if Path(urlsplit(uri).path).suffix.lower() in _VIDEO_SUFFIXES:
+        return VideoSource(uri, options, report)
+    return open_stream(uri, options, report)
+
+
+_SOURCES: dict[str, _OpenSource] = {
+    "file": _open_file,
+    "v4l2": _open_v4l2_url,
+    "csi": _open_csi_url,
+    **dict.fromkeys(INPUTS, open_stream),
+    "http": _open_web,
+    "https": _open_web,
+}
+"""The sources by scheme."""
+
+
+def _open_sink(
+    uri: str, options: OutputOptions, source: FrameSource, details: RunDetails, report: Report
+) -> ResultSink:
+    scheme = _scheme(uri)
+    if scheme == "display" or uri == "display":
+        return DisplaySink(source)
+    if scheme in OUTPUTS:
+        return StreamSink(uri, options, source, report)
+    if scheme not in ("", "file"):
+        names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS))
+        raise MediaError(f"'{uri}' begins with {scheme}://, which cannot be written; use one of {names}, or a path")
+    path = uri.partition("://")[2] if scheme else uri
+    suffix = Path(path).suffix.lower()
+    if not suffix or suffix in WRITABLE_SUFFIXES or path.endswith("/") or Path(path).is_dir():
+        return ImageSink(path, options)
+    if suffix in CONTAINERS:
+        return VideoSink(path, options, source)
+    if suffix == ".mcap":
+        from ros2_actionnet.media.bag_sink import BagSink
+
+        while isinstance(source, (Flipped, Thinned)):  # what is copied is the bag as it is
+            source = source.source
+        return BagSink(path, source, details)
+    raise MediaError(
+        f"'{path}' ends in {suffix}, which cannot be written; use a video ({', '.join(CONTAINERS)}), an image "
+        f"({', '.join(WRITABLE_SUFFIXES)}), a bag (.mcap) or a folder for images (no suffix)"
+    )
+
+
+class _Both:
+    """Two sinks as one."""
+
+    def __init__(self, first: ResultSink, second: ResultSink) -> None:
+        self._sinks = first, second
+        self.wants_pictures = first.wants_pictures or second.wants_pictures
+
+    def write(self, result: ClassifiedFrame) -> None:
+        for sink in self._sinks:
+            sink.write(result)
+
+    def close(self) -> None:
+        first, second = self._sinks
+        try:
+            first.close()
+        finally:
+            second.close()
+
+
+def _scheme(uri: str) -> str:
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    return match[1].lower() if match else ""
+
+
+def _path(uri: str) -> Path:
+    """The path that a URI of a file, or a path, is of."""
+    if _scheme(uri) != "file":
+        return Path(uri)
+    path = uri.partition("://")[2]
+    return Path(path) if Path(path).exists() else Path(unquote(path))
+
+
+def _what_there_is(path: Path) -> str:
+    """What is near a path that is not there."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder '{folder}' either"
+    names = sorted(entry.name for entry in folder.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=3)
+    return (
+        f"did you mean {' or '.join(repr(str(folder / name)) for name in near)}?" if near else "see what it is called"
+    )

@@ -1,0 +1,282 @@
+"""Runs a source through a network into sinks: reading, classifying, drawing and writing overlap, a thread each.
+
+    source ──▶ waiting ──▶ recognizer ──▶ waiting ──▶ overlay ──▶ waiting ──▶ sinks
+    (thread)               (thread)                   (thread)                (the caller's thread)
+
+Of a file nothing is lost: who is fast waits for who is slow. A live source is never made to wait: of its frames the
+oldest goes, and where inferences take longer than frames take to come, only the newest window is classified.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from ros2_actionnet.annotator import Annotation
+from ros2_actionnet.errors import ImageError
+from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
+from ros2_actionnet.media.recognition import Recognizer, Stopwatch
+from ros2_actionnet.overlay import draw_overlay
+from ros2_actionnet.preprocess import to_bgr
+
+MOST_WAITING = 16
+"""Frames of a file that wait between two threads, at most: enough that neither waits for the other's slow moments."""
+
+_BYTES_WAITING = 48 << 20  # between two threads: 16 frames up to 720p, 8 of 1080p; of larger ones at least two
+_USUAL_SIZE = 1920, 1080  # pixels, where a source does not know it yet
+
+WAITING_LIVE = 8
+"""Frames of a live source that wait for the recognizer: what comes at 30 Hz during an inference of a quarter second."""
+
+_WRITTEN_LIVE = 2  # frames of a live source that wait for each stage after that: results are to be fresh
+
+_LAST_READ = 2.0  # s that a source has to let go of a read, such as of a camera that sends nothing
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a run came to.
+
+    Attributes:
+        frames: handed to the sinks.
+        windows: classified.
+        broken: frames that could not be decoded or understood.
+        dropped: frames of a live source that were too many.
+        overtaken: windows left out because a newer one was there.
+        stopped: whether it was told to end before the source had.
+        times: what each stage took.
+    """
+
+    frames: int
+    windows: int
+    broken: int
+    dropped: int
+    overtaken: int
+    stopped: bool
+    times: Mapping[str, Stopwatch]
+
+
+class Channel(Generic[Item]):
+    """What waits between two threads, at most `capacity` items; either side may end it."""
+
+    def __init__(self, capacity: int, newest_wins: bool = False) -> None:
+        self._capacity = capacity
+        self._newest_wins = newest_wins
+        self._changed = threading.Condition()
+        self._items: deque[Item] = deque()
+        self._finished = self._abandoned = False
+        self.dropped = 0
+
+    def put(self, item: Item) -> bool:
+        """Adds an item. If there is no room it waits, or where the newest wins drops the oldest; False: give up."""
+        with self._changed:
+            if self._newest_wins and len(self._items) == self._capacity:
+                self._items.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: len(self._items) < self._capacity or self._abandoned)
+            if self._abandoned:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def take(self) -> list[Item]:
+        """The next item, once there is one; where the newest wins, all that wait. Empty: there will be none."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._finished or self._abandoned)
+            taken = [self._items.popleft() for _ in range(len(self._items) if self._newest_wins else 1) if self._items]
+            self._changed.notify_all()
+            return taken
+
+    def finish(self) -> None:
+        """Says that nothing more comes."""
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Ends it at once, for both sides; what waits is lost."""
+        with self._changed:
+            self._abandoned = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """What `take` gives, until there is no more."""
+        while taken := self.take():
+            yield taken
+
+
+class Pipeline:
+    """A run of one source through one network into sinks, which it closes; for one use."""
+
+    def __init__(
+        self, source: FrameSource, recognizer: Recognizer, sinks: Mapping[str, ResultSink], report: Report
+    ) -> None:
+        """Takes the sinks by what they do, in a word or two, for the times."""
+        self._source, self._recognizer, self._sinks, self._report = source, recognizer, sinks, report
+        self._draws = any(sink.wants_pictures for sink in sinks.values())
+        live, waiting = source.is_live, _frames_waiting(source)
+        self._read: Channel[MediaFrame] = Channel(WAITING_LIVE if live else waiting, newest_wins=live)
+        self._recognized: Channel[tuple[ClassifiedFrame, Annotation | None]] = Channel(waiting)
+        self._drawn: Channel[ClassifiedFrame] = Channel(waiting)
+        self._decode, self._draw_time = Stopwatch(), Stopwatch()
+        self._writes = {name: Stopwatch() for name in sinks}
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._frames = self._missing = self._undrawable = 0
+
+    def run(self) -> Statistics:
+        """Runs to the end of the source, or until `stop` is called, and closes everything.
+
+        Raises the first error of any stage, once the sinks are closed: MediaError, BackendError, or what else it was.
+        """
+        reader, *others = threads = [
+            threading.Thread(target=self._guarded, args=(stage,), name=stage.__name__.strip("_"), daemon=True)
+            for stage in (self._read_frames, self._recognize, self._draw)
+        ]
+        for thread in threads:
+            thread.start()
+        self._guarded(self._write)
+        self._close_sinks()
+        self._close_source()
+        for thread in others:  # an inference goes on until it is done, and its session must not be closed under it
+            thread.join()
+        reader.join(_LAST_READ)
+        if reader.is_alive():
+            self._report(f"'{self._source.name}' is not waited for: it has not ended within {_LAST_READ:g} s")
+        if self._error is not None:
+            raise self._error
+        return self.statistics()
+
+    def stop(self) -> None:
+        """Ends the run at once, from any thread: frames on their way are lost, what is written can be used."""
+        self._stopped = True
+        self._end()
+
+    def statistics(self) -> Statistics:
+        """What the run has come to so far."""
+        recognizer = self._recognizer
+        times = {"decode": self._decode, "thumbnail": recognizer.thumbnail, "inference": recognizer.inference}
+        if self._draws:
+            times["draw"] = self._draw_time
+        return Statistics(
+            frames=self._frames,
+            windows=recognizer.windows,
+            broken=self._missing + recognizer.broken + self._undrawable,
+            dropped=self._read.dropped,
+            overtaken=recognizer.overtaken,
+            stopped=self._stopped,
+            times=times | self._writes,
+        )
+
+    # The stages. Each runs in its thread, until it has passed on the last item or nobody wants any more.
+
+    def _read_frames(self) -> None:
+        expected = 0
+        for frame in _timed(self._source.frames(), self._decode):
+            self._missing += frame.index - expected  # the source counts frames that it could not decode
+            expected = frame.index + 1
+            if not self._read.put(frame):
+                return
+        self._read.finish()
+
+    def _recognize(self) -> None:
+        for frames in self._read:
+            for result in self._recognizer.recognize(frames, self._report):
+                annotation = self._recognizer.annotation() if self._draws else None
+                if not self._recognized.put((result, annotation)):
+                    return
+        self._recognized.finish()
+
+    def _draw(self) -> None:
+        for ((result, annotation),) in self._recognized:
+            drawn: ClassifiedFrame | None = result
+            if annotation is not None:
+                with self._draw_time:
+                    drawn = self._annotated(result, annotation)
+            if drawn is not None and not self._drawn.put(drawn):
+                return
+        self._drawn.finish()
+
+    def _annotated(self, result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame | None:
+        image = result.frame.image
+        picture = np.empty((image.height, image.width, 3), np.uint8)
+        try:
+            to_bgr(image, picture)
+        except ImageError as error:  # it was not sampled, or the recognizer would have found out
+            self._undrawable += 1
+            self._report(f"frame {result.frame.index} is left out: {error}")
+            return None
+        draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
+        return replace(result, annotated=picture)
+
+    def _write(self) -> None:
+        for (result,) in self._drawn:
+            for name, sink in self._sinks.items():
+                with self._writes[name]:
+                    sink.write(result)
+            self._frames += 1
+
+    # How it ends.
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except BaseException as error:  # a KeyboardInterrupt in the caller's thread too: the others must end with it
+            self._note(error)
+            self._end()
+
+    def _note(self, error: BaseException) -> None:
+        """Keeps the first error, which the run raises; what comes after it is told, and mostly follows from it."""
+        with self._lock:
+            is_first = self._error is None
+            if is_first:
+                self._error = error
+        if not is_first and error is not self._error:
+            self._report(f"after that, {error or type(error).__name__}")
+
+    def _end(self) -> None:
+        for channel in (self._read, self._recognized, self._drawn):
+            channel.abandon()
+        self._close_source()
+
+    def _close_source(self) -> None:
+        try:
+            self._source.close()
+        except Exception as error:
+            self._note(error)
+
+    def _close_sinks(self) -> None:
+        for name, sink in self._sinks.items():
+            with self._writes[name]:
+                self._guarded(sink.close)
+
+
+def _frames_waiting(source: FrameSource) -> int:
+    """How many frames may wait before each stage: for a file as many as there is memory for."""
+    if source.is_live:
+        return _WRITTEN_LIVE
+    width, height = source.size if all(source.size) else _USUAL_SIZE
+    return min(MOST_WAITING, max(2, _BYTES_WAITING // (3 * width * height)))
+
+
+def _timed(items: Iterable[Made], watch: Stopwatch) -> Iterator[Made]:
+    """`items`, with the time that it takes to make them."""
+    iterator = iter(items)
+    while True:
+        with watch:
+            item = next(iterator, None)
+        if item is None:
+            watch.count -= 1
+            return
+        yield item

@@ -1,0 +1,61 @@
+"""Predictions as text: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+
+_DIGITS = 6  # of seconds and scores: microseconds, and more than a float32 holds
+
+
+class ResultsFile:
+    """A file of JSON lines, one for each new prediction, whole whenever the run ends.
+
+    A line has `frame` (index of the frame that completed the window), its `time` (s since the first frame) and `stamp`
+    (s since 1970, or `time`), `window` (indices of the window's first and last frame) and `results`: `label`, `index`
+    and `score` of the best classes, best first, each at least the threshold.
+
+    Raises MediaError if `path` cannot be written; what it held is lost.
+    """
+
+    wants_pictures = False
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        try:
+            # Buffered by the line, so that one who looks on, or a run that is killed, sees whole lines.
+            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise MediaError(f"the results file '{path}' cannot be written: {error.strerror}") from error
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Writes a line if the frame brought a prediction. Raises MediaError if it cannot."""
+        if not result.is_new or result.prediction is None:
+            return
+        line = json.dumps(_record(result.frame, result.prediction), ensure_ascii=False)
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _record(frame: MediaFrame, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "frame": frame.index,
+        "time": round(frame.time, _DIGITS),
+        "stamp": round(frame.stamp, _DIGITS),
+        "window": [prediction.first_frame, prediction.frame],
+        "results": [
+            {"label": result.label, "index": result.class_id, "score": round(result.score, _DIGITS)}
+            for result in prediction.top()
+        ],
+    }

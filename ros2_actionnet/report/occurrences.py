@@ -1,0 +1,90 @@
+"""The events of a run as a person thinks of them: an action with a beginning, an end and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros2_actionnet.classifier import Prediction
+from ros2_actionnet.events import Event, EventType
+from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+from ros2_actionnet.report.pictures import Thumbnail, thumbnail
+
+_PICTURE_WIDTH = 360  # pixels
+
+
+@dataclass(eq=False)
+class Occurrence:
+    """An action that took place.
+
+    Attributes:
+        class_index: of the action.
+        start, duration: s; the start is counted from the input's first frame.
+        score: mean, in [0, 1].
+        is_on: whether it was still going on at the end of the input.
+        picture: of the frame with which it was noticed; None where there were too many.
+    """
+
+    class_index: int
+    start: float
+    duration: float
+    score: float
+    is_on: bool = True
+    picture: Thumbnail | None = None
+
+    @property
+    def end(self) -> float:
+        """When it ended, s from the input's first frame."""
+        return self.start + self.duration
+
+
+class Occurrences:
+    """Puts the beginnings and ends of actions together. At most twice `most_pictures` pictures are held at a time."""
+
+    def __init__(self, most_pictures: int) -> None:
+        self._most_pictures = most_pictures
+        self._running: dict[int, tuple[Occurrence, list[float]]] = {}  # with the scores since it was noticed
+        self._all: list[Occurrence] = []
+
+    def add(self, result: ClassifiedFrame) -> None:
+        """Takes in what began and ended with a frame."""
+        for event in result.events:
+            if event.type is EventType.BEGAN:
+                self._begin(event, result.frame)
+            elif event.class_index in self._running:
+                occurrence, _ = self._running.pop(event.class_index)
+                occurrence.duration, occurrence.score, occurrence.is_on = event.duration, event.score, False
+        if result.is_new and result.prediction is not None:
+            self._go_on(result.frame.time, result.prediction)
+
+    def finished(self) -> list[Occurrence]:
+        """All of them by their beginning; those with the longest durations have pictures."""
+        self._drop_pictures()
+        return sorted(self._all, key=lambda occurrence: occurrence.start)
+
+    def _begin(self, event: Event, frame: MediaFrame) -> None:
+        # The event's time is a stamp, of which the frame's own time is known.
+        start = max(0.0, frame.time - (frame.stamp - event.start))
+        picture = thumbnail(frame.time, frame.picture, _PICTURE_WIDTH)
+        occurrence = Occurrence(event.class_index, start, event.duration, event.score, picture=picture)
+        self._all.append(occurrence)
+        self._running[event.class_index] = occurrence, []
+        if sum(other.picture is not None for other in self._all) > 2 * self._most_pictures:
+            self._drop_pictures()
+
+    def _go_on(self, time: float, prediction: Prediction) -> None:
+        for occurrence, scores in self._running.values():
+            scores.append(float(prediction.scores[occurrence.class_index]))
+            occurrence.duration = max(occurrence.duration, time - occurrence.start)
+            occurrence.score = float(np.mean(scores))
+
+    def _drop_pictures(self) -> None:
+        for occurrence in longest(self._all, len(self._all))[self._most_pictures :]:
+            occurrence.picture = None
+
+
+def longest(occurrences: Iterable[Occurrence], count: int) -> list[Occurrence]:
+    """The `count` longest, the longest first."""
+    return sorted(occurrences, key=lambda occurrence: -occurrence.duration)[:count]

@@ -1,0 +1,266 @@
+"""Collects what happens in a run, and makes one page of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ros2_actionnet.classifier import NONE
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.base import ClassifiedFrame, RunDetails
+from ros2_actionnet.report.drawing import HEIGHT, WIDTH, area, bars, clock, ribbon, ticks
+from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
+from ros2_actionnet.report.pictures import Filmstrip
+from ros2_actionnet.report.timeline import Column, Timeline
+from ros2_actionnet.settings import SETTINGS, Effect
+
+MOST_LANES = 8
+"""Classes that the timeline shows; there are as many colours."""
+
+MOST_PICTURES = 24
+"""Events that are shown with a picture: the longest."""
+
+MOST_EVENTS = 300
+"""Events that the table lists: the longest."""
+
+_MOST_CLASSES = 20  # that the table lists
+_STRIP, _STRIP_WIDTH = 12, 160  # pictures over the timeline, and their width in pixels
+_FAINT = 0.1  # of the highest score: a class that never reaches that has no lane
+# What is said elsewhere on the page, and what only the node has.
+_NOT_LISTED = {"network", "backend", "precision", "device", "class_id_format", "annotated_width", "engine_cache"}
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """A class in the timeline.
+
+    Attributes:
+        label: its name.
+        colour: its number among the lanes.
+        path, envelope: its mean scores, and where they are others its highest ones, as paths.
+        peak, peak_time: its highest score, and when that was, s.
+        bars: its events, see `bars`.
+    """
+
+    label: str
+    colour: int
+    path: str
+    envelope: str
+    peak: float
+    peak_time: float
+    bars: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _ClassRow:
+    """A class in the table: the share of the predictions that it won, and its scores."""
+
+    label: str
+    colour: int | None
+    share: float
+    mean: float | None
+    peak: float | None
+    peak_time: float
+
+
+class ReportPage:
+    """A page about a run: a timeline, the events with pictures, the classes, the settings. Written by `close`.
+
+    It is one HTML file that loads nothing, of about a megabyte at most however long the input is: scores are averaged
+    over columns of time, and only so many pictures and rows are kept, which the page says.
+
+    Raises MediaError if `path` cannot be written, or Jinja2 is not installed.
+    """
+
+    wants_pictures = False
+
+    def __init__(self, path: Path | str, details: RunDetails) -> None:
+        self._path, self._details = Path(path), details
+        if find_spec("jinja2") is None:
+            raise MediaError(f"the report '{path}' needs Jinja2: pip install Jinja2")
+        try:
+            self._path.touch()
+        except OSError as error:
+            raise MediaError(f"the report '{path}' cannot be written: {error.strerror}") from error
+        self._timeline = Timeline(len(details.labels))
+        self._occurrences = Occurrences(MOST_PICTURES)
+        self._strip = Filmstrip(_STRIP, _STRIP_WIDTH)
+        self._frames, self._end = 0, 0.0
+        self._began = self._newest = perf_counter()
+        self._written = False
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Takes in a frame and what was made of it."""
+        self._frames += 1
+        self._end = max(self._end, result.frame.time)
+        if result.is_new and result.prediction is not None:
+            self._timeline.add(result.frame.time, result.prediction)
+            self._strip.offer(result.frame)
+        self._occurrences.add(result)
+        self._newest = perf_counter()
+
+    def close(self) -> None:
+        """Writes the page. Raises MediaError if it cannot."""
+        if self._written:
+            return
+        self._written = True
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"clock": clock, "percent": _percent, "colour": _colour, "figure": _figure}
+        html = environment.get_template("page.html").render(self._content())
+        try:
+            self._path.write_text(html, encoding="utf-8")
+        except OSError as error:
+            raise MediaError(f"the report '{self._path}' cannot be written: {error.strerror}") from error
+
+    def _content(self) -> dict[str, Any]:
+        details, timeline = self._details, self._timeline
+        duration = max(self._end + (1 / details.rate if details.rate > 0 else 0.0), 1e-3)
+        columns = timeline.columns()
+        occurrences = self._occurrences.finished()
+        shown = self._shown_classes(occurrences) if columns else []
+        colours = {class_index: colour for colour, class_index in enumerate(shown)}
+        seconds = self._newest - self._began
+        folder, name = _split_name(details.input)
+        return {
+            "details": details,
+            "folder": folder,
+            "name": name,
+            "duration": duration,
+            "frames": self._frames,
+            "predictions": timeline.predictions,
+            "speed": self._frames / seconds if seconds > 0 else 0.0,
+            "pace": duration / seconds if seconds > 0 and details.length is not None else None,
+            "leader": self._leader(),
+            "no_class": NONE,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "column": timeline.width if timeline.predictions > len(columns) else None,
+            "first_prediction": columns[0].start if columns else None,
+            "strip": self._strip.spread(_STRIP, duration),
+            "ribbon": [
+                (s.left, s.right - s.left, colours.get(s.best), self._label(s.best)) for s in ribbon(columns, duration)
+            ],
+            "lanes": [self._lane(class_index, colours, columns, occurrences, duration) for class_index in shown],
+            "ticks": [(100 * tick / duration, _tick(tick, duration)) for tick in ticks(duration)],
+            "occurrences": occurrences,
+            "listed": sorted(longest(occurrences, MOST_EVENTS), key=lambda occurrence: occurrence.start),
+            "most_pictures": MOST_PICTURES,
+            "colours": colours,
+            "classes": self._class_rows(colours),
+            "settings": self._settings(),
+            "data": {
+                "duration": duration,
+                "columns": [[round(column.start, 3), round(column.end, 3)] for column in columns],
+                "lanes": [[round(1000 * float(column.scores[index])) for column in columns] for index in shown],
+            },
+            "made": datetime.now().astimezone(),
+        }
+
+    def _label(self, class_index: int) -> str:
+        return NONE if class_index < 0 else self._details.labels[class_index]
+
+    def _leader(self) -> tuple[str, float] | None:
+        """The class that won most often, and how often; None if none ever did."""
+        shares = self._timeline.shares
+        best = max((index for index in shares if index >= 0), key=lambda index: shares[index], default=None)
+        return None if best is None else (self._label(best), shares[best] / self._timeline.predictions)
+
+    def _shown_classes(self, occurrences: Sequence[Occurrence]) -> list[int]:
+        """The classes with a lane, the strongest first; those that have events come before those that have none."""
+        eventful = {occurrence.class_index for occurrence in occurrences}
+        strengths, peaks = self._timeline.strengths, self._timeline.peaks
+        order = sorted(range(len(strengths)), key=lambda index: (index not in eventful, -strengths[index]))[:MOST_LANES]
+        return [index for index in order if peaks[index] >= _FAINT * peaks.max()]
+
+    def _lane(
+        self,
+        class_index: int,
+        colours: dict[int, int],
+        columns: Sequence[Column],
+        occurrences: Sequence[Occurrence],
+        duration: float,
+    ) -> _Lane:
+        return _Lane(
+            self._label(class_index),
+            colours[class_index],
+            area(columns, class_index, duration),
+            area(columns, class_index, duration, peaks=True) if self._timeline.predictions > len(columns) else "",
+            float(self._timeline.peaks[class_index]),
+            float(self._timeline.peak_times[class_index]),
+            bars([occurrence for occurrence in occurrences if occurrence.class_index == class_index], duration),
+        )
+
+    def _class_rows(self, colours: dict[int, int]) -> list[_ClassRow]:
+        timeline = self._timeline
+        means = timeline.means
+        order = sorted(range(len(means)), key=lambda index: (-timeline.shares[index], -means[index]))[:_MOST_CLASSES]
+        rows = [
+            _ClassRow(
+                self._label(index),
+                colours.get(index),
+                timeline.shares[index] / max(timeline.predictions, 1),
+                float(means[index]),
+                float(timeline.peaks[index]),
+                float(timeline.peak_times[index]),
+            )
+            for index in order
+            if timeline.shares[index] or timeline.peaks[index] >= _FAINT * timeline.peaks.max()
+        ]
+        if timeline.shares[-1]:
+            rows.append(_ClassRow(NONE, None, timeline.shares[-1] / timeline.predictions, None, None, 0.0))
+        return sorted(rows, key=lambda row: -row.share)
+
+    def _settings(self) -> list[tuple[str, str, str, bool]]:
+        """Name, value and description of each setting that has a value, and whether that is not the default."""
+        values = ((setting, getattr(self._details.settings, setting.name)) for setting in SETTINGS)
+        return [
+            (setting.name, _text(value), setting.description, value != setting.default)
+            for setting, value in values
+            if setting.effect is not Effect.CONFIGURE and setting.name not in _NOT_LISTED and value not in ("", ())
+        ]
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """A path's folder, with its slash, and the rest; whatever is no path is all rest."""
+    path = Path(name)
+    return (f"{path.parent}/", path.name) if len(path.parts) > 1 and path.exists() else ("", name)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _tick(seconds: float, duration: float) -> str:
+    return clock(seconds, 1 if duration < 4 else 0)
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    """A share of 1 in percent; a small one is not said to be none."""
+    if 0 < share < 10**-digits / 200:
+        return f"< {10**-digits:g}%"
+    return f"{100 * share:.{digits}f}%"
+
+
+def _figure(value: float) -> str:
+    """About three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _colour(number: int | None) -> str:
+    """The CSS colour of a lane's class, grey for one without a lane."""
+    return "var(--other)" if number is None else f"var(--c{number})"
