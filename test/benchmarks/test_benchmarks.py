@@ -129,7 +129,7 @@ def test_node_cost(trivial: Path, tmp_path: Path) -> None:
 
 
 def test_throughput_compares_our_node_with_the_peers(trivial: Path, tmp_path: Path) -> None:
-    options = ("--model", trivial, "--sizes", SIZE, "--seconds", 2, "--warm-up", 2, "--windows", 2, "--annotated")
+    options = ("--model", trivial, "--sizes", SIZE, "--seconds", 1, "--warm-up", 1, "--windows", 2, "--annotated")
     (table,) = tables("throughput", tmp_path, *options, "--no-cost")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
     assert [row["node"] for row in rows] == [
