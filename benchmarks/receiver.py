@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
-from contextlib import suppress
 from statistics import median
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from benchmarks.processes import IMAGE_TOPIC
 from ros2_actionnet.allocator import keep_large_blocks
 from ros2_actionnet.image_messages import read_header, to_frame_header
+from ros2_actionnet.termination import on_termination
 
 
 def main() -> None:
@@ -39,15 +41,18 @@ def main() -> None:
         header = read_header(message) if options.raw else to_frame_header(message.header)
         delays.append(time.time() - header.stamp)
 
-    rclpy.init()
+    # rclpy's own handlers end the context under a callback that is running, and now and then the count with it.
+    ended = threading.Event()
+    on_termination(ended.set)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("receiver")
     reliability = QoSReliabilityPolicy[options.reliability.upper()]
     qos = QoSProfile(depth=5, reliability=reliability)
     node.create_subscription(Image, options.topic, take, qos, raw=options.raw)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
+    while not ended.is_set():
+        executor.spin_once(timeout_sec=0.2)
     print(json.dumps({"received": len(delays), "delay": median(delays) if delays else None}), flush=True)
     rclpy.try_shutdown()
 

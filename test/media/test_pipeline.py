@@ -24,6 +24,8 @@ from support.fakes import TIMEOUT, FakeSession, Gate, Pixels, grey_image, make_n
 WINDOW = 4
 MOST_UNDER_WAY = 3 * MOST_WAITING + 4
 """Frames between a file of small pictures and its sinks: three channels, and one in each of the four threads' hands."""
+LEAST_UNDER_WAY = 3 * MOST_WAITING // 2
+"""As many, where the sinks are the slowest: a channel is filled again when it is half empty."""
 
 
 @dataclass
@@ -179,7 +181,7 @@ def test_a_slow_sink_holds_back_the_source() -> None:
     run = Run(source, sink)
     thread, _ = run.in_background()
     gate.wait_until_reached(1)
-    wait_until(lambda: source.produced == MOST_UNDER_WAY)
+    wait_until(lambda: source.produced > LEAST_UNDER_WAY)
     gate.open()
     thread.join(TIMEOUT)
     assert indices(sink) == list(range(100))
@@ -196,11 +198,11 @@ def test_large_frames_wait_in_smaller_numbers(size: tuple[int, int], waiting: in
     ahead: list[int] = []
     source = VirtualSource(100, size=size, before=lambda index: ahead.append(source.produced - sink.written))
     thread, _ = Run(source, sink).in_background()
-    wait_until(lambda: source.produced == 3 * waiting + 4)
+    wait_until(lambda: source.produced > 3 * waiting // 2)
     gate.open()
     thread.join(TIMEOUT)
     assert sink.written == 100
-    assert max(ahead) <= 3 * waiting + 4
+    assert 3 * waiting // 2 <= max(ahead) <= 3 * waiting + 4
 
 
 def test_frames_are_let_go_of_once_they_are_written() -> None:

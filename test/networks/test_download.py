@@ -8,8 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,22 +19,9 @@ from ros2_actionnet.errors import LoadCancelled, NetworkError
 from ros2_actionnet.networks import download as module
 from ros2_actionnet.networks.download import ATTEMPTS, Progress, download, without_password
 from support.archives import Server, send, serving
+from support.monitors import Recorder
 
 CONTENT = os.urandom(300_000)
-
-
-@dataclass
-class Recorder:
-    """A monitor that notes what it is told, and cancels when `until` says so."""
-
-    said: list[str] = field(default_factory=list)
-    until: Callable[[], bool] = lambda: False
-
-    def progress(self, what: str) -> None:
-        self.said.append(what)
-
-    def cancelled(self) -> bool:
-        return self.until()
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ros2_actionnet.networks import Catalogue, CatalogueEntry, NetworkRequest, d
 from ros2_actionnet.networks.catalogue import Archive
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain, pin_of
 from support.archives import RESNET_18, Server, archive_of, resnet_18_archive, send, serving
+from support.monitors import Recorder
 
 FILE, MODEL = RESNET_18[:2]
 LABELS = ("dark", "dim", "bright")
@@ -70,20 +71,6 @@ def refused(entry: CatalogueEntry, **options: Any) -> str:
 def left_in(networks: Path) -> list[str]:
     """What is in the user's folder, but for the lock."""
     return sorted(path.name for path in networks.iterdir() if not path.name.endswith(".lock"))
-
-
-@dataclass
-class Recorder:
-    """A monitor that notes what it is told, and cancels when `until` says so."""
-
-    said: list[str] = field(default_factory=list)
-    until: Callable[[], bool] = lambda: False
-
-    def progress(self, what: str) -> None:
-        self.said.append(what)
-
-    def cancelled(self) -> bool:
-        return self.until()
 
 
 def test_a_network_is_fetched_once_and_is_then_here(entry: CatalogueEntry, server: Server, networks: Path) -> None:
