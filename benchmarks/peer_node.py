@@ -19,21 +19,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, ObjectHypothesis
+
+from ros2_actionnet.termination import on_termination
 
 Array = NDArray[np.float32]
 Network = Callable[[Array], Array]
@@ -111,10 +114,15 @@ def main() -> None:
     options = parser.parse_args(remove_ros_args()[1:])
     labels = options.labels.read_text(encoding="utf-8").splitlines()
     network = LIBRARIES[options.library](options.model)
-    rclpy.init()
+    # As in receiver.py: so that the counts are printed for sure.
+    ended = threading.Event()
+    on_termination(ended.set)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = PeerNode(network, labels, options.skip_frames, options.reliability)
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(node)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not ended.is_set():
+        executor.spin_once(timeout_sec=0.2)
     counts = {"received": node.received, "sampled": node.sampled, "classified": node.classified}
     print(json.dumps(counts), flush=True)
     rclpy.try_shutdown()
