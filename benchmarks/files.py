@@ -246,20 +246,7 @@ class Files:
         return open_source(str(self._clip), InputOptions(), print)
 
     def _sink(self, source: FrameSource, session: Session[Any]) -> ResultSink:
-        network = session.network
-        details = RunDetails(
-            network.name,
-            network.labels,
-            network.frames,
-            session.backend,
-            session.device,
-            session.precision,
-            SETTINGS,
-            source.name,
-            source.rate,
-            source.size,
-            source.length,
-        )
+        details = RunDetails.of(source, session, SETTINGS)
         return open_sink(str(self._folder / "annotated.mp4"), OutputOptions(), source, details, print)
 
 

@@ -197,7 +197,7 @@ class Command:
         return session
 
     def _sinks(self, source: FrameSource, session: Session[Any], outputs: Outputs) -> dict[str, ResultSink]:
-        details = _details(source, session, self._settings)
+        details = RunDetails.of(source, session, self._settings)
         sinks: dict[str, ResultSink] = {}
         try:
             output = self._open_output(outputs, source, details)
@@ -230,23 +230,6 @@ def _outputs(options: argparse.Namespace) -> Outputs:
     output = options.uris[1] if len(options.uris) > 1 else ""
     window = has_display() and not options.headless
     return Outputs(output, window, options.results, options.report, options.output_save, options.input_save)
-
-
-def _details(source: FrameSource, session: Session[Any], settings: Settings) -> RunDetails:
-    network = session.network
-    return RunDetails(
-        network.name,
-        network.labels,
-        network.frames,
-        session.backend,
-        session.device,
-        session.precision,
-        settings,
-        source.name,
-        source.rate,
-        source.size,
-        source.length,
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

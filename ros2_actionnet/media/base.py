@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends import Session
 from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.events import Event
 from ros2_actionnet.frame_header import FrameHeader
@@ -122,6 +123,24 @@ class RunDetails:
     rate: float
     size: tuple[int, int]
     length: int | None = None
+
+    @classmethod
+    def of(cls, source: FrameSource, session: Session[Any], settings: Settings) -> RunDetails:
+        """The details of a run of `source` through `session`."""
+        network = session.network
+        return cls(
+            network.name,
+            network.labels,
+            network.frames,
+            session.backend,
+            session.device,
+            session.precision,
+            settings,
+            source.name,
+            source.rate,
+            source.size,
+            source.length,
+        )
 
 
 class FrameSource(Protocol):
