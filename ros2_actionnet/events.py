@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SettingsError
+from ros2_actionnet.errors import SettingsError
 
 # Stamps are seconds since 1970 as doubles, which are 0.24 us apart: without this, 0.3 s of frames may count as less.
 _STAMP_TOLERANCE = 1e-6

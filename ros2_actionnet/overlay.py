@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError
+from ros2_actionnet.errors import ImageError
 
 _Image = NDArray[np.uint8]
 
