@@ -35,7 +35,6 @@ from benchmarks.camera import default_clip
 from benchmarks.peer_node import LIBRARIES, MEAN, Network
 from benchmarks.random_resnet import given_or_random
 from benchmarks.report import Cell, Report, Table, frame_size, parser
-from ros2_actionnet.allocator import keep_large_blocks
 from ros2_actionnet.backends import LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.media.base import (
@@ -54,6 +53,7 @@ from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 from ros2_actionnet.overlay import OverlayLine, draw_overlay
 from ros2_actionnet.preprocess import to_bgr
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.temporal_buffer import HostRing
 
 Picture = NDArray[np.uint8]

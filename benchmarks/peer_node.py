@@ -36,7 +36,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, ObjectHypothesis
 
-from ros2_actionnet.termination import on_termination
+from ros2_actionnet.system.termination import on_termination
 
 Array = NDArray[np.float32]
 Network = Callable[[Array], Array]

@@ -22,8 +22,8 @@ from launch_ros.actions import Node
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.fastdds import PROFILE_VARIABLES, image_profile
-from ros2_actionnet.resources import PACKAGE, shared_folder
 from ros2_actionnet.settings import SETTINGS, Effect, Setting, Value
+from ros2_actionnet.system.resources import PACKAGE, shared_folder
 
 
 def _argument(name: str, default: Value, description: str, *choices: str) -> Setting:

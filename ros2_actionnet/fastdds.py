@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Where Fast DDS looks for its profile: version 2 (up to Jazzy) in the first, version 3 (from Kilted) in the second."""

@@ -18,7 +18,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-from ros2_actionnet.allocator import keep_large_blocks
 from ros2_actionnet.annotator import Annotation, Annotator
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.classifier import allowed_classes, network_request, sampling_policy
@@ -37,7 +36,8 @@ from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.publishers import ResultPublishers
 from ros2_actionnet.ros_logging import log_to_ros
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
-from ros2_actionnet.termination import on_termination
+from ros2_actionnet.system.allocator import keep_large_blocks
+from ros2_actionnet.system.termination import on_termination
 
 _LOADS = {Effect.NEW_NETWORK, Effect.NEW_WINDOW}
 _QUIET = 5.0  # s before the log says the same thing again

@@ -180,7 +180,7 @@ def test_the_core_never_imports_the_shell_nor_ros(module: str) -> None:
     names = imported(module)
     shell = {name for name in names & OURS if name != "ros2_actionnet" and not is_core(name)}
     # Both are without ROS, and stand under the core.
-    assert shell <= {"ros2_actionnet.resources", "ros2_actionnet.allocator"}
+    assert shell <= {"ros2_actionnet.system.resources", "ros2_actionnet.system.allocator"}
     assert not {name.partition(".")[0] for name in names} & set(ROS)
 
 

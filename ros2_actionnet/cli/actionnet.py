@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.allocator import keep_large_blocks
 from ros2_actionnet.backends import Session, choose_backend
 from ros2_actionnet.classifier import load_options, network_request
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
@@ -27,7 +26,8 @@ from ros2_actionnet.media.results import ResultsFile
 from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.termination import on_termination
+from ros2_actionnet.system.allocator import keep_large_blocks
+from ros2_actionnet.system.termination import on_termination
 
 TERMINATED = 130
 """Exit code after Ctrl-C, as shells have it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 
 # PyYAML's own parser takes 10 ms for the catalogue, libyaml's 1 ms; not every build of PyYAML has libyaml.
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 
 pytest.importorskip("torch", reason="needs PyTorch, which the package does not")
 from support import torch_networks  # noqa: F401 - which makes tools importable

@@ -11,7 +11,7 @@ import yaml
 from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 from support.clips import demo_clip
 
 pytestmark = pytest.mark.gpu

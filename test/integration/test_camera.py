@@ -25,7 +25,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from ros2_actionnet.encodings import Interleaved, find_encoding
 from ros2_actionnet.fastdds import image_profile
 from ros2_actionnet.preprocess import SUPPORTED_ENCODINGS, RawImage
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 from support.networks import save_brightness_network
 from support.ros import IMAGE_TOPIC, Probe, running_node, stamp_of, unused_domain
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ros2_actionnet.msg import ActionEvent
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 from support.clips import demo_clip, library_clip
 from support.ros import IMAGE_TOPIC, Probe, running_node, stamp_of
 

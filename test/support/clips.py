@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system.resources import shared_folder
 
 Clip = list[NDArray[np.uint8]]
 

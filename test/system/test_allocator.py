@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ros2_actionnet import allocator
+from ros2_actionnet.system import allocator
 
 ON_GLIBC = platform.libc_ver()[0] == "glibc"
 FAULTS = """
 import json, resource, sys
-from ros2_actionnet import allocator
+from ros2_actionnet.system import allocator
 kept = allocator.keep_large_blocks() if sys.argv[1] == "keep" else None
 def faults(turns):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -29,7 +29,7 @@ print(json.dumps({"kept": kept, "faults": faults(20)}))
 """
 TRIM = """
 import ctypes, json, psutil
-from ros2_actionnet import allocator
+from ros2_actionnet.system import allocator
 allocator.keep_large_blocks()
 block = bytearray(b"x") * 60_000_000
 full = psutil.Process().memory_info().rss

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ros2_actionnet import resources
-from ros2_actionnet.resources import shared_folder
+from ros2_actionnet.system import resources
+from ros2_actionnet.system.resources import shared_folder
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, module: Path) -> None:
