@@ -37,6 +37,8 @@ from benchmarks.random_resnet import given_or_random
 from benchmarks.report import Cell, Report, Table, frame_size, parser
 from ros2_actionnet.backends import LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
+from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
+from ros2_actionnet.images.thumbnails import to_bgr
 from ros2_actionnet.media.base import (
     ClassifiedFrame,
     FrameSource,
@@ -50,8 +52,6 @@ from ros2_actionnet.media.opening import open_sink, open_source
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.recognition import Recognizer
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
-from ros2_actionnet.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.preprocess import to_bgr
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.temporal_buffer import HostRing

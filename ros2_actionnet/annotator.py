@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.preprocess import RawImage, to_bgr
+from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
+from ros2_actionnet.images.thumbnails import RawImage, to_bgr
 
 Header = TypeVar("Header")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ros2_actionnet.compressed import ReducibleBy, decode
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import read_compressed, read_header, read_image
+from ros2_actionnet.images.compressed import ReducibleBy, decode
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.inference_worker import InferenceWorker
-from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.temporal_buffer import FrameSampler, Sample, SamplingPolicy
 
 Reader = Callable[[bytes, ReducibleBy], RawImage]

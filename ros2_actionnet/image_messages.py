@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.frame_header import FrameHeader
-from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.images.thumbnails import RawImage
 
 _BYTE_ORDER = {b"\x00\x00": ">", b"\x00\x01": "<"}  # plain CDR, big and little endian
 

@@ -23,10 +23,10 @@ from ros2_actionnet.classifier import Prediction, allowed_classes
 from ros2_actionnet.errors import BackendError, SettingsError
 from ros2_actionnet.events import Event, EventDetector
 from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.lane import Lane, SampledFrame
 from ros2_actionnet.network_loader import LoadCallbacks, NetworkLoader
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.settings import Effect, Settings
 from ros2_actionnet.temporal_buffer import Sample
 

@@ -27,11 +27,11 @@ from ros2_actionnet.events import Event
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_intake import READERS, ImageIntake
 from ros2_actionnet.image_subscription import ImageSubscription
+from ros2_actionnet.images.overlay import OverlayLine
 from ros2_actionnet.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.mailbox import Mailbox
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
-from ros2_actionnet.overlay import OverlayLine
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.publishers import ResultPublishers
 from ros2_actionnet.ros_logging import log_to_ros

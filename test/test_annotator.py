@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.annotator import Annotation, Annotator
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
+from ros2_actionnet.images.thumbnails import RawImage
 from support.clips import library_clip
 from support.fakes import TIMEOUT, Gate
 

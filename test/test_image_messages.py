@@ -14,7 +14,6 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ros2_actionnet.encodings import ENCODINGS
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import (
@@ -26,7 +25,8 @@ from ros2_actionnet.image_messages import (
     read_image,
     to_frame_header,
 )
-from ros2_actionnet.preprocess import to_rgb
+from ros2_actionnet.images.encodings import ENCODINGS
+from ros2_actionnet.images.thumbnails import to_rgb
 
 pytestmark = pytest.mark.ros
 

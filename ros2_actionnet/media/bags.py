@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ros2_actionnet.compressed import decode
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.images.compressed import decode
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.bag_files import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
-from ros2_actionnet.preprocess import RawImage
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -14,7 +14,7 @@ from ros2_actionnet.backends import Session
 from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.events import Event
 from ros2_actionnet.frame_header import FrameHeader
-from ros2_actionnet.preprocess import RawImage, to_bgr
+from ros2_actionnet.images.thumbnails import RawImage, to_bgr
 from ros2_actionnet.settings import Settings
 
 Picture = NDArray[np.uint8]

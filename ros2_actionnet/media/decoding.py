@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import Picture, Report
 from ros2_actionnet.media.captures import DEFAULT_RATE
 from ros2_actionnet.media.filters import ROTATIONS
 from ros2_actionnet.media.handle import Handle
-from ros2_actionnet.preprocess import RawImage
 
 _HIGHEST_RATE = 1000.0  # Hz; what is above is the unit of the container's clock, not a rate
 

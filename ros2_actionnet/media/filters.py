@@ -9,8 +9,8 @@ from typing import cast
 import cv2
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import FrameSource, MediaFrame, Picture
-from ros2_actionnet.preprocess import RawImage
 
 Flip = Callable[[Picture], Picture]
 

@@ -19,10 +19,10 @@ import numpy as np
 
 from ros2_actionnet.annotator import Annotation
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.overlay import draw_overlay
+from ros2_actionnet.images.thumbnails import to_bgr
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.recognition import Recognizer, Stopwatch
-from ros2_actionnet.overlay import draw_overlay
-from ros2_actionnet.preprocess import to_bgr
 
 MOST_WAITING = 16
 """Frames of a file that wait between two threads, at most: enough that neither waits for the other's slow moments."""

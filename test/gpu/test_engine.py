@@ -16,8 +16,8 @@ from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.backends.tensorrt.profile import profile_network
 from ros2_actionnet.backends.tensorrt.session import TensorRTSession
+from ros2_actionnet.images.thumbnails import Preprocessor, RawImage
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
-from ros2_actionnet.preprocess import Preprocessor, RawImage
 from support.clips import demo_clip
 
 pytestmark = pytest.mark.gpu

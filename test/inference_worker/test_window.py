@@ -8,7 +8,7 @@ import pytest
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.frame_header import FrameHeader
-from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.temporal_buffer import Sample
 from support.fakes import LABELS
 from support.worker_rig import FIRST, SECOND, MakeRig, N, Rig

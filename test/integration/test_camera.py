@@ -22,9 +22,9 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from ros2_actionnet.encodings import Interleaved, find_encoding
 from ros2_actionnet.fastdds import image_profile
-from ros2_actionnet.preprocess import SUPPORTED_ENCODINGS, RawImage
+from ros2_actionnet.images.encodings import Interleaved, find_encoding
+from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS, RawImage
 from ros2_actionnet.system.resources import shared_folder
 from support.networks import save_brightness_network
 from support.ros import IMAGE_TOPIC, Probe, running_node, stamp_of, unused_domain

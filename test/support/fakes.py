@@ -17,10 +17,10 @@ from ros2_actionnet import network_loader
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
 from ros2_actionnet.events import Event
 from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.inference_worker import Classified, RunningNetwork
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
-from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.temporal_buffer import HostRing
 

@@ -13,8 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Picture
-from ros2_actionnet.preprocess import RawImage
 
 RATE = 25
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ros2_actionnet.preprocess import Preprocessor, RawImage
+from ros2_actionnet.images.thumbnails import Preprocessor, RawImage
 
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 USUAL_RATE = 30.0  # Hz, where a file does not say

@@ -20,10 +20,10 @@ from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
 from ros2_actionnet.frame_header import FrameHeader
+from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.inference_worker import InferenceWorker
 from ros2_actionnet.network_loader import warm_up
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.preprocess import RawImage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.temporal_buffer import Sample
 from support.cuda_doubles import FakeCuda, scores_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.overlay import OverlayLine, draw_overlay
+from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
 
 Image = NDArray[np.uint8]
 

@@ -15,9 +15,9 @@ from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from ros2_actionnet.encodings import find_encoding
 from ros2_actionnet.errors import ImageError, SettingsError
-from ros2_actionnet.preprocess import SUPPORTED_ENCODINGS, Preprocessor, RawImage, ResizeMode, to_bgr, to_rgb
+from ros2_actionnet.images.encodings import find_encoding
+from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS, Preprocessor, RawImage, ResizeMode, to_bgr, to_rgb
 
 Pixels = NDArray[np.uint8]
 

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, cast, get_args
 import cv2
 import numpy as np
 
-from ros2_actionnet.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
 from ros2_actionnet.errors import ImageError, SettingsError
+from ros2_actionnet.images.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
 
 ResizeMode = Literal["stretch", "crop", "letterbox"]
 

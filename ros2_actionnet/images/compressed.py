@@ -9,9 +9,9 @@ from typing import TypeAlias, cast
 import cv2
 import numpy as np
 
-from ros2_actionnet.encodings import Buffer, Bytes
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.preprocess import RawImage
+from ros2_actionnet.images.encodings import Buffer, Bytes
+from ros2_actionnet.images.thumbnails import RawImage
 
 ReducibleBy: TypeAlias = Callable[[int, int], float]
 """Says of an image's height and width (pixels) by what factor both may be divided without harm."""

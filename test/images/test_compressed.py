@@ -14,9 +14,9 @@ from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from ros2_actionnet.compressed import decode
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.preprocess import Preprocessor, RawImage, ResizeMode
+from ros2_actionnet.images.compressed import decode
+from ros2_actionnet.images.thumbnails import Preprocessor, RawImage, ResizeMode
 
 Pixels = NDArray[np.uint8]
 
