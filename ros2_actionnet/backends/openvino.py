@@ -16,7 +16,7 @@ from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, S
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.networks.apart import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepared_apart
 from ros2_actionnet.temporal_buffer import HostRing
 
 _ELEMENT_TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}

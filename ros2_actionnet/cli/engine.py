@@ -18,7 +18,7 @@ from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.cli.flags import with_dashes
 from ros2_actionnet.errors import ActionNetError, BackendError, SettingsError
 from ros2_actionnet.networks import INPUT_NAME, NetworkRequest, PreparedNetwork, obtain
-from ros2_actionnet.networks.apart import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepared_apart
 from ros2_actionnet.settings import Settings
 
 SHOWN = 12  # digits of a key that the list shows

@@ -23,12 +23,12 @@ from ros2_actionnet.networks import (
     resolve,
 )
 from ros2_actionnet.networks.catalogue import user_folder
-from ros2_actionnet.networks.description import description_of, notes_of
 from ros2_actionnet.networks.download import megabytes
 from ros2_actionnet.networks.fetch import pin_of, sha256_of
-from ros2_actionnet.networks.own import file_in, install, network_in, place_for, says_mean
+from ros2_actionnet.networks.network_yaml import description_of, notes_of
 from ros2_actionnet.networks.resolve import NOTES, find_folder
 from ros2_actionnet.networks.spec import LAYOUTS
+from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for, says_mean
 from ros2_actionnet.settings import Settings
 
 TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"

@@ -58,7 +58,7 @@ def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
     """
     try:
         # Here and not above: importing onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
-        from ros2_actionnet.networks.preparation import prepare_network
+        from ros2_actionnet.networks.graph.preparation import prepare_network
     except ImportError as error:
         raise NetworkError(f"networks are prepared with the Python package onnx: pip install onnx ({error})") from error
     return prepare_network(spec, fold_stem=fold_stem)

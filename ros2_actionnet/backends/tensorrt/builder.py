@@ -140,8 +140,8 @@ def onnx_for(tensorrt: TensorRT, request: EngineRequest) -> bytes:
         return model
     import onnx
 
-    from ros2_actionnet.networks.half_precision import to_half_precision
-    from ros2_actionnet.networks.older_opset import to_opset
+    from ros2_actionnet.networks.graph.half_precision import to_half_precision
+    from ros2_actionnet.networks.graph.older_opset import to_opset
 
     parsed = onnx.load_model_from_string(model)
     if tensorrt.newest_opset is not None:

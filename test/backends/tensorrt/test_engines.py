@@ -30,7 +30,7 @@ from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.errors import BackendError, LoadCancelled, NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, Unmonitored
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
-from ros2_actionnet.networks.apart import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepared_apart
 from support.larger_networks import save_attention_network, save_random_resnet
 from support.networks import save_brightness_network
 from support.tensorrt_doubles import (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet.networks import NetworkRequest, prepare, resolve
-from ros2_actionnet.networks.stem import fold_temporal_stem
+from ros2_actionnet.networks.graph.stem import fold_temporal_stem
 
 Array = NDArray[Any]
 Run = Callable[[bytes, Array], Array]

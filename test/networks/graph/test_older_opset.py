@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.older_opset import to_opset
+from ros2_actionnet.networks.graph.older_opset import to_opset
 from support.larger_networks import save_attention_network
 
 Array = NDArray[Any]

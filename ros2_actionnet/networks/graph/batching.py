@@ -18,7 +18,7 @@ import numpy as np
 from onnx import NodeProto
 from onnx.shape_inference import InferenceError
 
-from ros2_actionnet.networks.onnx_graph import Graph, Shape, attribute, set_attribute, taken_by
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute, set_attribute, taken_by
 
 PROBE = 7919
 

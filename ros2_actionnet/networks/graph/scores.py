@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from ros2_actionnet.networks.onnx_graph import Graph, Shape, attribute
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute
 from ros2_actionnet.networks.spec import BATCH_NAME, OUTPUT_NAME
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from ros2_actionnet.networks.onnx_graph import Graph, Shape, attribute
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute
 
 # What may stand between the convolution and the max-pool: it treats each entry of a channel alike, in 2D as in 3D.
 POINTWISE = ("BatchNormalization", "Relu", "Clip", "LeakyRelu")

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ros2_actionnet.networks.batching import make_batch_dynamic
-from ros2_actionnet.networks.onnx_graph import Graph
+from ros2_actionnet.networks.graph.batching import make_batch_dynamic
+from ros2_actionnet.networks.graph.onnx_graph import Graph
 
 Array = NDArray[Any]
 node = helper.make_node

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.onnx_graph import Graph, attribute, set_attribute
+from ros2_actionnet.networks.graph.onnx_graph import Graph, attribute, set_attribute
 from ros2_actionnet.networks.spec import INPUT_NAME, OUTPUT_NAME
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504

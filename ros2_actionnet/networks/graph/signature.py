@@ -8,7 +8,7 @@ from dataclasses import replace
 from onnx import TensorProto, ValueInfoProto
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.onnx_graph import Graph, Shape, shape_of, type_name
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, shape_of, type_name
 from ros2_actionnet.networks.spec import Layout, NetworkSpec
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)

@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
-from ros2_actionnet.networks.half_precision import to_half_precision
-from ros2_actionnet.networks.onnx_graph import Graph
+from ros2_actionnet.networks.graph.half_precision import to_half_precision
+from ros2_actionnet.networks.graph.onnx_graph import Graph
 from support.larger_networks import save_attention_network
 
 Array = NDArray[Any]

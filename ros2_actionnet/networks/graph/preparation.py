@@ -11,13 +11,13 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.batching import make_batch_dynamic, takes_any_batch
+from ros2_actionnet.networks.graph.batching import make_batch_dynamic, takes_any_batch
+from ros2_actionnet.networks.graph.onnx_graph import Graph, shape_of
+from ros2_actionnet.networks.graph.scores import append_scores
+from ros2_actionnet.networks.graph.signature import complete, count_classes, input_shape, select_input, select_output
+from ros2_actionnet.networks.graph.stem import fold_temporal_stem
 from ros2_actionnet.networks.labels import labels_for
-from ros2_actionnet.networks.onnx_graph import Graph, shape_of
-from ros2_actionnet.networks.scores import append_scores
-from ros2_actionnet.networks.signature import complete, count_classes, input_shape, select_input, select_output
 from ros2_actionnet.networks.spec import BATCH_NAME, INPUT_NAME, NetworkSpec, PreparedNetwork
-from ros2_actionnet.networks.stem import fold_temporal_stem
 
 logger = logging.getLogger(__name__)
 

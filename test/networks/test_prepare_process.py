@@ -16,7 +16,7 @@ from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks import NetworkRequest, prepare, resolve
-from ros2_actionnet.networks.apart import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepared_apart
 from support.networks import save_brightness_network
 
 
@@ -75,7 +75,7 @@ def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
     program = (
         "import signal, sys\n"
         "from ros2_actionnet.networks import NetworkRequest, resolve\n"
-        "from ros2_actionnet.networks.apart import prepared_apart\n"
+        "from ros2_actionnet.networks.prepare_process import prepared_apart\n"
         "signal.signal(signal.SIGINT, lambda *_: None)\n"
         "with prepared_apart(resolve(NetworkRequest(model=sys.argv[1]))) as network:\n"
         "    print(network.labels)\n"
@@ -84,7 +84,9 @@ def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         children = psutil.Process(process.pid).children
-        while process.poll() is None and not any("ros2_actionnet.networks.apart" in c.cmdline() for c in children()):
+        while process.poll() is None and not any(
+            "ros2_actionnet.networks.prepare_process" in c.cmdline() for c in children()
+        ):
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to all that run in it
         assert process.communicate() == ("('dark', 'bright')\n", "")
@@ -94,7 +96,7 @@ def test_it_says_nothing_when_who_asked_has_ended(tmp_path: Path) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
     memory = os.memfd_create("answer")
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "ros2_actionnet.networks.apart", str(memory)]
+    command = [sys.executable, "-m", "ros2_actionnet.networks.prepare_process", str(memory)]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[memory]) as process:
         assert process.stdin is not None
         assert process.stdout is not None

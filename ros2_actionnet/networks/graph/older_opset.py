@@ -6,7 +6,7 @@ import onnx
 from onnx import ModelProto, version_converter
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.onnx_graph import Graph, attribute
+from ros2_actionnet.networks.graph.onnx_graph import Graph, attribute
 
 
 def to_opset(model: ModelProto, opset: int) -> ModelProto:
