@@ -50,11 +50,11 @@ from ros2_actionnet.media.base import (
 )
 from ros2_actionnet.media.opening import open_sink, open_source
 from ros2_actionnet.media.pipeline import Pipeline
-from ros2_actionnet.media.recognition import Recognizer
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.recognition.recognizer import Recognizer
+from ros2_actionnet.recognition.temporal_buffer import HostRing
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
-from ros2_actionnet.temporal_buffer import HostRing
 
 Picture = NDArray[np.uint8]
 Work = Callable[[], None]

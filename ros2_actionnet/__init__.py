@@ -6,7 +6,6 @@ from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ros2_actionnet.classifier import ActionNet, ClassScore, Prediction
     from ros2_actionnet.errors import (
         ActionNetError,
         BackendError,
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
         NetworkError,
         SettingsError,
     )
+    from ros2_actionnet.recognition.window_classifier import ActionNet, ClassScore, Prediction
 
 # In a source checkout that is built elsewhere, the generated messages (ros2_actionnet.msg) lie in the install space.
 __path__ = extend_path(__path__, __name__)

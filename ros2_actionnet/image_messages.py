@@ -18,8 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.recognition.frame_header import FrameHeader
 
 _BYTE_ORDER = {b"\x00\x00": ">", b"\x00\x01": "<"}  # plain CDR, big and little endian
 

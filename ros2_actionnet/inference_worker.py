@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores, Session
-from ros2_actionnet.classifier import Prediction, allowed_classes
 from ros2_actionnet.errors import BackendError, SettingsError
-from ros2_actionnet.events import Event, EventDetector
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.lane import Lane, SampledFrame
 from ros2_actionnet.network_loader import LoadCallbacks, NetworkLoader
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.events import Event, EventDetector
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.window_classifier import Prediction, allowed_classes
 from ros2_actionnet.settings import Effect, Settings
-from ros2_actionnet.temporal_buffer import Sample
 
 FAILING_AFTER = 3
 """Inferences that must fail in a row for the network to count as failing, not as having had a bad moment."""

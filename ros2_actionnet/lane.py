@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Session
-from ros2_actionnet.classifier import WindowClassifier, preprocessor
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import Frame, Sample
+from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import Frame, Sample
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Session, choose_backend
-from ros2_actionnet.classifier import load_options, network_request
 from ros2_actionnet.networks import PreparedNetwork, obtain
 from ros2_actionnet.networks.prepare_process import prepared_apart
+from ros2_actionnet.recognition.temporal_buffer import FrameRing
+from ros2_actionnet.recognition.window_classifier import load_options, network_request
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
-from ros2_actionnet.temporal_buffer import FrameRing
 
 
 @dataclass(frozen=True)

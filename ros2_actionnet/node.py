@@ -20,11 +20,8 @@ from std_srvs.srv import Trigger
 
 from ros2_actionnet.annotator import Annotation, Annotator
 from ros2_actionnet.backends import choose_backend
-from ros2_actionnet.classifier import allowed_classes, network_request, sampling_policy
 from ros2_actionnet.diagnostics import Health, HealthMonitor, complaints, status_message
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.events import Event
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_intake import READERS, ImageIntake
 from ros2_actionnet.image_subscription import ImageSubscription
 from ros2_actionnet.images.overlay import OverlayLine
@@ -34,6 +31,9 @@ from ros2_actionnet.mailbox import Mailbox
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.publishers import ResultPublishers
+from ros2_actionnet.recognition.events import Event
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.window_classifier import allowed_classes, network_request, sampling_policy
 from ros2_actionnet.ros_logging import log_to_ros
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from ros2_actionnet.system.allocator import keep_large_blocks

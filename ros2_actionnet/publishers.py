@@ -13,12 +13,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
-from ros2_actionnet.events import Event
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import compressed_message, image_message
 from ros2_actionnet.inference_worker import Classified
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.events import Event
+from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.result_messages import (
     LABEL_INFO,
     classification_message,

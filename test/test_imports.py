@@ -107,7 +107,7 @@ def test_a_classifier_runs_with_no_ros_on_the_machine(tmp_path: Path) -> None:
     model = save_brightness_network(tmp_path, ("dark", "bright"))
     (tmp_path / "usage.py").write_text(
         "import numpy as np\n"
-        "from ros2_actionnet.classifier import ActionNet\n"
+        "from ros2_actionnet.recognition.window_classifier import ActionNet\n"
         f"with ActionNet(model={str(model)!r}, skip_frames=0) as net:\n"
         "    for _ in range(4):\n"
         "        prediction = net.classify(np.full((20, 30, 3), 250, np.uint8))\n"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.lane import Lane, SampledFrame
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import Sample
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import Sample
 from support.fakes import FakeSession, grey_image, make_network
 
 N = 4

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.temporal_buffer import FrameRing, WindowT
+from ros2_actionnet.recognition.temporal_buffer import FrameRing, WindowT
 
 Scores = NDArray[np.float32]
 

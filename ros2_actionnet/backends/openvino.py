@@ -17,7 +17,7 @@ from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.networks.prepare_process import prepared_apart
-from ros2_actionnet.temporal_buffer import HostRing
+from ros2_actionnet.recognition.temporal_buffer import HostRing
 
 _ELEMENT_TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _PRECISIONS = {element: precision for precision, element in _ELEMENT_TYPES.items()}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.backends import Session, choose_backend
-from ros2_actionnet.classifier import load_options, network_request
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
 from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
 from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
@@ -21,9 +20,10 @@ from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
 from ros2_actionnet.media.opening import open_sink, open_source
 from ros2_actionnet.media.pipeline import Pipeline
-from ros2_actionnet.media.recognition import Recognizer
 from ros2_actionnet.media.results import ResultsFile
 from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
+from ros2_actionnet.recognition.recognizer import Recognizer
+from ros2_actionnet.recognition.window_classifier import load_options, network_request
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.media.base import ClassifiedFrame
 from ros2_actionnet.media.pipeline import Statistics
-from ros2_actionnet.media.recognition import Stopwatch
+from ros2_actionnet.recognition.recognizer import Stopwatch
+from ros2_actionnet.recognition.window_classifier import Prediction
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores, Session, choose_backend
-from ros2_actionnet.classifier import load_options
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.recognition.temporal_buffer import FrameRing
+from ros2_actionnet.recognition.window_classifier import load_options
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import FrameRing
 
 _LONGEST = 3.0  # s of measuring
 _MOST = 20  # windows

@@ -10,11 +10,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.errors import ImageError, MediaError
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.compressed import decode
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.bag_files import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
+from ros2_actionnet.recognition.frame_header import FrameHeader
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -22,7 +22,7 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import draw_overlay
 from ros2_actionnet.images.thumbnails import to_bgr
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
-from ros2_actionnet.media.recognition import Recognizer, Stopwatch
+from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch
 
 MOST_WAITING = 16
 """Frames of a file that wait between two threads, at most: enough that neither waits for the other's slow moments."""

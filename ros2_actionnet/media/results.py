@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.classifier import Prediction
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+from ros2_actionnet.recognition.window_classifier import Prediction
 
 _DIGITS = 6  # of seconds and scores: microseconds, and more than a float32 holds
 

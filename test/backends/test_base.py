@@ -10,7 +10,7 @@ import pytest
 
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import ActionNetError, BackendError
-from ros2_actionnet.temporal_buffer import FrameRing
+from ros2_actionnet.recognition.temporal_buffer import FrameRing
 from support.fakes import make_network
 
 Window = int

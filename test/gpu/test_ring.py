@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing
-from ros2_actionnet.temporal_buffer import HostRing, Sample, TemporalBuffer
+from ros2_actionnet.recognition.temporal_buffer import HostRing, Sample, TemporalBuffer
 
 pytestmark = pytest.mark.gpu
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from ros2_actionnet import network_loader
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
-from ros2_actionnet.events import Event
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.inference_worker import Classified, RunningNetwork
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
+from ros2_actionnet.recognition.events import Event
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import HostRing
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import HostRing
 
 TIMEOUT = 20.0  # s; a test that passes does not wait for it
 LABELS = ("calm", "lively")

@@ -31,9 +31,9 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Classification, VisionInfo
 
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.image_messages import image_message
 from ros2_actionnet.msg import ActionEvent
+from ros2_actionnet.recognition.frame_header import FrameHeader
 
 TIMEOUT = 30.0  # s; generous, for a busy machine: a test that passes does not wait for it
 IMAGE_TOPIC = "/camera/image_raw"

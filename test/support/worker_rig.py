@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from ros2_actionnet import inference_worker
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.inference_worker import InferenceWorker
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import Sample
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import Sample
 from support.fakes import TIMEOUT, FakeNetworks, FakeSession, RecordingListener, grey_image, make_network
 
 N = 4  # frames of a window of `first`, `second` and `third`; `long` has 6

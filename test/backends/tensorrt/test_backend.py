@@ -19,13 +19,13 @@ from ros2_actionnet.backends import BACKENDS, Choice, LoadOptions, choose_backen
 from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
-from ros2_actionnet.frame_header import FrameHeader
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.inference_worker import InferenceWorker
 from ros2_actionnet.network_loader import warm_up
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.temporal_buffer import Sample
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.temporal_buffer import Sample
 from support.cuda_doubles import FakeCuda, scores_of
 from support.fakes import TIMEOUT, RecordingListener, make_network
 from support.tensorrt_rig import TensorRTRig

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, find_device
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.temporal_buffer import FrameRing, HostRing, Sample, TemporalBuffer
+from ros2_actionnet.recognition.temporal_buffer import FrameRing, HostRing, Sample, TemporalBuffer
 from support.cuda_doubles import FakeCuda
 
 N = 4

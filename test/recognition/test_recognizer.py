@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.events import EventType
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
-from ros2_actionnet.media.recognition import Recognizer, Stopwatch
+from ros2_actionnet.recognition.events import EventType
+from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeSession, grey_image, make_network
 

@@ -19,8 +19,15 @@ from ros2_actionnet.backends import LoadOptions, Scores, Session, choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.images.thumbnails import Preprocessor, RawImage, ResizeMode
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, obtain, prepare
+from ros2_actionnet.recognition.temporal_buffer import (
+    Frame,
+    FrameSampler,
+    Sample,
+    SamplingPolicy,
+    TemporalBuffer,
+    WindowT,
+)
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
-from ros2_actionnet.temporal_buffer import Frame, FrameSampler, Sample, SamplingPolicy, TemporalBuffer, WindowT
 
 NONE = "none"
 """The label of a prediction in which no class reaches the threshold; its class index is -1."""

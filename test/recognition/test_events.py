@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.events import Event, EventDetector, EventType
+from ros2_actionnet.recognition.events import Event, EventDetector, EventType
 
 BEGAN, ENDED = EventType.BEGAN, EventType.ENDED
 CLASSES = 3

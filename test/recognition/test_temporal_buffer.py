@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_actionnet.temporal_buffer import Frame, FrameSampler, HostRing, Sample, SamplingPolicy, TemporalBuffer
+from ros2_actionnet.recognition.temporal_buffer import (
+    Frame,
+    FrameSampler,
+    HostRing,
+    Sample,
+    SamplingPolicy,
+    TemporalBuffer,
+)
 
 
 def frame_of(value: int, height: int = 2, width: int = 3) -> Frame:
