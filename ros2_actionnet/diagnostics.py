@@ -15,7 +15,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from ros2_actionnet.fastdds import loss_remedy
 from ros2_actionnet.image_intake import ImageIntake
 from ros2_actionnet.image_subscription import ImageSubscription
-from ros2_actionnet.inference_worker import Classified, InferenceWorker, WorkerStatus
+from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, WorkerStatus
 
 SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""

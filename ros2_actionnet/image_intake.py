@@ -9,7 +9,7 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.image_messages import read_compressed, read_header, read_image
 from ros2_actionnet.images.compressed import ReducibleBy, decode
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.inference_worker import InferenceWorker
+from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample, SamplingPolicy
 

@@ -18,15 +18,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-from ros2_actionnet.annotator import Annotation, Annotator
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.diagnostics import Health, HealthMonitor, complaints, status_message
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.image_intake import READERS, ImageIntake
 from ros2_actionnet.image_subscription import ImageSubscription
 from ros2_actionnet.images.overlay import OverlayLine
-from ros2_actionnet.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
+from ros2_actionnet.live.annotator import Annotation, Annotator
+from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.mailbox import Mailbox
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
 from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters

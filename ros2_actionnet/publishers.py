@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.image_messages import compressed_message, image_message
-from ros2_actionnet.inference_worker import Classified
+from ros2_actionnet.live.inference_worker import Classified
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event

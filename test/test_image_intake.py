@@ -17,7 +17,7 @@ from ros2_actionnet.image_intake import READERS, ImageIntake, read_raw
 from ros2_actionnet.image_messages import compressed_message, image_message
 from ros2_actionnet.images.compressed import ReducibleBy
 from ros2_actionnet.images.thumbnails import RawImage, to_rgb
-from ros2_actionnet.inference_worker import InferenceWorker
+from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import Sample, SamplingPolicy
 

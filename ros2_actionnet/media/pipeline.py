@@ -17,10 +17,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from ros2_actionnet.annotator import Annotation
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import draw_overlay
 from ros2_actionnet.images.thumbnails import to_bgr
+from ros2_actionnet.live.annotator import Annotation
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch
 

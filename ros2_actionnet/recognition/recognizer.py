@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ros2_actionnet.annotator import Annotation
 from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import OverlayLine
+from ros2_actionnet.live.annotator import Annotation
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ros2_actionnet import network_loader
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.inference_worker import Classified, RunningNetwork
+from ros2_actionnet.live import network_loader
+from ros2_actionnet.live.inference_worker import Classified, RunningNetwork
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
 from ros2_actionnet.recognition.events import Event

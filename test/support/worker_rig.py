@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ros2_actionnet import inference_worker
-from ros2_actionnet.inference_worker import InferenceWorker
+from ros2_actionnet.live import inference_worker
+from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import Sample
 from ros2_actionnet.settings import Settings

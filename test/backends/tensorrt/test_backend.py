@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ros2_actionnet import network_loader
 from ros2_actionnet.backends import BACKENDS, Choice, LoadOptions, choose_backend
 from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.inference_worker import InferenceWorker
-from ros2_actionnet.network_loader import warm_up
+from ros2_actionnet.live import network_loader
+from ros2_actionnet.live.inference_worker import InferenceWorker
+from ros2_actionnet.live.network_loader import warm_up
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import Sample

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ros2_actionnet.annotator import Annotation, Annotator
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
 from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.live.annotator import Annotation, Annotator
 from support.clips import library_clip
 from support.fakes import TIMEOUT, Gate
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import BackendError, SettingsError
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.lane import Lane, SampledFrame
-from ros2_actionnet.network_loader import LoadCallbacks, NetworkLoader
+from ros2_actionnet.live.lane import Lane, SampledFrame
+from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.frame_header import FrameHeader

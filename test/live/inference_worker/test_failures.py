@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ros2_actionnet.errors import BackendError, NetworkError
-from ros2_actionnet.inference_worker import FAILING_AFTER
+from ros2_actionnet.live.inference_worker import FAILING_AFTER
 from support.fakes import TIMEOUT, FakeSession
 from support.worker_rig import FIRST, SECOND, N, Rig
 

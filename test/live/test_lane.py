@@ -9,7 +9,7 @@ import pytest
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.lane import Lane, SampledFrame
+from ros2_actionnet.live.lane import Lane, SampledFrame
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import Sample
 from ros2_actionnet.settings import Settings
