@@ -48,8 +48,8 @@ from ros2_actionnet.media.base import (
     ResultSink,
     RunDetails,
 )
-from ros2_actionnet.media.opening import open_sink, open_source
 from ros2_actionnet.media.pipeline import Pipeline
+from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.temporal_buffer import HostRing

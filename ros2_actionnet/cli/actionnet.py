@@ -18,9 +18,9 @@ from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, pars
 from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
-from ros2_actionnet.media.opening import open_sink, open_source
+from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.pipeline import Pipeline
-from ros2_actionnet.media.results import ResultsFile
+from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.window_classifier import load_options, network_request

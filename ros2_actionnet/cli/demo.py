@@ -28,7 +28,7 @@ from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.image_messages import to_frame_header
-from ros2_actionnet.media.captures import open_capture
+from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.system.resources import shared_folder
 
 _TOPIC = "/camera/image_raw"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.bag_files import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
-from ros2_actionnet.media.bags import BagSource
+from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
+from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_seconds

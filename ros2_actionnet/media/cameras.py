@@ -11,9 +11,9 @@ import cv2
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import InputOptions, Report
-from ros2_actionnet.media.captures import Capture
-from ros2_actionnet.media.decoding import Address, Decoded, Decoder
-from ros2_actionnet.media.live import LiveSource, numbered
+from ros2_actionnet.media.decoder import Address, Decoded, Decoder
+from ros2_actionnet.media.live_source import LiveSource, numbered
+from ros2_actionnet.media.opencv_capture import Capture
 
 V4L2_FORMATS: dict[str, str] = {
     "mjpeg": "mjpeg",

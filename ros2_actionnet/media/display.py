@@ -11,7 +11,7 @@ import cv2
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource
-from ros2_actionnet.media.live import Pace
+from ros2_actionnet.media.live_source import Pace
 
 _ESCAPE, _Q = 27, ord("q")
 _X11_PORT = 6000  # of display 0

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, OutputOptions, Report
-from ros2_actionnet.media.decoding import Address, Decoder, reason
-from ros2_actionnet.media.encoding import MPEG_TS, Container, VideoWriter
-from ros2_actionnet.media.live import LiveSource, Pace, back_off, numbered
+from ros2_actionnet.media.decoder import Address, Decoder, reason
+from ros2_actionnet.media.encoder import MPEG_TS, Container, VideoWriter
+from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
 
 _TIMEOUT = 4.0  # s without a frame after which a stream is lost
 

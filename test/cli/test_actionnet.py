@@ -27,7 +27,7 @@ from rosbags.highlevel import AnyReader
 from ros2_actionnet.cli import actionnet
 from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media import opening
+from ros2_actionnet.media import uris as opening
 from ros2_actionnet.system.resources import shared_folder
 from support.bags import START, images_topic, write_bag
 from support.clips import demo_clip, read_clip

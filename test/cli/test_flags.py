@@ -7,7 +7,7 @@ import pytest
 
 from ros2_actionnet.cli.flags import WITHOUT_EFFECT, make_parser, parse_flags, with_dashes
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.media.encoding import ENCODERS
+from ros2_actionnet.media.encoder import ENCODERS
 from ros2_actionnet.media.filters import FLIPS
 from ros2_actionnet.settings import SETTINGS, Settings
 

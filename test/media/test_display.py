@@ -61,7 +61,7 @@ class FakeWindows:
 def windows_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWindows]:
     windows = FakeWindows()
     monkeypatch.setattr(display, "check_display", lambda: None)
-    monkeypatch.setattr("ros2_actionnet.media.live.time", windows)
+    monkeypatch.setattr("ros2_actionnet.media.live_source.time", windows)
     monkeypatch.setattr(display, "time", windows)
     for name, double in {
         "namedWindow": windows.named_window,

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media import live, streams
+from ros2_actionnet.media import live_source as live
+from ros2_actionnet.media import streams
 from ros2_actionnet.media.base import InputOptions, MediaFrame, OutputOptions, Picture
-from ros2_actionnet.media.opening import open_source
 from ros2_actionnet.media.streams import StreamSink, open_stream, without_password
-from ros2_actionnet.media.videos import VideoSource
+from ros2_actionnet.media.uris import open_source
+from ros2_actionnet.media.video_files import VideoSource
 from support.clips import library_clip
 from support.fakes import TIMEOUT
 from support.rtsp_server import RtspServer

@@ -16,9 +16,9 @@ from rosbags.rosbag1 import Writer as Writer1
 
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.thumbnails import RawImage, to_bgr
-from ros2_actionnet.media import bag_files
-from ros2_actionnet.media.bag_files import is_bag
-from ros2_actionnet.media.bags import BagSource
+from ros2_actionnet.media import bag_reader as bag_files
+from ros2_actionnet.media.bag_reader import is_bag
+from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame
 from support.bags import (
     COMPRESSED,

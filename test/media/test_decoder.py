@@ -15,7 +15,7 @@ import pytest
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.thumbnails import to_bgr
-from ros2_actionnet.media.decoding import Address, Decoded, Decoder, Recording, _Numbering, scaled
+from ros2_actionnet.media.decoder import Address, Decoded, Decoder, Recording, _Numbering, scaled
 from support.clips import library_clip, read_clip
 from support.videos import RATE, Reports, grey, level, library_path, psnr, write_video
 

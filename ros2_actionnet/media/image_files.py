@@ -15,7 +15,7 @@ from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.compressed import is_whole_jpeg
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
-from ros2_actionnet.media.captures import DEFAULT_RATE
+from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 """Of the images that OpenCV reads."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import MediaFrame, Report
-from ros2_actionnet.media.decoding import Decoded
+from ros2_actionnet.media.decoder import Decoded
 
 LONGEST_WAIT = 10.0
 """s between two tries, at most; the first comes after half a second, each next one after twice the time."""

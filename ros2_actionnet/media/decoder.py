@@ -17,9 +17,9 @@ import numpy as np
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import Picture, Report
-from ros2_actionnet.media.captures import DEFAULT_RATE
 from ros2_actionnet.media.filters import ROTATIONS
 from ros2_actionnet.media.handle import Handle
+from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 
 _HIGHEST_RATE = 1000.0  # Hz; what is above is the unit of the container's clock, not a rate
 
@@ -309,7 +309,7 @@ class Recording:
     """
 
     def __init__(self, path: str, stream: Any, name: str) -> None:
-        from ros2_actionnet.media.encoding import find_container
+        from ros2_actionnet.media.encoder import find_container
 
         av = import_av()
         if stream.codec_context.name in _UNCOMPRESSED:

@@ -11,10 +11,10 @@ import pytest
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.media import live
+from ros2_actionnet.media import live_source as live
 from ros2_actionnet.media.base import MediaFrame
-from ros2_actionnet.media.decoding import Decoded
-from ros2_actionnet.media.live import LiveSource, Pace, back_off, numbered
+from ros2_actionnet.media.decoder import Decoded
+from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
 from support.fakes import TIMEOUT
 from support.videos import Reports, grey
 

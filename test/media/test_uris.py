@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media import bag_sink, bags, opening
+from ros2_actionnet.media import bag_sink
+from ros2_actionnet.media import bag_source as bags
+from ros2_actionnet.media import uris as opening
 from ros2_actionnet.media.base import InputOptions, OutputOptions, RunDetails
-from ros2_actionnet.media.encoding import CONTAINERS
+from ros2_actionnet.media.encoder import CONTAINERS
 from ros2_actionnet.media.filters import Flipped, Thinned
-from ros2_actionnet.media.images import ImageSink, ImageSource
-from ros2_actionnet.media.opening import open_sink, open_source
+from ros2_actionnet.media.image_files import ImageSink, ImageSource
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS
-from ros2_actionnet.media.videos import VideoSink, VideoSource
+from ros2_actionnet.media.uris import open_sink, open_source
+from ros2_actionnet.media.video_files import VideoSink, VideoSource
 from ros2_actionnet.settings import Settings
 from support.videos import PictureSource, Reports, annotated, grey, levels, write_video
 

@@ -16,7 +16,7 @@ import pytest
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, OutputOptions
-from ros2_actionnet.media.videos import VideoSink, VideoSource
+from ros2_actionnet.media.video_files import VideoSink, VideoSource
 from support.clips import library_clip, read_clip
 from support.fakes import TIMEOUT
 from support.videos import PictureSource, Reports, annotated, frame_of, grey, levels, psnr, write_video
@@ -198,7 +198,7 @@ import os, sys
 sys.path[:0] = {path!r}
 {preparation}
 from ros2_actionnet.media.base import OutputOptions
-from ros2_actionnet.media.videos import VideoSink
+from ros2_actionnet.media.video_files import VideoSink
 from support.clips import library_clip
 from support.videos import PictureSource, annotated
 clip = library_clip("bikes.mp4", 125)

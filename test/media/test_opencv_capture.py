@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.captures import open_capture
+from ros2_actionnet.media.opencv_capture import open_capture
 from support.clips import library_clip
 from support.videos import library_path
 

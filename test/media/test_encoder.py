@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media import encoding
+from ros2_actionnet.media import encoder as encoding
 from ros2_actionnet.media.base import Picture
-from ros2_actionnet.media.encoding import CONTAINERS, ENCODERS, Encoder, VideoWriter, find_container, find_encoder
+from ros2_actionnet.media.encoder import CONTAINERS, ENCODERS, Encoder, VideoWriter, find_container, find_encoder
 from support.clips import library_clip, read_clip
 from support.videos import psnr
 

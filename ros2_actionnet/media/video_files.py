@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
-from ros2_actionnet.media.decoding import Address, Decoder
-from ros2_actionnet.media.encoding import VideoWriter, find_container
+from ros2_actionnet.media.decoder import Address, Decoder
+from ros2_actionnet.media.encoder import VideoWriter, find_container
 
 _REMEDY = "see whether another player plays it: a recording that was cut short may lack what tells how to read it"
 _TIMEOUT = 20.0  # s, for a server that a file comes from

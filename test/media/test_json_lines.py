@@ -14,7 +14,7 @@ import pytest
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
-from ros2_actionnet.media.results import ResultsFile
+from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.recognition.window_classifier import ActionNet, Prediction
 from support.clips import library_clip
 from support.random_network import save_random_network

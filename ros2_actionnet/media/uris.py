@@ -10,7 +10,7 @@ from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.bag_files import is_bag
+from ros2_actionnet.media.bag_reader import is_bag
 from ros2_actionnet.media.base import (
     ClassifiedFrame,
     FrameSource,
@@ -22,11 +22,11 @@ from ros2_actionnet.media.base import (
 )
 from ros2_actionnet.media.cameras import open_csi, open_v4l2
 from ros2_actionnet.media.display import DisplaySink
-from ros2_actionnet.media.encoding import CONTAINERS
+from ros2_actionnet.media.encoder import CONTAINERS
 from ros2_actionnet.media.filters import Flipped, Thinned
-from ros2_actionnet.media.images import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
+from ros2_actionnet.media.image_files import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
-from ros2_actionnet.media.videos import VideoSink, VideoSource
+from ros2_actionnet.media.video_files import VideoSink, VideoSource
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
@@ -100,7 +100,7 @@ def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
     if not path.exists() and not is_pattern:
         raise MediaError(f"there is no file or folder '{path}'; {_what_there_is(path)}")
     if is_bag(path):
-        from ros2_actionnet.media.bags import BagSource
+        from ros2_actionnet.media.bag_source import BagSource
 
         return BagSource(path, options, report)
     if path.is_dir() or is_image(path) or not path.exists():

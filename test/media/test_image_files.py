@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, OutputOptions
-from ros2_actionnet.media.images import IMAGE_SUFFIXES, ImageSink, ImageSource, natural_order, read_image
+from ros2_actionnet.media.image_files import IMAGE_SUFFIXES, ImageSink, ImageSource, natural_order, read_image
 from support.clips import library_clip
 from support.videos import Reports, annotated, frame_of, grey, levels, psnr
 
