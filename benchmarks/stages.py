@@ -24,12 +24,12 @@ from benchmarks.peer_node import MEAN
 from benchmarks.random_resnet import given_or_random
 from benchmarks.report import Report, Table, frame_size, milliseconds, parser, percentile
 from ros2_actionnet.backends.openvino import OpenVINOBackend
-from ros2_actionnet.image_messages import read_header, read_image
 from ros2_actionnet.networks import NetworkSpec, prepare
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample
 from ros2_actionnet.recognition.window_classifier import Prediction, WindowClassifier, preprocessor
-from ros2_actionnet.result_messages import classification_message
+from ros2_actionnet.ros.messages import classification_message
+from ros2_actionnet.ros.serialized_images import read_header, read_image
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
 

@@ -21,7 +21,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch_ros.actions import Node
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.fastdds import PROFILE_VARIABLES, image_profile
+from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile
 from ros2_actionnet.settings import SETTINGS, Effect, Setting, Value
 from ros2_actionnet.system.resources import PACKAGE, shared_folder
 

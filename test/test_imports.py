@@ -199,7 +199,7 @@ def test_within_the_core_the_arrows_run_one_way(module: str) -> None:
 
 def test_no_module_imports_the_node_or_the_commands() -> None:
     for module in modules():
-        if module != "ros2_actionnet.node" and not module.startswith("ros2_actionnet.cli"):
+        if module != "ros2_actionnet.ros.node" and not module.startswith("ros2_actionnet.cli"):
             assert not any(
-                name == "ros2_actionnet.node" or name.startswith("ros2_actionnet.cli") for name in imported(module)
+                name == "ros2_actionnet.ros.node" or name.startswith("ros2_actionnet.cli") for name in imported(module)
             ), module

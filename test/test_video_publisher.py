@@ -14,9 +14,9 @@ import rclpy
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from ros2_actionnet.cli import video_publisher
-from ros2_actionnet.cli.video_publisher import VideoPublisher, frames, main, parse_options
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.ros import video_publisher
+from ros2_actionnet.ros.video_publisher import VideoPublisher, frames, main, parse_options
 from support.own_domain import Domain
 from support.ros import TIMEOUT
 

@@ -22,9 +22,9 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from ros2_actionnet.fastdds import image_profile
 from ros2_actionnet.images.encodings import Interleaved, find_encoding
 from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS, RawImage
+from ros2_actionnet.ros.fastdds import image_profile
 from ros2_actionnet.system.resources import shared_folder
 from support.networks import save_brightness_network
 from support.ros import IMAGE_TOPIC, Probe, running_node, stamp_of, unused_domain
@@ -465,7 +465,7 @@ def test_video_publisher_sends_raw_images_and_jpegs_with_the_same_headers() -> N
         clip = shared_folder("media") / "camera_motion_demo.mp4"
         options = ["--topic", IMAGE_TOPIC, "--transport", "both", "--rate", "10", "--wait-for", "2"]
         publisher = subprocess.Popen(
-            [sys.executable, "-m", "ros2_actionnet.cli.video_publisher", str(clip), *options],
+            [sys.executable, "-m", "ros2_actionnet.ros.video_publisher", str(clip), *options],
             env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         )
         probe.wait_for(lambda: len(raws) >= 3 and len(jpegs) >= 3, "three images of each kind")

@@ -349,7 +349,7 @@ class TestAgainstRos:
         from vision_msgs.msg import Classification
 
         from ros2_actionnet.msg import ActionEvent
-        from ros2_actionnet.result_messages import classification_message, event_message
+        from ros2_actionnet.ros.messages import classification_message, event_message
         from support.fakes import make_network
 
         run(tmp_path / "out", open_bag(bag))

@@ -144,8 +144,8 @@ class TestStorages:
     def test_messages_that_rclpy_serialised_do_too(self, clip: Clip, tmp_path: Path) -> None:
         from rclpy.serialization import serialize_message
 
-        from ros2_actionnet.image_messages import compressed_message, image_message
         from ros2_actionnet.recognition.frame_header import FrameHeader
+        from ros2_actionnet.ros.serialized_images import compressed_message, image_message
 
         raw, png = Topic("/raw", IMAGE), Topic("/png", COMPRESSED)
         for index, picture in enumerate(clip):

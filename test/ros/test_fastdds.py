@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ros2_actionnet.fastdds import PROFILE_VARIABLES, image_profile, loss_remedy, use_image_profile
+from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile, loss_remedy, use_image_profile
 
 SPACE = "{http://www.eprosima.com}"
 

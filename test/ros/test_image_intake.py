@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
 
-from ros2_actionnet import image_intake
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.image_intake import READERS, ImageIntake, read_raw
-from ros2_actionnet.image_messages import compressed_message, image_message
 from ros2_actionnet.images.compressed import ReducibleBy
 from ros2_actionnet.images.thumbnails import RawImage, to_rgb
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import Sample, SamplingPolicy
+from ros2_actionnet.ros import image_intake
+from ros2_actionnet.ros.image_intake import READERS, ImageIntake, read_raw
+from ros2_actionnet.ros.serialized_images import compressed_message, image_message
 
 pytestmark = pytest.mark.ros
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from rclpy.logging import get_logger
 
-from ros2_actionnet.ros_logging import RosLogHandler, log_to_ros
+from ros2_actionnet.ros.ros_logging import RosLogHandler, log_to_ros
 
 pytestmark = pytest.mark.ros
 

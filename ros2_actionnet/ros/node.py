@@ -19,22 +19,22 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend
-from ros2_actionnet.diagnostics import Health, HealthMonitor, complaints, status_message
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.image_intake import READERS, ImageIntake
-from ros2_actionnet.image_subscription import ImageSubscription
 from ros2_actionnet.images.overlay import OverlayLine
-from ros2_actionnet.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.live.annotator import Annotation, Annotator
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
-from ros2_actionnet.mailbox import Mailbox
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
-from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
-from ros2_actionnet.publishers import ResultPublishers
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.window_classifier import allowed_classes, network_request, sampling_policy
-from ros2_actionnet.ros_logging import log_to_ros
+from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
+from ros2_actionnet.ros.image_intake import READERS, ImageIntake
+from ros2_actionnet.ros.image_subscription import ImageSubscription
+from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
+from ros2_actionnet.ros.mailbox import Mailbox
+from ros2_actionnet.ros.parameters import LABELS_PARAMETER, Parameters
+from ros2_actionnet.ros.publishers import ResultPublishers
+from ros2_actionnet.ros.ros_logging import log_to_ros
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination

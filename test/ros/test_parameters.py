@@ -9,7 +9,7 @@ import pytest
 from rclpy.parameter import Parameter
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.parameters import LABELS_PARAMETER, Parameters
+from ros2_actionnet.ros.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from support.own_domain import Domain
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.image_messages import read_compressed, read_header, read_image
 from ros2_actionnet.images.compressed import ReducibleBy, decode
 from ros2_actionnet.images.thumbnails import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample, SamplingPolicy
+from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
 Reader = Callable[[bytes, ReducibleBy], RawImage]
 """Reads a serialised message's image, which may come as much smaller as it is told; raises ImageError."""

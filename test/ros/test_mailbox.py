@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ros2_actionnet.mailbox import Mailbox
+from ros2_actionnet.ros.mailbox import Mailbox
 from support.own_domain import Domain, own_domain
 
 pytestmark = pytest.mark.ros

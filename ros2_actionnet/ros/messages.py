@@ -7,12 +7,12 @@ from typing import Any
 from builtin_interfaces.msg import Duration, Time
 from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 
-from ros2_actionnet.image_messages import header_message
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_seconds
 from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.ros.serialized_images import header_message
 from ros2_actionnet.settings import Settings
 
 try:

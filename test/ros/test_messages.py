@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from vision_msgs.msg import Classification
 
-from ros2_actionnet import result_messages
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.recognition.events import Event, EventType
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.window_classifier import Prediction
-from ros2_actionnet.result_messages import (
+from ros2_actionnet.ros import messages as result_messages
+from ros2_actionnet.ros.messages import (
     classification_message,
     event_message,
     label_info_message,

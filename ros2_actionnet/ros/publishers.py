@@ -13,19 +13,19 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Classification, VisionInfo
 
-from ros2_actionnet.image_messages import compressed_message, image_message
 from ros2_actionnet.live.inference_worker import Classified
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.result_messages import (
+from ros2_actionnet.ros.messages import (
     LABEL_INFO,
     classification_message,
     event_message,
     label_info_message,
     vision_info_message,
 )
+from ros2_actionnet.ros.serialized_images import compressed_message, image_message
 from ros2_actionnet.settings import Settings
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

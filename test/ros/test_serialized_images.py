@@ -15,7 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.image_messages import (
+from ros2_actionnet.images.encodings import ENCODINGS
+from ros2_actionnet.images.thumbnails import to_rgb
+from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.ros.serialized_images import (
     compressed_message,
     header_message,
     image_message,
@@ -24,9 +27,6 @@ from ros2_actionnet.image_messages import (
     read_image,
     to_frame_header,
 )
-from ros2_actionnet.images.encodings import ENCODINGS
-from ros2_actionnet.images.thumbnails import to_rgb
-from ros2_actionnet.recognition.frame_header import FrameHeader
 
 pytestmark = pytest.mark.ros
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ros2_actionnet import diagnostics
-from ros2_actionnet.diagnostics import SILENCE, Health, HealthMonitor, Level, status_message, summary
 from ros2_actionnet.live.inference_worker import Classified, RunningNetwork, WorkerStatus
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.ros import diagnostics
+from ros2_actionnet.ros.diagnostics import SILENCE, Health, HealthMonitor, Level, status_message, summary
 from ros2_actionnet.settings import Settings
 from support.fakes import make_network
 

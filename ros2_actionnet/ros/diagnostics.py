@@ -12,10 +12,10 @@ from enum import Enum
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from ros2_actionnet.fastdds import loss_remedy
-from ros2_actionnet.image_intake import ImageIntake
-from ros2_actionnet.image_subscription import ImageSubscription
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, WorkerStatus
+from ros2_actionnet.ros.fastdds import loss_remedy
+from ros2_actionnet.ros.image_intake import ImageIntake
+from ros2_actionnet.ros.image_subscription import ImageSubscription
 
 SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""

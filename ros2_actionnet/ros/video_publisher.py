@@ -23,10 +23,10 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_actionnet.errors import ActionNetError
-from ros2_actionnet.fastdds import use_image_profile
-from ros2_actionnet.image_messages import compressed_message, image_message
 from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.ros.fastdds import use_image_profile
+from ros2_actionnet.ros.serialized_images import compressed_message, image_message
 
 _NANOSECONDS = 1_000_000_000
 
