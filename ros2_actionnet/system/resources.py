@@ -16,7 +16,7 @@ def shared_folder(name: str) -> Path:
     Raises FileNotFoundError where neither is there, which means that the installation is incomplete.
     """
     module = Path(__file__).absolute()
-    source = module.parents[1]
+    source = module.parents[2]
     candidates = [parent / "share" / PACKAGE / name for parent in module.parents]
     if (source / "package.xml").is_file():
         candidates.insert(0, source / name)

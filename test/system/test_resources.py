@@ -28,7 +28,7 @@ def test_the_files_that_come_with_it_are_there(folder: str, file: str) -> None:
 def test_installed_they_lie_under_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str) -> None:
     share = tmp_path / "share" / "ros2_actionnet" / "config"
     share.mkdir(parents=True)
-    installed(monkeypatch, tmp_path / site / "ros2_actionnet" / "resources.py")
+    installed(monkeypatch, tmp_path / site / "ros2_actionnet" / "system" / "resources.py")
     assert shared_folder("config") == share
 
 
@@ -39,7 +39,7 @@ def test_in_a_checkout_they_lie_beside_the_module_even_where_a_prefix_has_them_t
     checkout = tmp_path / "src" / "ros2_actionnet"
     (checkout / "config").mkdir(parents=True)
     (checkout / "package.xml").write_text("<package/>")
-    installed(monkeypatch, checkout / "ros2_actionnet" / "resources.py")
+    installed(monkeypatch, checkout / "ros2_actionnet" / "system" / "resources.py")
     assert shared_folder("config") == checkout / "config"
 
 
@@ -50,11 +50,11 @@ def test_a_folder_of_that_name_beside_an_installed_module_is_not_taken_for_ours(
     (site / "config").mkdir(parents=True)
     share = tmp_path / "share" / "ros2_actionnet" / "config"
     share.mkdir(parents=True)
-    installed(monkeypatch, site / "ros2_actionnet" / "resources.py")
+    installed(monkeypatch, site / "ros2_actionnet" / "system" / "resources.py")
     assert shared_folder("config") == share
 
 
 def test_a_missing_folder_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, tmp_path / "lib" / "ros2_actionnet" / "resources.py")
+    installed(monkeypatch, tmp_path / "lib" / "ros2_actionnet" / "system" / "resources.py")
     with pytest.raises(FileNotFoundError, match=r"'networks'.*share/ros2_actionnet/networks; install it again"):
         shared_folder("networks")

@@ -354,7 +354,7 @@ def test_the_prepared_model_is_not_in_its_repr(conv3d: Build, save: Save) -> Non
 
 def test_importing_the_package_does_not_import_onnx() -> None:
     code = "import sys, ros2_actionnet.networks; sys.exit('onnx' in sys.modules)"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 

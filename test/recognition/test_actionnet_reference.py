@@ -19,7 +19,7 @@ from support.clips import library_clip
 
 FRAMES, SIZE, CLASSES = 16, 112, 12
 FIRST_WHOLE = 2 * FRAMES - 1  # taken frames until actionNet's window holds the newest 16 of them
-PAGE = Path(__file__).absolute().parents[1] / "docs" / "actionnet.md"
+PAGE = Path(__file__).absolute().parents[2] / "docs" / "actionnet.md"
 
 Frame = NDArray[np.uint8]
 
