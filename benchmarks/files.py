@@ -37,8 +37,9 @@ from benchmarks.random_resnet import given_or_random
 from benchmarks.report import Cell, Report, Table, frame_size, parser
 from ros2_actionnet.backends import LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
+from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.images.thumbnails import to_bgr
+from ros2_actionnet.images.raw_image import to_bgr
 from ros2_actionnet.media.base import (
     ClassifiedFrame,
     FrameSource,
@@ -52,7 +53,6 @@ from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 from ros2_actionnet.recognition.recognizer import Recognizer
-from ros2_actionnet.recognition.temporal_buffer import HostRing
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
 

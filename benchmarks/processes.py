@@ -157,7 +157,7 @@ class MeasuredProcess:
 
 def actionnet_command(**parameters: object) -> list[str]:
     """The command of our node with these parameters."""
-    command = ["-m", "ros2_actionnet.ros.node", "--ros-args", "--log-level", "warn"]
+    command = ["-m", "ros2_actionnet.ros.main", "--ros-args", "--log-level", "warn"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     return command

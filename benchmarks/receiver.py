@@ -20,7 +20,8 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from benchmarks.processes import IMAGE_TOPIC
-from ros2_actionnet.ros.serialized_images import read_header, to_frame_header
+from ros2_actionnet.ros.messages import to_frame_header
+from ros2_actionnet.ros.serialized_images import read_header
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination
 

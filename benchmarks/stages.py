@@ -26,8 +26,9 @@ from benchmarks.report import Report, Table, frame_size, milliseconds, parser, p
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.networks import NetworkSpec, prepare
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample
-from ros2_actionnet.recognition.window_classifier import Prediction, WindowClassifier, preprocessor
+from ros2_actionnet.recognition.prediction import Prediction
+from ros2_actionnet.recognition.sampling import FrameSampler, Sample
+from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.ros.messages import classification_message
 from ros2_actionnet.ros.serialized_images import read_header, read_image
 from ros2_actionnet.settings import Settings

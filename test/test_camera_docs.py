@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS
+from ros2_actionnet.images.raw_image import SUPPORTED_ENCODINGS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cameras.md").read_text()
 

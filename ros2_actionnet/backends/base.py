@@ -10,10 +10,10 @@ from typing import Any, Generic, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends.ring import FrameRing, WindowT
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.recognition.temporal_buffer import FrameRing, WindowT
 
 Scores = NDArray[np.float32]
 

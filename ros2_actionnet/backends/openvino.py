@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, Session
+from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.networks.prepare_process import prepared_apart
-from ros2_actionnet.recognition.temporal_buffer import HostRing
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 
 _ELEMENT_TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _PRECISIONS = {element: precision for precision, element in _ELEMENT_TYPES.items()}
@@ -124,7 +124,7 @@ def _with_the_faster_stem(
 ) -> OpenVINOSession:
     """`session`, or the same network with its stem folded into two dimensions, whichever is faster here and now."""
     network = session.network
-    with prepared_apart(network.spec, fold_stem=True) as folded:
+    with prepare_in_process(network.spec, fold_stem=True) as folded:
         if folded.sha256 == network.sha256:  # it has no such stem
             return session
         candidate = _compile(core, folded, device, properties)

@@ -22,8 +22,8 @@ from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
+from ros2_actionnet.recognition.loading import load_options, network_request
 from ros2_actionnet.recognition.recognizer import Recognizer
-from ros2_actionnet.recognition.window_classifier import load_options, network_request
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks

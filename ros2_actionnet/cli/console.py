@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ros2_actionnet.media.base import ClassifiedFrame
 from ros2_actionnet.media.pipeline import Statistics
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.recognizer import Stopwatch
-from ros2_actionnet.recognition.window_classifier import Prediction
 
 
 @dataclass(frozen=True)

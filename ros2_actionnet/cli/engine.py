@@ -18,7 +18,7 @@ from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.cli.flags import with_dashes
 from ros2_actionnet.errors import ActionNetError, BackendError, SettingsError
 from ros2_actionnet.networks import INPUT_NAME, NetworkRequest, PreparedNetwork, obtain
-from ros2_actionnet.networks.prepare_process import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.settings import Settings
 
 SHOWN = 12  # digits of a key that the list shows
@@ -125,7 +125,7 @@ def build(options: argparse.Namespace) -> int:
     """Builds an engine as the node would, or writes its ONNX model."""
     monitor = Terminal()
     try:
-        with prepared_apart(obtain(_network_request(options), monitor, bar=True)) as network:
+        with prepare_in_process(obtain(_network_request(options), monitor, bar=True)) as network:
             if options.onnx_only is not None:
                 write_onnx(network, options)
                 return 0
@@ -188,7 +188,7 @@ def profile(options: argparse.Namespace) -> int:
 
     monitor = Terminal()
     try:
-        with prepared_apart(obtain(_network_request(options), monitor, bar=True)) as network:
+        with prepare_in_process(obtain(_network_request(options), monitor, bar=True)) as network:
             table = profile_network(network, _load_options(options))
     finally:
         monitor.close()

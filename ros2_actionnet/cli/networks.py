@@ -25,10 +25,10 @@ from ros2_actionnet.networks import (
 from ros2_actionnet.networks.catalogue import user_folder
 from ros2_actionnet.networks.download import megabytes
 from ros2_actionnet.networks.fetch import pin_of, sha256_of
-from ros2_actionnet.networks.network_yaml import description_of, notes_of
-from ros2_actionnet.networks.resolve import NOTES, find_folder
+from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
+from ros2_actionnet.networks.resolve import find_folder
 from ros2_actionnet.networks.spec import LAYOUTS
-from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for, says_mean
+from ros2_actionnet.networks.user_networks import file_in, has_mean, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 
 TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"
@@ -112,7 +112,7 @@ def add_network(options: argparse.Namespace) -> int:
     spec, notes = _described(folder, options), _notes(folder, options)
     name = options.name or spec.name
     target = place_for(name, folder, again=options.again)
-    is_actionnets = (spec.mean, spec.std) == (ACTIONNET_MEAN, ACTIONNET_STD) and not says_mean(folder)
+    is_actionnets = (spec.mean, spec.std) == (ACTIONNET_MEAN, ACTIONNET_STD) and not has_mean(folder)
     trial = try_out(spec, _settings(options), _Printing())
     spec = replace(trial.network.spec, name=name, sha256=sha256_of(spec.model))
     print(f"model    {spec.model} ({megabytes(spec.model.stat().st_size)})")

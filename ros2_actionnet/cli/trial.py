@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores, Session, choose_backend
+from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
-from ros2_actionnet.recognition.temporal_buffer import FrameRing
-from ros2_actionnet.recognition.window_classifier import load_options
+from ros2_actionnet.recognition.loading import load_options
 from ros2_actionnet.settings import Settings
 
 _LONGEST = 3.0  # s of measuring

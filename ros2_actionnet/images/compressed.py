@@ -11,9 +11,9 @@ import numpy as np
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.encodings import Buffer, Bytes
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 
-ReducibleBy: TypeAlias = Callable[[int, int], float]
+MaxDownscale: TypeAlias = Callable[[int, int], float]
 """Says of an image's height and width (pixels) by what factor both may be divided without harm."""
 
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -25,7 +25,7 @@ _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 
 
-def decode(data: Buffer, format_: str, reducible_by: ReducibleBy) -> RawImage:
+def decode(data: Buffer, format_: str, max_downscale: MaxDownscale) -> RawImage:
     """The pixels of a JPEG or PNG, as they lie in the file: a note there of how the camera was held is not followed.
 
     The bytes decide what it is, not `format_`, of which every driver has its own idea.
@@ -33,7 +33,7 @@ def decode(data: Buffer, format_: str, reducible_by: ReducibleBy) -> RawImage:
     Args:
         data: The file's bytes.
         format_: The field of sensor_msgs/CompressedImage, for the error.
-        reducible_by: Asked about a JPEG, which is decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
+        max_downscale: Asked about a JPEG, which is decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
 
     Returns:
         bgr8, of the file's size divided by 1, 2, 4 or 8 and rounded up.
@@ -44,7 +44,7 @@ def decode(data: Buffer, format_: str, reducible_by: ReducibleBy) -> RawImage:
     content = bytes(data)
     what = f"a compressed image of {len(content)} bytes with format '{format_}'"
     if content.startswith(_JPEG):
-        pixels = _decode_jpeg(content, reducible_by)
+        pixels = _decode_jpeg(content, max_downscale)
     elif content.startswith(_PNG):
         # OpenCV would "reduce" a PNG by decoding all of it and leaving pixels out.
         pixels = _decode(content, cv2.IMREAD_COLOR)
@@ -62,12 +62,12 @@ def is_whole_jpeg(content: bytes) -> bool:
     return found is not None and content.rfind(_JPEG_END) >= found[2]
 
 
-def _decode_jpeg(content: bytes, reducible_by: ReducibleBy) -> Bytes | None:
+def _decode_jpeg(content: bytes, max_downscale: MaxDownscale) -> Bytes | None:
     found = _find_jpeg_size(content)
     if found is None or not is_whole_jpeg(content):
         return None
     height, width, _ = found
-    enough = reducible_by(height, width)
+    enough = max_downscale(height, width)
     flag = next((flag for divisor, flag in _REDUCED.items() if divisor <= enough), cv2.IMREAD_COLOR)
     return _decode(content, flag)
 

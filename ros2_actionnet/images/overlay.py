@@ -224,3 +224,12 @@ def _cut(text: str, room: int, scale: float, thickness: int) -> str:
 def _text_width(text: str, scale: float, thickness: int) -> int:
     size, _ = cv2.getTextSize(text, _FONT, scale, thickness)
     return int(size[0])
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is drawn: the results best first, and how full the window is."""
+
+    lines: tuple[OverlayLine, ...] = ()
+    fill: float = 1.0  # 0 to 1
+    status: str = ""

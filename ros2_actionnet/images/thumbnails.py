@@ -2,104 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast, get_args
 
 import cv2
 import numpy as np
 
-from ros2_actionnet.errors import ImageError, SettingsError
-from ros2_actionnet.images.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
+from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.images.encodings import Bytes, Encoding
+from ros2_actionnet.images.raw_image import RawImage, _check_out, _open
 
 ResizeMode = Literal["stretch", "crop", "letterbox"]
-
-SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(ENCODINGS)
-
-
-@dataclass(frozen=True, eq=False)
-class RawImage:
-    """An image as it arrives: bytes and the fields that give them meaning (sensor_msgs/Image without ROS).
-
-    Attributes:
-        data: `step` bytes a row, where the last row need not have its padding; viewed, never copied. More is ignored.
-        height: Pixels.
-        width: Pixels.
-        step: Bytes from one row to the next; 0 means that rows are packed.
-        encoding: A name of sensor_msgs/image_encodings, see `SUPPORTED_ENCODINGS`.
-        is_bigendian: Byte order of 16-bit samples.
-    """
-
-    data: Buffer = field(repr=False)
-    height: int
-    width: int
-    step: int
-    encoding: str
-    is_bigendian: bool = False
-
-    @classmethod
-    def from_array(cls, frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.uint16]], encoding: str) -> RawImage:
-        """An image over an array's memory.
-
-        Args:
-            frame: uint8 or uint16 [rows, W] or [rows, W, C]; viewed where each row is contiguous (rows may be padded),
-                else copied. There are as many rows as the image is high; 3/2 as many in nv12 and nv21, 3 times in nv24.
-            encoding: What the numbers mean; uint16 goes with the 16-bit encodings.
-
-        Raises:
-            ImageError: The array's type or shape is not that of such an image.
-        """
-        if frame.ndim not in (2, 3) or frame.size == 0 or frame.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-            raise ImageError(
-                f"an image is a uint8 or uint16 array [H, W] or [H, W, C], not {frame.dtype} {list(frame.shape)}"
-            )
-        rows, width = frame.shape[:2]
-        row_bytes = frame[0].nbytes
-        record = find_encoding(encoding)
-        if record is not None and record.row_bytes(width) != row_bytes:
-            raise ImageError(
-                f"a {frame.dtype} array {list(frame.shape)} is no {encoding} image: "
-                f"a row of {width} pixels has {record.row_bytes(width)} bytes, not {row_bytes}"
-            )
-        if not frame[0].flags.c_contiguous or frame.strides[0] < row_bytes:
-            frame = np.ascontiguousarray(frame)
-        step = frame.strides[0] if rows > 1 else row_bytes
-        first_row = frame[0].reshape(-1).view(np.uint8)
-        memory = np.lib.stride_tricks.as_strided(first_row, ((rows - 1) * step + row_bytes,), (1,), writeable=False)
-        big_endian = frame.dtype.byteorder == ">" or (frame.dtype.byteorder == "=" and sys.byteorder == "big")
-        height = (
-            rows if record is None else bisect_right(range(rows + 1), rows, key=record.rows) - 1
-        )  # tallest that fits
-        return cls(memory, height, width, step, encoding, big_endian)
-
-
-def to_rgb(image: RawImage, out: Bytes | None = None) -> Bytes:
-    """The whole frame, at full size, as RGB.
-
-    Returns:
-        uint8 [H, W, 3]: `out` where it is given; else a new array, or for rgb8 a read-only view of the image.
-
-    Raises:
-        ImageError: The image's data does not fit its fields, or its encoding is not understood.
-        SettingsError: `out` is not a uint8 array of the image's size.
-    """
-    return _convert(image, "RGB", out)
-
-
-def to_bgr(image: RawImage, out: Bytes | None = None) -> Bytes:
-    """The whole frame, at full size, as BGR, for OpenCV's drawing and encoders.
-
-    Returns:
-        uint8 [H, W, 3]: `out` where it is given; else a new array, or for bgr8 and 8UC3 a read-only view of the image
-        (to draw on it give an `out`).
-
-    Raises:
-        ImageError: The image's data does not fit its fields, or its encoding is not understood.
-        SettingsError: `out` is not a uint8 array of the image's size.
-    """
-    return _convert(image, "BGR", out)
 
 
 @dataclass(frozen=True)
@@ -162,7 +76,7 @@ class Preprocessor:
         out[top : top + height, left : left + width] = _look(encoding, planes, box, height, width)
         return out
 
-    def reducible_by(self, height: int, width: int) -> float:
+    def max_downscale(self, height: int, width: int) -> float:
         """By what factor an image of [height, width] may be smaller with its thumbnail as good; under 1 for none.
 
         Half as large again as the thumbnail is enough: from JPEGs of photographs decoded at such a scale (1.5 to 2.7
@@ -225,52 +139,6 @@ def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
     """First and one past the last of the pixels in [start, start + length] of the image: at least one."""
     first = min(round(start * pixels), pixels - 1)
     return first, min(max(first + 1, round((start + length) * pixels)), pixels)
-
-
-def _check_out(out: Bytes, height: int, width: int) -> None:
-    if out.shape != (height, width, 3) or out.dtype != np.uint8:
-        raise SettingsError(f"out is {out.dtype} {list(out.shape)}: give a uint8 array [{height}, {width}, 3]")
-
-
-def _convert(image: RawImage, order: ColourOrder, out: Bytes | None) -> Bytes:
-    encoding, planes = _open(image)
-    if out is not None:
-        _check_out(out, image.height, image.width)
-    pixels = encoding.convert(planes, image.height, image.width, order, out)
-    if out is None or pixels is out:
-        return pixels
-    out[...] = pixels
-    return out
-
-
-def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
-    """An image's planes, after its fields were checked against its data."""
-    encoding = find_encoding(image.encoding, image.is_bigendian)
-    if encoding is None:
-        return Interleaved("RGB"), (_ask_cv_bridge(image),)
-    row_bytes = encoding.row_bytes(image.width)
-    step = image.step or row_bytes
-    needed = (encoding.rows(image.height) - 1) * step + row_bytes
-    received = image.data.nbytes if isinstance(image.data, np.ndarray) else memoryview(image.data).nbytes
-    if image.height < 1 or image.width < 1 or step < row_bytes or received < needed:
-        raise ImageError(
-            f"the image's data does not fit its fields: {image.encoding}, height {image.height}, width {image.width}, "
-            f"step {image.step} (a row needs {row_bytes}), {received} bytes received and {needed} needed"
-        )
-    return encoding, encoding.planes(image.data, image.height, image.width, step)
-
-
-def _ask_cv_bridge(image: RawImage) -> Bytes:
-    """RGB by cv_bridge, which reads the fields that RawImage has in common with sensor_msgs/Image."""
-    try:
-        from cv_bridge import CvBridge
-
-        return cast(Bytes, CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8"))
-    except Exception as error:  # whatever a cv_bridge built for another NumPy or OpenCV raises
-        raise ImageError(
-            f"image encoding '{image.encoding}' is not understood; use one of {', '.join(SUPPORTED_ENCODINGS)} "
-            f"(cv_bridge was tried too: {type(error).__name__}: {error})"
-        ) from error
 
 
 def _look(encoding: Encoding, planes: Sequence[Bytes], box: _Box, height: int, width: int) -> Bytes:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.images.thumbnails import RawImage, to_bgr
+from ros2_actionnet.images.overlay import Annotation, draw_overlay
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
 
 Header = TypeVar("Header")
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What is drawn: the results best first, and how full the window is."""
-
-    lines: tuple[OverlayLine, ...] = ()
-    fill: float = 1.0  # 0 to 1
-    status: str = ""
 
 
 class Annotator(Generic[Header]):

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import BackendError, SettingsError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.lane import Lane, SampledFrame
 from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
-from ros2_actionnet.recognition.window_classifier import Prediction, allowed_classes
+from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Effect, Settings
 
 FAILING_AFTER = 3
@@ -140,9 +140,9 @@ class InferenceWorker:
         self._submitted = frame.handed_over
         self._wake()
 
-    def reducible_by(self, height: int, width: int) -> float:
+    def max_downscale(self, height: int, width: int) -> float:
         """By what factor an image of [height, width] pixels may be smaller before it is submitted."""
-        return min((lane.reducible_by(height, width) for lane in self._lanes()), default=math.inf)
+        return min((lane.max_downscale(height, width) for lane in self._lanes()), default=math.inf)
 
     def request_network(self, settings: Settings) -> None:
         """Makes the network and the view of `settings` the running ones, as soon as nothing is lost by it."""

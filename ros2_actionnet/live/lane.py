@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Session
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.backends.ring import Frame
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Frame, Sample
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.settings import Settings
 
@@ -68,9 +69,9 @@ class Lane:
                 self._owed = lost.sample if self._owed is None else self._owed.then(lost.sample)
             self._queue.append((frame, thumbnail))
 
-    def reducible_by(self, height: int, width: int) -> float:
+    def max_downscale(self, height: int, width: int) -> float:
         """By what factor an image of [height, width] pixels may be smaller with its thumbnail as good."""
-        return self._preprocessor.reducible_by(height, width)
+        return self._preprocessor.max_downscale(height, width)
 
     def clear(self) -> None:
         """Forgets all frames offered so far, those in the window too."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Session, choose_backend
+from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.networks import PreparedNetwork, obtain
-from ros2_actionnet.networks.prepare_process import prepared_apart
-from ros2_actionnet.recognition.temporal_buffer import FrameRing
-from ros2_actionnet.recognition.window_classifier import load_options, network_request
+from ros2_actionnet.networks.prepare_process import prepare_in_process
+from ros2_actionnet.recognition.loading import load_options, network_request
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
 
@@ -108,7 +108,7 @@ class NetworkLoader:
 
     def _load(self, settings: Settings) -> None:
         spec = obtain(network_request(settings), _Monitor(self, settings))
-        with prepared_apart(spec) as network:
+        with prepare_in_process(spec) as network:
             if self._is_wanted(settings):
                 self._load_prepared(settings, network)
 

@@ -17,7 +17,7 @@ from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_seconds
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, Qos

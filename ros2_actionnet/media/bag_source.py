@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.compressed import decode
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.bag_reader import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
 from ros2_actionnet.recognition.frame_header import FrameHeader

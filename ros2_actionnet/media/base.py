@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Session
-from ros2_actionnet.images.thumbnails import RawImage, to_bgr
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.settings import Settings
 
 Picture = NDArray[np.uint8]

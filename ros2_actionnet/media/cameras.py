@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import InputOptions, Report
-from ros2_actionnet.media.decoder import Address, Decoded, Decoder
+from ros2_actionnet.media.decoder import Decoded, Decoder
 from ros2_actionnet.media.live_source import LiveSource, numbered
 from ros2_actionnet.media.opencv_capture import Capture
 

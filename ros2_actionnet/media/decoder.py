@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.media.av_support import Address, import_av, reason
 from ros2_actionnet.media.base import Picture, Report
 from ros2_actionnet.media.filters import ROTATIONS
+from ros2_actionnet.media.frame_numbering import FrameNumbering
 from ros2_actionnet.media.handle import Handle
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
+from ros2_actionnet.media.recording import Recording
 
 _HIGHEST_RATE = 1000.0  # Hz; what is above is the unit of the container's clock, not a rate
 
@@ -30,49 +31,6 @@ _WITHOUT_TIMES = frozenset({"avi", "h264", "hevc", "m4v", "mjpeg", "mpjpeg"})
 # also what FFmpeg and OpenCV take the first for.
 _BT601 = frozenset({2, 5, 6})
 _FULL_RANGE = 2  # of AVColorRange
-
-_UNCOMPRESSED = frozenset({"rawvideo", "wrapped_avframe"})
-
-_QUIET = 50
-"""Good frames after which the broken ones before them are told of: a line for each burst, not for each frame."""
-
-_MOST_LATE = 16  # frames in a row; H.264 holds no more back to put them in order, so more is a clock that was set
-
-_OLDEST_AV = (17, 1)  # older ones get colours of HD wrong, and some were built without H.264
-
-
-def import_av() -> Any:
-    """The module av. Raises MediaError, which says how to install it, where it is missing or too old."""
-    try:
-        import av
-    except ImportError as error:
-        raise MediaError(f"videos, cameras and streams need PyAV: pip install av ({error})") from error
-    if tuple(int(part) for part in av.__version__.split(".")[:2]) < _OLDEST_AV:
-        raise MediaError(f"PyAV {av.__version__} is too old: pip install --upgrade av")
-    return av
-
-
-@dataclass(frozen=True)
-class Address:
-    """What PyAV is to open, and how.
-
-    Attributes:
-        url: for FFmpeg.
-        name: for a person.
-        remedy: what to do if it cannot be opened.
-        format: of the container, where FFmpeg cannot tell.
-        options: FFmpeg's, for the container.
-        timeout: s to wait for an answer or a frame; None: for ever.
-        live: frames come when they come: none is held back to decode several at once.
-    """
-
-    url: str
-    name: str
-    remedy: str
-    format: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    timeout: float | None = None
-    live: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +73,7 @@ class Decoder:
         """
         self._av = import_av()
         self.name, self._report, self._size = address.name, report, size
-        self._numbering = _Numbering(address, report)
+        self._numbering = FrameNumbering(address, report)
         self._converter = self._av.video.reformatter.VideoReformatter()
         self._recording: Recording | None = None
         self._is_live, self._timeout, self._read = address.live, address.timeout, 0
@@ -302,151 +260,6 @@ class Decoder:
         return RawImage.from_array(ROTATIONS[rotation](pixels) if rotation in ROTATIONS else pixels, "bgr8")
 
 
-class Recording:
-    """Keeps a stream in a file as it comes, from its first whole picture on.
-
-    Raises MediaError, here and while it is written, if the file cannot be written or does not take such a stream.
-    """
-
-    def __init__(self, path: str, stream: Any, name: str) -> None:
-        from ros2_actionnet.media.encoder import find_container
-
-        av = import_av()
-        if stream.codec_context.name in _UNCOMPRESSED:
-            raise MediaError(
-                f"'{name}' sends pictures that are not compressed, which cannot be kept in '{path}'; ask for others "
-                "with --input-codec=mjpeg or h264, or keep the output with --output-save"
-            )
-        self._errors = av.error.FFmpegError, OSError, ValueError
-        self._path, self._closed = path, False
-        # In ticks of the stream.
-        self._period = round(1 / (stream.average_rate or stream.guessed_rate or DEFAULT_RATE) / stream.time_base)
-        self._newest: int | None = None
-        self._offset: int | None = None
-        container = find_container(path)
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(path, "w", container.format, options=container.options())
-            self._stream = self._container.add_stream_from_template(stream)
-        except self._errors as error:
-            raise MediaError(f"the input cannot be kept in '{path}': {reason(error)}; try a file .mkv") from error
-
-    def write(self, packet: Any) -> None:
-        """Takes a packet, which is of no use to anybody else after that."""
-        if self._newest is None and not packet.is_keyframe:
-            return
-        due = 0 if self._newest is None else self._newest + self._period
-        time = packet.dts if packet.dts is not None else packet.pts
-        if time is None:  # as the first of an RTSP stream may be
-            packet.pts = packet.dts = self._newest = due
-        else:
-            self._offset = due - time if self._offset is None else self._offset
-            self._newest = time + self._offset
-            packet.pts = None if packet.pts is None else packet.pts + self._offset
-            packet.dts = None if packet.dts is None else packet.dts + self._offset
-        packet.stream = self._stream
-        try:
-            self._container.mux(packet)
-        except self._errors as error:
-            raise MediaError(f"the input cannot be kept in '{self._path}': {reason(error)}") from error
-
-    def close(self) -> None:
-        """Finishes the file."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._container.close()
-        except self._errors as error:
-            raise MediaError(f"'{self._path}' cannot be finished: {reason(error)}") from error
-
-
-class _Numbering:
-    """Numbers frames: knows which of the packets that went into the decoder never came out of it as a frame."""
-
-    def __init__(self, address: Address, report: Report) -> None:
-        self._name, self._live, self._report = address.name, address.live, report
-        self._pending: list[int] = []  # a heap of the packets' times
-        self._has_times = False
-        self._damaged = False  # else a packet without a frame is as it should be: some hold none to show
-        self._broken = 0  # since `_report` was last told
-        self._first = self._last = 0
-        self._newest: int | None = None  # time of the newest frame
-        self._late = 0  # frames since it that were before it
-        self.next = 0
-
-    def sent(self, time: int | None) -> None:
-        if time is not None:
-            self._has_times = True
-            heappush(self._pending, time)
-
-    def failed(self) -> None:
-        if self._live and self.next == 0:
-            return  # who joins a stream does not get the picture that the first ones build on
-        self._damaged = True
-        if not self._has_times:
-            self._lose(1)
-
-    def number(self, time: int | None, is_corrupt: bool) -> int | None:
-        """The index of a frame that came out; None if it is broken, too."""
-        lost = self._forget(time) if time is not None else 0
-        if self._damaged:
-            if self._is_late(time):
-                return None  # it has been taken for lost
-            self._lose(lost)
-        self._newest, self._late = time, 0
-        if is_corrupt:
-            self._damaged = True
-            self._lose(1)
-            return None
-        index = self.next
-        self.next += 1
-        if self._damaged and index > self._last + _QUIET:
-            self._tell()
-        return index
-
-    def finish(self) -> None:
-        """Says that nothing more comes."""
-        if self._damaged:
-            self._lose(len(self._pending))
-            self._tell()
-
-    def _is_late(self, time: int | None) -> bool:
-        if time is None or self._newest is None or time > self._newest or self._late == _MOST_LATE:
-            return False
-        self._late += 1
-        return True
-
-    def _forget(self, time: int) -> int:
-        """Takes the packets up to a frame's time out; how many of them are before it."""
-        before = 0
-        while self._pending and self._pending[0] < time:
-            heappop(self._pending)
-            before += 1
-        if self._pending and self._pending[0] == time:
-            heappop(self._pending)
-        return before
-
-    def _lose(self, count: int) -> None:
-        if count == 0:
-            return
-        if self._broken == 0:
-            self._first = self.next
-        self._broken += count
-        self.next += count
-        self._last = self.next - 1
-
-    def _tell(self) -> None:
-        self._damaged = False
-        if self._broken == 1:
-            self._report(f"'{self._name}': frame {self._first} is broken and left out")
-        elif self._broken:
-            self._report(
-                f"'{self._name}': {self._broken} frames from {self._first} to {self._last} are broken and left out"
-            )
-        self._broken = 0
-
-
 def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
     """Width and height as they are wanted: 0 keeps the shape, or where both are 0 the size."""
     wanted_width, wanted_height = wanted
@@ -456,11 +269,6 @@ def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
         wanted_width or max(1, round(width * wanted_height / height)),
         wanted_height or max(1, round(height * wanted_width / width)),
     )
-
-
-def reason(error: Exception) -> str:
-    """What FFmpeg says, without its number and the path."""
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _nv12(frame: Any) -> RawImage:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.av_support import import_av, reason
 from ros2_actionnet.media.base import Picture
-from ros2_actionnet.media.decoder import import_av, reason
 
 # s; whole numbers of it are the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001. MPEG-4 takes none
 # that is shorter than 1/65535.

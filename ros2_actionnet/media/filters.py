@@ -9,7 +9,7 @@ from typing import cast
 import cv2
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import FrameSource, MediaFrame, Picture
 
 Flip = Callable[[Picture], Picture]

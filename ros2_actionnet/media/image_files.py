@@ -13,7 +13,7 @@ import numpy as np
 
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.compressed import is_whole_jpeg
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 

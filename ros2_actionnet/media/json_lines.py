@@ -8,7 +8,7 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 
 _DIGITS = 6  # of seconds and scores: microseconds, and more than a float32 holds
 

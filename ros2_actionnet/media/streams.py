@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.av_support import Address, reason
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, OutputOptions, Report
-from ros2_actionnet.media.decoder import Address, Decoder, reason
+from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import MPEG_TS, Container, VideoWriter
 from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
 

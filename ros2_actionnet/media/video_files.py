@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
-from ros2_actionnet.media.decoder import Address, Decoder
+from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
 
 _REMEDY = "see whether another player plays it: a recording that was cut short may lack what tells how to read it"

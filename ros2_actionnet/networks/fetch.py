@@ -16,7 +16,7 @@ from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
 from ros2_actionnet.networks.download import Progress, download, without_password
-from ros2_actionnet.networks.resolve import by_hand, find_folder, resolve
+from ros2_actionnet.networks.resolve import find_folder, manual_install_hint, resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
 
@@ -123,7 +123,7 @@ def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Prog
         local = _local(archive)
         url = _url(archive)
     except NetworkError as error:
-        raise NetworkError(f"{entry.name} is not here: {error}. {by_hand(entry)}") from None
+        raise NetworkError(f"{entry.name} is not here: {error}. {manual_install_hint(entry)}") from None
     if local is not None:
         _install(entry, archive, local, target, progress)
         return
@@ -133,7 +133,7 @@ def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Prog
         try:
             download(url, part, progress)
         except NetworkError as error:
-            raise NetworkError(f"{entry.name} cannot be downloaded. {error}. {by_hand(entry)}") from error
+            raise NetworkError(f"{entry.name} cannot be downloaded. {error}. {manual_install_hint(entry)}") from error
         try:
             _install(entry, archive, part, target, progress)
             return

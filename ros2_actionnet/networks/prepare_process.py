@@ -21,7 +21,7 @@ from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 
 
 @contextmanager
-def prepared_apart(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[PreparedNetwork]:
+def prepare_in_process(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[PreparedNetwork]:
     """The network that `prepare` makes of `spec`, its model in a `file` in memory that lasts as long as the context.
 
     Raises:

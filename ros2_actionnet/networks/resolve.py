@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched
-from ros2_actionnet.networks.catalogue import YAML_LOADER, Catalogue, CatalogueEntry, network_folders, user_folder
-from ros2_actionnet.networks.spec import LAYOUTS, NetworkRequest, NetworkSpec
-
-# Keys of a network.yaml that say where a network comes from and change nothing.
-NOTES = ("source", "license", "description")
-KEYS = (*(field.name for field in fields(NetworkSpec)), *NOTES)
+from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
+from ros2_actionnet.networks.network_yaml import _spec_values
+from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 
 
 def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkSpec:
@@ -97,10 +89,12 @@ def _not_here(entry: CatalogueEntry) -> NetworkError:
     message = f"network {entry.name} is not on this machine (looked in {places}). "
     if entry.archive is None:
         return NetworkError(message + "It comes with the package: install that again")
-    return NetworkNotFetched(f"{message}`actionnet-networks fetch {entry.name}` downloads it. {by_hand(entry)}")
+    return NetworkNotFetched(
+        f"{message}`actionnet-networks fetch {entry.name}` downloads it. {manual_install_hint(entry)}"
+    )
 
 
-def by_hand(entry: CatalogueEntry) -> str:
+def manual_install_hint(entry: CatalogueEntry) -> str:
     """What a person does whose machine cannot download a network, in a sentence."""
     folder = user_folder()
     archive = f"{entry.archive.file} (from {entry.archive.url})" if entry.archive else "its archive"
@@ -117,58 +111,6 @@ def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
     values = _spec_values(path) if path.is_file() else {}
     spec = replace(defaults, **values)
     return spec if spec.labels else replace(spec, labels=_existing(folder / "labels.txt"))
-
-
-def read_network_yaml(path: Path) -> dict[Any, Any]:
-    """Everything that a network.yaml holds, as it stands.
-
-    Raises NetworkError if it cannot be read, is no mapping, or has a key that seems to be a known one misspelt.
-    """
-    try:
-        content = yaml.load(path.read_bytes(), Loader=YAML_LOADER) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise NetworkError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise NetworkError(f"{path} must hold `key: value` lines; it holds a {type(content).__name__}")
-    for key in content:
-        # Notes of the author's own are welcome; a known key misspelt would silently not act.
-        close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
-        if key not in KEYS and close:
-            raise NetworkError(f"{path}: '{key}' is not a known key; did you mean '{close[0]}'?")
-    return content
-
-
-def _spec_values(path: Path) -> dict[str, Any]:
-    """The keys of a network.yaml that a NetworkSpec has, checked and converted to its types."""
-    content = read_network_yaml(path)
-    known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
-    return {key: _value(path, key, value) for key, value in known.items()}
-
-
-def _value(path: Path, key: str, value: Any) -> Any:
-    """One value of a network.yaml, as the type that NetworkSpec has for it."""
-    if key in ("model", "labels"):
-        return path.parent / str(value)
-    if key in ("frames", "height", "width"):
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-        raise NetworkError(f"{path}: {key} is {value!r}; it must be a whole number above 0")
-    if key in ("mean", "std"):
-        return _three_numbers(path, key, value)
-    if key == "layout" and value not in LAYOUTS:
-        raise NetworkError(f"{path}: layout is {value!r}; it must be one of {', '.join(LAYOUTS)}")
-    if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
-        raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
-    return str(value)
-
-
-def _three_numbers(path: Path, key: str, value: Any) -> tuple[float, ...]:
-    numbers = value if isinstance(value, list) and len(value) == 3 else []
-    if not numbers or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        raise NetworkError(f"{path}: {key} is {value!r}; it must be three numbers, for red, green and blue in [0, 1]")
-    if key == "std" and not all(number > 0 for number in numbers):
-        raise NetworkError(f"{path}: std is {value!r}; every number must be above 0")
-    return tuple(float(number) for number in numbers)
 
 
 def _check_model(model: Path) -> None:

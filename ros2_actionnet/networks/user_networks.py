@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Catalogue, user_folder
-from ros2_actionnet.networks.resolve import read_network_yaml, resolve
+from ros2_actionnet.networks.network_yaml import read_network_yaml
+from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -48,7 +49,7 @@ def file_in(folder: Path, file: Path) -> Path:
     return folder / path.name
 
 
-def says_mean(folder: Path) -> bool:
+def has_mean(folder: Path) -> bool:
     """Whether a network.yaml in `folder` says what is subtracted from the frames."""
     return "mean" in _description(folder)
 

@@ -12,18 +12,12 @@ import numpy as np
 
 from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.overlay import OverlayLine
-from ros2_actionnet.live.annotator import Annotation
+from ros2_actionnet.images.overlay import Annotation, OverlayLine
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventDetector
-from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample
-from ros2_actionnet.recognition.window_classifier import (
-    Prediction,
-    WindowClassifier,
-    allowed_classes,
-    preprocessor,
-    sampling_policy,
-)
+from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
+from ros2_actionnet.recognition.sampling import FrameSampler, Sample, sampling_policy
+from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.settings import Settings
 
 

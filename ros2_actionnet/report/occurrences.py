@@ -9,7 +9,7 @@ import numpy as np
 
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventType
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report.pictures import Thumbnail, thumbnail
 
 _PICTURE_WIDTH = 360  # pixels

@@ -12,7 +12,7 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, RunDetails
-from ros2_actionnet.recognition.window_classifier import NONE
+from ros2_actionnet.recognition.prediction import NONE
 from ros2_actionnet.report.drawing import HEIGHT, WIDTH, area, bars, clock, ribbon, ticks
 from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
 from ros2_actionnet.report.pictures import Filmstrip

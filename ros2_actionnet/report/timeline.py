@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 
 MOST_COLUMNS = 512
 """Columns of a timeline, at most; there are at least half as many once there is enough to fill them."""

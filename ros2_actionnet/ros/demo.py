@@ -28,7 +28,7 @@ from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.media.opencv_capture import open_capture
-from ros2_actionnet.ros.serialized_images import to_frame_header
+from ros2_actionnet.ros.messages import to_frame_header
 from ros2_actionnet.system.resources import shared_folder
 
 _TOPIC = "/camera/image_raw"
@@ -120,7 +120,7 @@ def run(video: Path, network: str, folder: Path) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]
-        node = _start(["ros2_actionnet.ros.node", *remaps], processes)
+        node = _start(["ros2_actionnet.ros.main", *remaps], processes)
         _spin_until_ready(recorder, node)
         print(f"{recorder.network} is ready; playing {video.name}", flush=True)
         arguments = [str(video), "--topic", _TOPIC, "--wait-for", "1", "--ros-args", "--log-level", "warn"]

@@ -20,7 +20,7 @@ from ros2_actionnet.ros.image_subscription import ImageSubscription
 SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""
 
-MANY_LOST = 10
+LOST_WORTH_REPORTING = 10
 """Images lost by the middleware from which on it is no accident."""
 
 
@@ -49,13 +49,13 @@ class Health:
     restart_reason: str = ""
     rate_in: float = 0.0  # Hz
     rate_out: float = 0.0  # Hz
-    vain_restarts: int = 0  # windows emptied one after the other, before one of them could be classified
+    restarts_without_result: int = 0  # windows emptied one after the other, before one of them could be classified
     lost_recently: int = 0
     inference: float = 0.0  # s, mean
     latency: float = 0.0  # s, mean, from an image's arrival to its classification
     last_error: str = ""
     name: str = ""  # of the node, fully qualified
-    namesakes: int = 0  # other nodes of that name
+    duplicate_names: int = 0  # other nodes of that name
 
 
 class HealthMonitor:
@@ -65,7 +65,7 @@ class HealthMonitor:
         self.last_error = ""
         self._activated = self._looked = time.monotonic()
         self._counts = (0, 0, 0, 0)  # received, classified, restarts and lost when looked at last
-        self._vain_restarts = 0
+        self._restarts_without_result = 0
         self._times: deque[tuple[float, float]] = deque(maxlen=100)  # s, inference and latency
 
     def activated(self) -> None:
@@ -110,7 +110,7 @@ class HealthMonitor:
         received, classified, restarts, lost = (
             max(0, new - old) for new, old in zip(counts, self._counts, strict=True)
         )
-        self._vain_restarts = 0 if classified else self._vain_restarts + restarts
+        self._restarts_without_result = 0 if classified else self._restarts_without_result + restarts
         elapsed = max(now - self._looked, 1e-3)
         self._counts, self._looked = counts, now
         times = list(self._times)
@@ -119,7 +119,7 @@ class HealthMonitor:
             health,
             rate_in=received / elapsed,
             rate_out=classified / elapsed,
-            vain_restarts=self._vain_restarts,
+            restarts_without_result=self._restarts_without_result,
             lost_recently=lost,
             inference=sum(inference for inference, _ in times) / count,
             latency=sum(latency for _, latency in times) / count,
@@ -129,9 +129,9 @@ class HealthMonitor:
 def summary(health: Health) -> tuple[Level, str]:
     """The worst that is to be said of `health`, with what to do about it."""
     worker = health.worker
-    if health.namesakes:
+    if health.duplicate_names:
         return Level.WARN, (
-            f"{health.namesakes + 1} nodes are called {health.name}: services and parameters reach one of them at "
+            f"{health.duplicate_names + 1} nodes are called {health.name}: services and parameters reach one of them at "
             "random; give each its own name (-r __node:=...) or namespace"
         )
     if worker is None or health.state != "active":
@@ -166,7 +166,7 @@ class Complaint:
 
 def complaints(health: Health) -> Iterator[Complaint]:
     """What is wrong with the images just now, the worst first."""
-    if health.lost >= MANY_LOST and health.lost_recently:
+    if health.lost >= LOST_WORTH_REPORTING and health.lost_recently:
         text = f"{health.lost} images on {health.topic} were lost on their way here ({health.reliability} QoS)"
         yield Complaint("losses", f"{text}: {loss_remedy(get_rmw_implementation_identifier())}", math.inf)
     if health.silent_for > SILENCE:
@@ -174,7 +174,7 @@ def complaints(health: Health) -> Iterator[Complaint]:
     if len(health.publishers) > 1:
         text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"
         yield Complaint("publishers", f"{text}; stop all but one, or remap them apart")
-    if health.vain_restarts > 2:
+    if health.restarts_without_result > 2:
         text = f"the window is emptied again and again: {health.restart_reason}"
         yield Complaint("restarts", f"{text}; see whether the images' stamps are right, or raise max_gap")
 

@@ -6,26 +6,26 @@ import time
 from collections.abc import Callable
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.compressed import ReducibleBy, decode
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.compressed import MaxDownscale, decode
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import FrameSampler, Sample, SamplingPolicy
+from ros2_actionnet.recognition.sampling import FrameSampler, Sample, SamplingPolicy
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
-Reader = Callable[[bytes, ReducibleBy], RawImage]
+Reader = Callable[[bytes, MaxDownscale], RawImage]
 """Reads a serialised message's image, which may come as much smaller as it is told; raises ImageError."""
 
 
-def read_raw(message: bytes, reducible_by: ReducibleBy) -> RawImage:
+def read_raw(message: bytes, max_downscale: MaxDownscale) -> RawImage:
     """The image of a serialised sensor_msgs/Image, a view at its own size."""
     return read_image(message)
 
 
-def read_reduced(message: bytes, reducible_by: ReducibleBy) -> RawImage:
+def read_reduced(message: bytes, max_downscale: MaxDownscale) -> RawImage:
     """The image of a serialised sensor_msgs/CompressedImage, decoded no larger than it is needed."""
     frame = read_compressed(message)
-    return decode(frame.data, frame.format, reducible_by)
+    return decode(frame.data, frame.format, max_downscale)
 
 
 READERS: dict[str, Reader] = {"raw": read_raw, "compressed": read_reduced}
@@ -74,7 +74,7 @@ class ImageIntake:
             annotated = self._wants_annotation()
             if sample is None and not annotated:
                 return
-            image = self._read(message, self._reducible_for_annotation if annotated else self._worker.reducible_by)
+            image = self._read(message, self._reducible_for_annotation if annotated else self._worker.max_downscale)
             if sample is not None:
                 self._worker.submit(image, sample, header, index)
                 self._owed = None
@@ -94,7 +94,7 @@ class ImageIntake:
         # The network's need counts for frames that are not sampled too: a scale that changed from frame to frame could
         # change the annotated image's size by the odd pixel.
         annotated_width = self._annotated_width()
-        return min(self._worker.reducible_by(height, width), width / annotated_width if annotated_width else 1.0)
+        return min(self._worker.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
 
     def _sample(self, header: FrameHeader) -> Sample | None:
         # A driver that leaves the stamp empty is taken at the time of arrival, or nothing would ever be a gap.

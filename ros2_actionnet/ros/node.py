@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
 from dataclasses import replace
 from typing import Any
 
-import cv2
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterValueException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.images.overlay import OverlayLine
-from ros2_actionnet.live.annotator import Annotation, Annotator
+from ros2_actionnet.images.overlay import Annotation, OverlayLine
+from ros2_actionnet.live.annotator import Annotator
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.window_classifier import allowed_classes, network_request, sampling_policy
+from ros2_actionnet.recognition.loading import network_request
+from ros2_actionnet.recognition.prediction import allowed_classes
+from ros2_actionnet.recognition.sampling import sampling_policy
 from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
 from ros2_actionnet.ros.image_intake import READERS, ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
@@ -34,10 +28,7 @@ from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, T
 from ros2_actionnet.ros.mailbox import Mailbox
 from ros2_actionnet.ros.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.ros.publishers import ResultPublishers
-from ros2_actionnet.ros.ros_logging import log_to_ros
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
-from ros2_actionnet.system.allocator import keep_large_blocks
-from ros2_actionnet.system.termination import on_termination
 
 _LOADS = {Effect.NEW_NETWORK, Effect.NEW_WINDOW}
 _QUIET = 5.0  # s before the log says the same thing again
@@ -280,7 +271,7 @@ class ActionNetNode(GuardedLifecycleNode):
         name = self.get_fully_qualified_name()
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
         health = self._health.look(self.state, self._worker, self._intake, self._subscription)
-        health = replace(health, name=name, namesakes=max(0, len(same) - 1))
+        health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
         self._warn(health)
         message = DiagnosticArray(status=[status_message(health)])
         message.header.stamp = self.get_clock().now().to_msg()
@@ -308,38 +299,3 @@ def _cannot_load(settings: Settings) -> ActionNetError | None:
     except ActionNetError as error:
         return error
     return None
-
-
-def main(args: list[str] | None = None) -> int:
-    """Runs the node until it is told to end."""
-    keep_large_blocks()
-    # A thumbnail is too little work to share: waking a second thread for it costs 0.7 ms of CPU a 1080p frame.
-    cv2.setNumThreads(1)
-    mailboxes: list[Mailbox] = []
-    ended = threading.Event()
-    on_termination(lambda: mailboxes[0].post(ended.set) if mailboxes else os._exit(0))
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = ActionNetNode()
-    except (ActionNetError, InvalidParameterValueException) as error:
-        sys.stderr.write(f"actionnet_node: {error}\n")
-        rclpy.try_shutdown()
-        return 1
-    log_to_ros(node.get_logger())
-    mailboxes.append(node.mailbox)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    # Not spin_until_future_complete: it hangs another callback on the future each time round, for as long as it runs.
-    while not ended.is_set():
-        executor.spin_once()
-    finished = node.close()
-    rclpy.try_shutdown()
-    if not finished:
-        # A library that compiles a network cannot be interrupted, and would crash if Python took itself down under it.
-        sys.stdout.flush()
-        os._exit(0)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

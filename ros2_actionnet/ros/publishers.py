@@ -21,11 +21,12 @@ from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.messages import (
     LABEL_INFO,
     classification_message,
+    compressed_message,
     event_message,
+    image_message,
     label_info_message,
     vision_info_message,
 )
-from ros2_actionnet.ros.serialized_images import compressed_message, image_message
 from ros2_actionnet.settings import Settings
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -9,16 +9,10 @@ order, each aligned to its size counted from the end of that header (OMG DDSI-RT
 from __future__ import annotations
 
 import struct
-from array import array
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
-
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.recognition.frame_header import FrameHeader
 
 _BYTE_ORDER = {b"\x00\x00": ">", b"\x00\x01": "<"}  # plain CDR, big and little endian
@@ -98,37 +92,3 @@ def read_compressed(message: bytes) -> CompressedFrame:
     reader.header()
     format_ = reader.string()
     return CompressedFrame(reader.octets(), format_)
-
-
-def to_frame_header(message: Header) -> FrameHeader:
-    """A std_msgs/Header as a FrameHeader."""
-    return FrameHeader(message.stamp.sec, message.stamp.nanosec, message.frame_id)
-
-
-def header_message(header: FrameHeader) -> Header:
-    """`header` as a std_msgs/Header."""
-    message = Header(frame_id=header.frame_id)
-    message.stamp.sec, message.stamp.nanosec = header.sec, header.nanosec
-    return message
-
-
-def image_message(pixels: NDArray[np.uint8], encoding: str, header: FrameHeader) -> Image:
-    """`pixels` (uint8 [H, W] or [H, W, C], C-contiguous) as a sensor_msgs/Image with the given encoding and header."""
-    message = Image(header=header_message(header), encoding=encoding)
-    message.height, message.width = pixels.shape[:2]
-    message.step = pixels.strides[0]
-    message.data = _octets(pixels)
-    return message
-
-
-def compressed_message(data: NDArray[np.uint8], format_: str, header: FrameHeader) -> CompressedImage:
-    """Encoded `data` (uint8 [bytes]) as a sensor_msgs/CompressedImage; `format_` is "jpeg" or "png"."""
-    return CompressedImage(header=header_message(header), format=format_, data=_octets(data))
-
-
-def _octets(pixels: NDArray[np.uint8]) -> array[int]:
-    # The only way that is fast everywhere: rclpy checks every element of anything but an array('B'), and making one
-    # from an ndarray or a memoryview goes element by element (170 ms and more for 1080p, against 0.4 ms).
-    octets = array("B")
-    octets.frombytes(pixels.data.cast("B"))
-    return octets

@@ -26,7 +26,7 @@ from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.fastdds import use_image_profile
-from ros2_actionnet.ros.serialized_images import compressed_message, image_message
+from ros2_actionnet.ros.messages import compressed_message, image_message
 
 _NANOSECONDS = 1_000_000_000
 

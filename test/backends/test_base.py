@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.backends import Scores, Session
+from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import ActionNetError, BackendError
-from ros2_actionnet.recognition.temporal_buffer import FrameRing
 from support.fakes import make_network
 
 Window = int

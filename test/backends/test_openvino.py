@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend, OpenVINOSession
+from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
-from ros2_actionnet.recognition.temporal_buffer import HostRing
 from support.random_network import save_random_network
 
 FRAMES, SIZE = 8, 48

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from onnx import helper
 
+from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.cli.networks import main
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
-from ros2_actionnet.recognition.window_classifier import ActionNet
 from support.archives import RESNET_18, resnet_18_archive
 from support.networks import save_brightness_network
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ros2_actionnet import NetworkError
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
-from ros2_actionnet.networks.resolve import KEYS
+from ros2_actionnet.networks.network_yaml import KEYS
 from support.random_network import save_random_network
 
 ROOT = Path(__file__).absolute().parents[2]

@@ -238,7 +238,7 @@ def test_lifecycle_a_hundred_times_leaks_nothing(probe: Probe) -> None:
     """Round after round through all states, and impossible transitions in between."""
     import psutil
 
-    (process,) = [p for p in psutil.Process().children(recursive=True) if "ros2_actionnet.ros.node" in p.cmdline()]
+    (process,) = [p for p in psutil.Process().children(recursive=True) if "ros2_actionnet.ros.main" in p.cmdline()]
 
     def a_round() -> None:
         assert probe.change_state("deactivate")

@@ -16,7 +16,8 @@ from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.backends.tensorrt.profile import profile_network
 from ros2_actionnet.backends.tensorrt.session import TensorRTSession
-from ros2_actionnet.images.thumbnails import Preprocessor, RawImage
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.thumbnails import Preprocessor
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
 from support.clips import demo_clip
 

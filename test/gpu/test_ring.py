@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing
-from ros2_actionnet.recognition.temporal_buffer import HostRing, Sample, TemporalBuffer
+from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
 
 pytestmark = pytest.mark.gpu
 

@@ -16,7 +16,8 @@ from sklearn.datasets import load_sample_image
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import decode
-from ros2_actionnet.images.thumbnails import Preprocessor, RawImage, ResizeMode
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.thumbnails import Preprocessor, ResizeMode
 
 Pixels = NDArray[np.uint8]
 
@@ -65,11 +66,11 @@ def test_a_jpeg_comes_at_the_largest_reduction_that_is_enough(
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def reducible_by(height: int, width: int) -> float:
+    def max_downscale(height: int, width: int) -> float:
         asked.append((height, width))
         return factor
 
-    image = decode(jpeg(CHINA[:height, :width]), "jpeg", reducible_by)
+    image = decode(jpeg(CHINA[:height, :width]), "jpeg", max_downscale)
     assert asked == [(height, width)]
     assert (image.height, image.width) == (-(-height // divisor), -(-width // divisor))
     whole = Image.fromarray(CHINA[:height, :width]).reduce(divisor)
@@ -111,7 +112,7 @@ def test_a_thumbnail_from_the_reduced_image_is_as_good_as_from_the_whole(
         rgb = np.array(Image.fromarray(rgb).resize((1920, 1080), Image.Resampling.BICUBIC))
     file = jpeg(rgb)
     preprocessor = Preprocessor(size, size, roi, mode)
-    reduced = preprocessor.thumbnail(decode(file, "jpeg", preprocessor.reducible_by)).astype(int)
+    reduced = preprocessor.thumbnail(decode(file, "jpeg", preprocessor.max_downscale)).astype(int)
     whole = preprocessor.thumbnail(decode(file, "jpeg", in_full)).astype(int)
     # Another region, or points left out, would differ by 10 and more; letterbox may round to one more row.
     assert np.abs(reduced - whole).mean() < (8 if mode == "letterbox" else 3.5)
@@ -136,7 +137,7 @@ def test_a_thumbnail_from_the_reduced_image_is_as_good_as_from_the_whole(
 def test_the_region_of_interest_decides_on_the_reduction(
     roi: tuple[float, float, float, float], mode: ResizeMode, factor: float
 ) -> None:
-    assert Preprocessor(112, 112, roi, mode).reducible_by(1080, 1920) == pytest.approx(factor, rel=0.02)
+    assert Preprocessor(112, 112, roi, mode).max_downscale(1080, 1920) == pytest.approx(factor, rel=0.02)
 
 
 @pytest.mark.parametrize("format_", ["png", "bgr8; png compressed bgr8", "rgb8; png compressed bgr8"])

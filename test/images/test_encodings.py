@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
 from ros2_actionnet.images.encodings import ENCODINGS, find_encoding
-from ros2_actionnet.images.thumbnails import RawImage, to_bgr, to_rgb
+from ros2_actionnet.images.raw_image import RawImage, to_bgr, to_rgb
 
 Pixels = NDArray[np.uint8]
 

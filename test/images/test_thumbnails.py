@@ -17,7 +17,8 @@ from sklearn.datasets import load_sample_image
 
 from ros2_actionnet.errors import ImageError, SettingsError
 from ros2_actionnet.images.encodings import find_encoding
-from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS, Preprocessor, RawImage, ResizeMode, to_bgr, to_rgb
+from ros2_actionnet.images.raw_image import SUPPORTED_ENCODINGS, RawImage, to_bgr, to_rgb
+from ros2_actionnet.images.thumbnails import Preprocessor, ResizeMode
 
 Pixels = NDArray[np.uint8]
 

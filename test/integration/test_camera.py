@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_actionnet.images.encodings import Interleaved, find_encoding
-from ros2_actionnet.images.thumbnails import SUPPORTED_ENCODINGS, RawImage
+from ros2_actionnet.images.raw_image import SUPPORTED_ENCODINGS, RawImage
 from ros2_actionnet.ros.fastdds import image_profile
 from ros2_actionnet.system.resources import shared_folder
 from support.networks import save_brightness_network

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
-from ros2_actionnet.images.thumbnails import RawImage
-from ros2_actionnet.live.annotator import Annotation, Annotator
+from ros2_actionnet.images.overlay import Annotation, OverlayLine, draw_overlay
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.live.annotator import Annotator
 from support.clips import library_clip
 from support.fakes import TIMEOUT, Gate
 

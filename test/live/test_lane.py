@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.lane import Lane, SampledFrame
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeSession, grey_image, make_network
 

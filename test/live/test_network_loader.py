@@ -151,7 +151,7 @@ def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(rig: Rig, monke
         rig.loader.cancel()
         return nullcontext(rig.networks.networks["first"])
 
-    monkeypatch.setattr("ros2_actionnet.live.network_loader.prepared_apart", prepare_and_change_ones_mind)
+    monkeypatch.setattr("ros2_actionnet.live.network_loader.prepare_in_process", prepare_and_change_ones_mind)
     rig.load(FIRST)
     assert rig.networks.sessions == []
     assert (rig.report.prepared, rig.report.loaded, rig.report.failed) == ([], [], [])

@@ -15,14 +15,14 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import Reader
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, result_types
 from ros2_actionnet.media.bag_sink import BagSink
 from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, RunDetails
 from ros2_actionnet.media.filters import Flipped, Thinned
 from ros2_actionnet.recognition.events import Event, EventType
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.settings import Settings
 from support.bags import (
     IMAGE,

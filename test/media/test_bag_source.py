@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rosbags.rosbag1 import Writer as Writer1
 
 from ros2_actionnet.errors import ImageError, MediaError
-from ros2_actionnet.images.thumbnails import RawImage, to_bgr
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
 from ros2_actionnet.media import bag_reader as bag_files
 from ros2_actionnet.media.bag_reader import is_bag
 from ros2_actionnet.media.bag_source import BagSource
@@ -145,7 +145,7 @@ class TestStorages:
         from rclpy.serialization import serialize_message
 
         from ros2_actionnet.recognition.frame_header import FrameHeader
-        from ros2_actionnet.ros.serialized_images import compressed_message, image_message
+        from ros2_actionnet.ros.messages import compressed_message, image_message
 
         raw, png = Topic("/raw", IMAGE), Topic("/png", COMPRESSED)
         for index, picture in enumerate(clip):

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media import cameras
 from ros2_actionnet.media import live_source as live
+from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import InputOptions, Report
 from ros2_actionnet.media.cameras import csi_pipeline, open_csi, open_v4l2
-from ros2_actionnet.media.decoder import Address, Decoded
+from ros2_actionnet.media.decoder import Decoded
 from support.videos import Reports, grey, level
 
 

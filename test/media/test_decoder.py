@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import to_bgr
-from ros2_actionnet.media.decoder import Address, Decoded, Decoder, Recording, _Numbering, scaled
+from ros2_actionnet.images.raw_image import to_bgr
+from ros2_actionnet.media.av_support import Address
+from ros2_actionnet.media.decoder import Decoded, Decoder, scaled
+from ros2_actionnet.media.frame_numbering import FrameNumbering
+from ros2_actionnet.media.recording import Recording
 from support.clips import library_clip, read_clip
 from support.videos import RATE, Reports, grey, level, library_path, psnr, write_video
 
@@ -266,7 +269,7 @@ class TestBrokenFrames:
 def test_packets_that_hold_no_frame_are_no_broken_frames() -> None:
     """As some of VP8 and of MPEG-4 do; they tell no error."""
     reports = Reports()
-    numbering = _Numbering(Address("", "clip", ""), reports)
+    numbering = FrameNumbering(Address("", "clip", ""), reports)
     for time in (0, 1, 2, 3):
         numbering.sent(time)
     assert [numbering.number(time, is_corrupt=False) for time in (0, 3)] == [0, 1]
@@ -276,7 +279,7 @@ def test_packets_that_hold_no_frame_are_no_broken_frames() -> None:
 
 def test_frames_that_come_late_are_not_counted_twice_but_a_clock_that_is_set_is_no_delay() -> None:
     reports = Reports()
-    numbering = _Numbering(Address("", "clip", ""), reports)
+    numbering = FrameNumbering(Address("", "clip", ""), reports)
 
     def number(time: int) -> int | None:
         numbering.sent(time)

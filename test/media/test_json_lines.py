@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.media.json_lines import ResultsFile
-from ros2_actionnet.recognition.window_classifier import ActionNet, Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from support.clips import library_clip
 from support.random_network import save_random_network
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media import live_source as live
 from ros2_actionnet.media.base import MediaFrame
 from ros2_actionnet.media.decoder import Decoded

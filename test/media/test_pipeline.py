@@ -13,10 +13,11 @@ import pytest
 
 from ros2_actionnet.backends import Scores
 from ros2_actionnet.errors import BackendError, MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media import pipeline
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
-from ros2_actionnet.media.pipeline import MOST_WAITING, WAITING_LIVE, Channel, Pipeline, Statistics
+from ros2_actionnet.media.channel import Channel
+from ros2_actionnet.media.pipeline import MOST_WAITING, WAITING_LIVE, Pipeline, Statistics
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.settings import Settings
 from support.fakes import TIMEOUT, FakeSession, Gate, Pixels, grey_image, make_network

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.errors import LoadCancelled, NetworkError, NetworkNotFetched
 from ros2_actionnet.networks import Catalogue, CatalogueEntry, NetworkRequest, download, prepare, resolve
 from ros2_actionnet.networks.catalogue import Archive
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain, pin_of
-from ros2_actionnet.recognition.window_classifier import ActionNet
 from support.archives import RESNET_18, Server, archive_of, resnet_18_archive, send, serving
 from support.monitors import Recorder
 

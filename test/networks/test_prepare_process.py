@@ -16,14 +16,14 @@ from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks import NetworkRequest, prepare, resolve
-from ros2_actionnet.networks.prepare_process import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 from support.networks import save_brightness_network
 
 
 def test_it_is_the_same_network_as_prepared_here(tmp_path: Path) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
     here = prepare(spec)
-    with prepared_apart(spec) as apart:
+    with prepare_in_process(spec) as apart:
         assert apart.file is not None
         assert apart.file.read_bytes() == here.model
         assert (apart.spec, apart.labels, apart.max_batch) == (here.spec, here.labels, here.max_batch)
@@ -42,7 +42,7 @@ def files_in_memory() -> list[str]:
 
 def test_a_backend_loads_it_and_the_file_is_gone_afterwards(tmp_path: Path) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
-    with prepared_apart(spec) as network:
+    with prepare_in_process(spec) as network:
         assert files_in_memory() == ["/memfd:model (deleted)"]
         session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
     assert files_in_memory() == []
@@ -57,7 +57,7 @@ def test_what_is_wrong_with_a_model_is_said_as_by_prepare(tmp_path: Path) -> Non
     spec = resolve(NetworkRequest(model=str(model)))
     with pytest.raises(NetworkError) as here:
         prepare(spec)
-    with pytest.raises(NetworkError) as apart, prepared_apart(spec):
+    with pytest.raises(NetworkError) as apart, prepare_in_process(spec):
         pass
     assert str(apart.value) == str(here.value)
 
@@ -67,7 +67,7 @@ def test_a_process_that_dies_is_an_error_that_names_the_network(
 ) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(NetworkError, match="prepares model ended with 1"), prepared_apart(spec):
+    with pytest.raises(NetworkError, match="prepares model ended with 1"), prepare_in_process(spec):
         pass
 
 
@@ -75,9 +75,9 @@ def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
     program = (
         "import signal, sys\n"
         "from ros2_actionnet.networks import NetworkRequest, resolve\n"
-        "from ros2_actionnet.networks.prepare_process import prepared_apart\n"
+        "from ros2_actionnet.networks.prepare_process import prepare_in_process\n"
         "signal.signal(signal.SIGINT, lambda *_: None)\n"
-        "with prepared_apart(resolve(NetworkRequest(model=sys.argv[1]))) as network:\n"
+        "with prepare_in_process(resolve(NetworkRequest(model=sys.argv[1]))) as network:\n"
         "    print(network.labels)\n"
     )
     command = [sys.executable, "-c", program, str(save_brightness_network(tmp_path, ("dark", "bright")))]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ros2_actionnet import ActionNet
-from ros2_actionnet.images.thumbnails import Preprocessor, RawImage
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.thumbnails import Preprocessor
 from ros2_actionnet.system.resources import shared_folder
 from support.actionnet_reference import MEAN, ActionNetReference, point_sampled
 from support.clips import library_clip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import EventType
 from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch

@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_actionnet.recognition.temporal_buffer import (
-    Frame,
-    FrameSampler,
-    HostRing,
-    Sample,
-    SamplingPolicy,
-    TemporalBuffer,
-)
+from ros2_actionnet.backends.ring import Frame, HostRing
+from ros2_actionnet.recognition.sampling import FrameSampler, Sample, SamplingPolicy
+from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
 
 
 def frame_of(value: int, height: int = 2, width: int = 3) -> Frame:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.errors import ActionNetError, ImageError, NetworkError, SettingsError
-from ros2_actionnet.recognition.window_classifier import NONE, ActionNet, Prediction, WindowClassifier, allowed_classes
+from ros2_actionnet.recognition.prediction import NONE, Prediction, allowed_classes
+from ros2_actionnet.recognition.window_classifier import WindowClassifier
 from ros2_actionnet.settings import Settings
 from support.clips import library_clip
 from support.fakes import FakeSession, make_network

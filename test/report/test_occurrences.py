@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventType
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
 from ros2_actionnet.report.pictures import Filmstrip, Thumbnail
 from support.clips import library_clip

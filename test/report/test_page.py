@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame, RunDetails
 from ros2_actionnet.recognition.events import EventDetector
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report import ReportPage, page
 from ros2_actionnet.report.page import MOST_EVENTS, MOST_LANES, MOST_PICTURES
 from ros2_actionnet.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report.timeline import MOST_COLUMNS, Column, Timeline, runs
 
 LABELS = ("a", "b", "c")

@@ -11,7 +11,7 @@ import pytest
 
 from ros2_actionnet.live.inference_worker import Classified, RunningNetwork, WorkerStatus
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.ros import diagnostics
 from ros2_actionnet.ros.diagnostics import SILENCE, Health, HealthMonitor, Level, status_message, summary
 from ros2_actionnet.settings import Settings
@@ -102,11 +102,11 @@ class TestSummary:
         assert "/one (reliable), /two (best_effort)" in text
 
     def test_a_window_that_is_emptied_again_and_again_says_why(self) -> None:
-        restless = replace(WELL, vain_restarts=3, restart_reason="time ran backwards by 0.100 s")
+        restless = replace(WELL, restarts_without_result=3, restart_reason="time ran backwards by 0.100 s")
         level, text = summary(restless)
         assert level is Level.WARN
         assert "time ran backwards by 0.100 s" in text
-        assert summary(replace(restless, vain_restarts=2))[0] is Level.OK
+        assert summary(replace(restless, restarts_without_result=2))[0] is Level.OK
 
     def test_many_lost_images_are_explained_while_more_are_being_lost(self) -> None:
         lossy = replace(WELL, lost=50, lost_recently=5)
@@ -206,9 +206,9 @@ class TestMonitor:
         for restarts in (1, 2, 3):
             clock.now += 1.0
             intake.restarts = restarts
-            assert monitor.look("active", worker, intake, subscription).vain_restarts == restarts
+            assert monitor.look("active", worker, intake, subscription).restarts_without_result == restarts
         worker.now.value = replace(WORKING, classified=1)
-        assert monitor.look("active", worker, intake, subscription).vain_restarts == 0
+        assert monitor.look("active", worker, intake, subscription).restarts_without_result == 0
 
     def test_counts_that_begin_again_give_no_negative_rate(self, clock: SimpleNamespace) -> None:
         monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()

@@ -12,14 +12,14 @@ import pytest
 from rclpy.serialization import serialize_message
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.compressed import ReducibleBy
-from ros2_actionnet.images.thumbnails import RawImage, to_rgb
+from ros2_actionnet.images.compressed import MaxDownscale
+from ros2_actionnet.images.raw_image import RawImage, to_rgb
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample, SamplingPolicy
+from ros2_actionnet.recognition.sampling import Sample, SamplingPolicy
 from ros2_actionnet.ros import image_intake
 from ros2_actionnet.ros.image_intake import READERS, ImageIntake, read_raw
-from ros2_actionnet.ros.serialized_images import compressed_message, image_message
+from ros2_actionnet.ros.messages import compressed_message, image_message
 
 pytestmark = pytest.mark.ros
 
@@ -32,7 +32,7 @@ class FakeWorker:
     resets: int = 0
     enough: float = 4.0
 
-    def reducible_by(self, height: int, width: int) -> float:
+    def max_downscale(self, height: int, width: int) -> float:
         return self.enough
 
     def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int) -> None:
@@ -222,9 +222,9 @@ class TestCompressed:
     def factors(self, rig: Rig, annotated_width: int, *, wanted: bool) -> float:
         asked: list[float] = []
 
-        def read(message: bytes, reducible_by: ReducibleBy) -> RawImage:
-            asked.append(reducible_by(480, 640))
-            return read_raw(message, reducible_by)
+        def read(message: bytes, max_downscale: MaxDownscale) -> RawImage:
+            asked.append(max_downscale(480, 640))
+            return read_raw(message, max_downscale)
 
         rig.intake = ImageIntake(
             cast(InferenceWorker, rig.worker),

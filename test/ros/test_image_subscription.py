@@ -12,13 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.image_subscription import ImageSubscription
-from ros2_actionnet.ros.serialized_images import (
-    compressed_message,
-    image_message,
-    read_compressed,
-    read_header,
-    read_image,
-)
+from ros2_actionnet.ros.messages import compressed_message, image_message
+from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 from support.own_domain import Domain
 
 pytestmark = pytest.mark.ros

@@ -12,7 +12,7 @@ from vision_msgs.msg import Classification
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.recognition.events import Event, EventType
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.window_classifier import Prediction
+from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.ros import messages as result_messages
 from ros2_actionnet.ros.messages import (
     classification_message,

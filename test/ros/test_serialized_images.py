@@ -16,17 +16,10 @@ from std_msgs.msg import Header
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.encodings import ENCODINGS
-from ros2_actionnet.images.thumbnails import to_rgb
+from ros2_actionnet.images.raw_image import to_rgb
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.ros.serialized_images import (
-    compressed_message,
-    header_message,
-    image_message,
-    read_compressed,
-    read_header,
-    read_image,
-    to_frame_header,
-)
+from ros2_actionnet.ros.messages import compressed_message, header_message, image_message, to_frame_header
+from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
 pytestmark = pytest.mark.ros
 

@@ -14,14 +14,14 @@ import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.backends.ring import HostRing
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live import network_loader
 from ros2_actionnet.live.inference_worker import Classified, RunningNetwork
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import HostRing
 from ros2_actionnet.settings import Settings
 
 TIMEOUT = 20.0  # s; a test that passes does not wait for it
@@ -119,7 +119,7 @@ class FakeNetworks:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(network_loader, "prepared_apart", lambda request: nullcontext(self.prepare(request)))
+        monkeypatch.setattr(network_loader, "prepare_in_process", lambda request: nullcontext(self.prepare(request)))
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(self, "fake (as asked)"))
 
     def prepare(self, request: NetworkRequest) -> PreparedNetwork:

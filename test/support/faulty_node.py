@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.backends.openvino import OpenVINOSession
-from ros2_actionnet.ros.node import main
+from ros2_actionnet.ros.main import main
 
 
 def break_inference(control: Path) -> None:

@@ -33,7 +33,7 @@ from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.ros.serialized_images import image_message
+from ros2_actionnet.ros.messages import image_message
 
 TIMEOUT = 30.0  # s; generous, for a busy machine: a test that passes does not wait for it
 IMAGE_TOPIC = "/camera/image_raw"
@@ -69,7 +69,7 @@ class NodeProcess:
     """`actionnet_node` in a process of its own; `log` is what it has printed so far."""
 
     def __init__(self, domain: int, parameters: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
-        command = [sys.executable, "-m", "ros2_actionnet.ros.node", "--ros-args", "-r", f"image:={IMAGE_TOPIC}"]
+        command = [sys.executable, "-m", "ros2_actionnet.ros.main", "--ros-args", "-r", f"image:={IMAGE_TOPIC}"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
         self.process = subprocess.Popen(

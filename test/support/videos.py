@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Picture
 
 RATE = 25

@@ -10,7 +10,7 @@ import pytest
 from ros2_actionnet.live import inference_worker
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Settings
 from support.fakes import TIMEOUT, FakeNetworks, FakeSession, RecordingListener, grey_image, make_network
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ros2_actionnet.images.thumbnails import Preprocessor, RawImage
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.thumbnails import Preprocessor
 
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 USUAL_RATE = 30.0  # Hz, where a file does not say

@@ -78,7 +78,7 @@ def build_engine(
             error: ActionNetError = pickle.loads(_content(answer))
             raise error
         if process.returncode != 0:
-            raise BackendError(_obituary(tensorrt, request.network.name, process.returncode, said))
+            raise BackendError(crash_message(tensorrt, request.network.name, process.returncode, said))
         return _content(answer)
 
 
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes], name: str, monitor: LoadMonitor) -> 
             process.wait(_POLL)
 
 
-def _obituary(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> str:
+def crash_message(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> str:
     if code < 0:
         ended = f"was ended by {signal.Signals(-code).name}"
         remedy = "if memory ran out, close other programs, add swap, or take a smaller network"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends.ring import Frame
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext
-from ros2_actionnet.recognition.temporal_buffer import Frame
 
 
 @dataclass(frozen=True)

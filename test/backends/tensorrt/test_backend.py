@@ -18,13 +18,13 @@ from ros2_actionnet.backends import BACKENDS, Choice, LoadOptions, choose_backen
 from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live import network_loader
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.network_loader import warm_up
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Settings
 from support.cuda_doubles import FakeCuda, scores_of
 from support.fakes import TIMEOUT, RecordingListener, make_network
@@ -191,7 +191,7 @@ class Stream:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *networks: PreparedNetwork) -> None:
         known = {network.name: network for network in networks}
         monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(network_loader, "prepared_apart", lambda request: nullcontext(known[request.network]))
+        monkeypatch.setattr(network_loader, "prepare_in_process", lambda request: nullcontext(known[request.network]))
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(TensorRTBackend(), "here"))
         self.said = RecordingListener()
         self.settings = Settings(network=networks[0].name)

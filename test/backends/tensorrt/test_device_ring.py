@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ros2_actionnet.backends.ring import FrameRing, HostRing
 from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, find_device
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.recognition.temporal_buffer import FrameRing, HostRing, Sample, TemporalBuffer
+from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
 from support.cuda_doubles import FakeCuda
 
 N = 4

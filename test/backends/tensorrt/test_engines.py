@@ -30,7 +30,7 @@ from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.errors import BackendError, LoadCancelled, NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, Unmonitored
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
-from ros2_actionnet.networks.prepare_process import prepared_apart
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 from support.larger_networks import save_attention_network, save_random_resnet
 from support.networks import save_brightness_network
 from support.tensorrt_doubles import (
@@ -344,7 +344,7 @@ class TestProcess:
         assert monitor.words[0] == f"building engine, 0 s so far; {once}"
 
     def test_it_takes_a_network_whose_model_is_in_memory_only(self) -> None:
-        with prepared_apart(resolve(NetworkRequest("camera_motion"))) as network:
+        with prepare_in_process(resolve(NetworkRequest("camera_motion"))) as network:
             assert network.model == b""
             assert len(build_engine(find_tensorrt(), EngineRequest(network, "fp16"))) > 500_000
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from support.fakes import LABELS
 from support.worker_rig import FIRST, LONG, SECOND, SECOND_LABELS, THIRD, MakeRig, N, Rig
 

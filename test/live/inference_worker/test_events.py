@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ros2_actionnet.recognition.events import EventType
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from support.worker_rig import FIRST, MakeRig, Rig
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.thumbnails import RawImage
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.temporal_buffer import Sample
+from ros2_actionnet.recognition.sampling import Sample
 from support.fakes import LABELS
 from support.worker_rig import FIRST, SECOND, MakeRig, N, Rig
 

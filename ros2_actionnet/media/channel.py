@@ -1,0 +1,70 @@
+"""The queue between two threads of a run."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Channel(Generic[Item]):
+    """What waits between two threads, at most `capacity` items; either side may end it.
+
+    Once it is full, it is filled again when half of it has been taken: a thread that made an item whenever one was
+    taken would get into the way of the slower one, for which all wait.
+    """
+
+    def __init__(self, capacity: int, newest_wins: bool = False) -> None:
+        self._capacity = capacity
+        self._newest_wins = newest_wins
+        self._lock = threading.RLock()
+        self._has_items, self._has_room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._items: deque[Item] = deque()
+        self._finished = self._abandoned = False
+        self.dropped = 0
+
+    def put(self, item: Item) -> bool:
+        """Adds an item. If there is no room it waits, or where the newest wins drops the oldest; False: give up."""
+        with self._lock:
+            if len(self._items) == self._capacity:
+                if self._newest_wins:
+                    self._items.popleft()
+                    self.dropped += 1
+                else:
+                    self._has_room.wait_for(lambda: len(self._items) <= self._capacity // 2 or self._abandoned)
+            if self._abandoned:
+                return False
+            self._items.append(item)
+            self._has_items.notify()
+            return True
+
+    def take(self) -> list[Item]:
+        """The next item, once there is one; where the newest wins, all that wait. Empty: there will be none."""
+        with self._lock:
+            self._has_items.wait_for(lambda: self._items or self._finished or self._abandoned)
+            taken = [self._items.popleft() for _ in range(len(self._items) if self._newest_wins else 1) if self._items]
+            if len(self._items) <= self._capacity // 2:
+                self._has_room.notify()
+            return taken
+
+    def finish(self) -> None:
+        """Says that nothing more comes."""
+        with self._lock:
+            self._finished = True
+            self._has_items.notify()
+
+    def abandon(self) -> None:
+        """Ends it at once, for both sides; what waits is lost."""
+        with self._lock:
+            self._abandoned = True
+            self._items.clear()
+            self._has_items.notify()
+            self._has_room.notify()
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """What `take` gives, until there is no more."""
+        while taken := self.take():
+            yield taken

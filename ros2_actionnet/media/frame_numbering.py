@@ -1,0 +1,102 @@
+"""Numbers decoded frames, so that broken ones are counted."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from ros2_actionnet.media.av_support import Address
+from ros2_actionnet.media.base import Report
+
+_QUIET = 50
+"""Good frames after which the broken ones before them are told of: a line for each burst, not for each frame."""
+
+
+_MOST_LATE = 16  # frames in a row; H.264 holds no more back to put them in order, so more is a clock that was set
+
+
+class FrameNumbering:
+    """Numbers frames: knows which of the packets that went into the decoder never came out of it as a frame."""
+
+    def __init__(self, address: Address, report: Report) -> None:
+        self._name, self._live, self._report = address.name, address.live, report
+        self._pending: list[int] = []  # a heap of the packets' times
+        self._has_times = False
+        self._damaged = False  # else a packet without a frame is as it should be: some hold none to show
+        self._broken = 0  # since `_report` was last told
+        self._first = self._last = 0
+        self._newest: int | None = None  # time of the newest frame
+        self._late = 0  # frames since it that were before it
+        self.next = 0
+
+    def sent(self, time: int | None) -> None:
+        """Record the time (ticks) of a packet that was given to the decoder; None if it has none."""
+        if time is not None:
+            self._has_times = True
+            heappush(self._pending, time)
+
+    def failed(self) -> None:
+        """Record that the decoder refused a packet."""
+        if self._live and self.next == 0:
+            return  # who joins a stream does not get the picture that the first ones build on
+        self._damaged = True
+        if not self._has_times:
+            self._lose(1)
+
+    def number(self, time: int | None, is_corrupt: bool) -> int | None:
+        """The index of a frame that came out; None if it is broken, too."""
+        lost = self._forget(time) if time is not None else 0
+        if self._damaged:
+            if self._is_late(time):
+                return None  # it has been taken for lost
+            self._lose(lost)
+        self._newest, self._late = time, 0
+        if is_corrupt:
+            self._damaged = True
+            self._lose(1)
+            return None
+        index = self.next
+        self.next += 1
+        if self._damaged and index > self._last + _QUIET:
+            self._tell()
+        return index
+
+    def finish(self) -> None:
+        """Says that nothing more comes."""
+        if self._damaged:
+            self._lose(len(self._pending))
+            self._tell()
+
+    def _is_late(self, time: int | None) -> bool:
+        if time is None or self._newest is None or time > self._newest or self._late == _MOST_LATE:
+            return False
+        self._late += 1
+        return True
+
+    def _forget(self, time: int) -> int:
+        """Takes the packets up to a frame's time out; how many of them are before it."""
+        before = 0
+        while self._pending and self._pending[0] < time:
+            heappop(self._pending)
+            before += 1
+        if self._pending and self._pending[0] == time:
+            heappop(self._pending)
+        return before
+
+    def _lose(self, count: int) -> None:
+        if count == 0:
+            return
+        if self._broken == 0:
+            self._first = self.next
+        self._broken += count
+        self.next += count
+        self._last = self.next - 1
+
+    def _tell(self) -> None:
+        self._damaged = False
+        if self._broken == 1:
+            self._report(f"'{self._name}': frame {self._first} is broken and left out")
+        elif self._broken:
+            self._report(
+                f"'{self._name}': {self._broken} frames from {self._first} to {self._last} are broken and left out"
+            )
+        self._broken = 0

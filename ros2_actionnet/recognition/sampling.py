@@ -1,0 +1,103 @@
+"""Which frames are sampled, decided from their stamps alone, before their pixels are touched."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ros2_actionnet.settings import Settings
+
+
+@dataclass(frozen=True)
+class SamplingPolicy:
+    """When a frame is sampled; the fields mean what the settings of the same names mean."""
+
+    skip_frames: int = 1
+    sample_rate: float = 0.0
+    max_gap: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sampled frame's place in the window.
+
+    `steps` is how far the window moves: 1, or more where points of the sampling grid passed without a frame (the frame
+    before holds for those). `restart` says that the window must be emptied first, for `reason`.
+    """
+
+    steps: int = 1
+    restart: bool = False
+    reason: str = ""
+
+    def then(self, later: Sample) -> Sample:
+        """The place of `later`'s frame in a window that this sample's frame did not reach."""
+        if later.restart:
+            return later
+        return Sample(self.steps + later.steps, self.restart, self.reason)
+
+
+class FrameSampler:
+    """Decides, frame by frame and from the stamps alone, which frames are sampled."""
+
+    def __init__(self, policy: SamplingPolicy | None = None) -> None:
+        self._policy = policy or SamplingPolicy()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all earlier frames; the next one is sampled."""
+        self._offered = math.nan  # stamp of the newest frame offered, s
+        self._sampled = math.nan  # stamp of the newest frame sampled, s
+        self._grid = math.nan  # the newest grid point passed, s
+        self._skipped = 0
+
+    @property
+    def policy(self) -> SamplingPolicy:
+        """The policy in force; setting it acts on the next frame and keeps the window."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: SamplingPolicy) -> None:
+        if policy.sample_rate != self._policy.sample_rate:
+            self._grid = self._sampled
+        self._policy = policy
+
+    def offer(self, stamp: float) -> Sample | None:
+        """What becomes of a frame taken at `stamp` (s): its place in the window, or None if it is not sampled."""
+        sample = self._decide(stamp)
+        self._offered = stamp
+        if sample is not None:
+            self._sampled = stamp
+            self._skipped = 0
+            if sample.restart:
+                self._grid = stamp
+        else:
+            self._skipped += 1
+        return sample
+
+    def _decide(self, stamp: float) -> Sample | None:
+        if math.isnan(self._offered):
+            return Sample(restart=True, reason="first frame")
+        if stamp < self._offered:
+            return Sample(restart=True, reason=f"time ran backwards by {self._offered - stamp:.3f} s")
+        gap = stamp - self._sampled
+        if gap > self._policy.max_gap:
+            return Sample(restart=True, reason=f"gap of {gap:.3f} s, above max_gap {self._policy.max_gap:g} s")
+        if self._policy.sample_rate > 0:
+            return self._decide_by_rate(stamp)
+        return Sample() if self._skipped >= self._policy.skip_frames else None
+
+    def _decide_by_rate(self, stamp: float) -> Sample | None:
+        period = 1 / self._policy.sample_rate
+        # A frame half an interval before a grid point is nearer to it than the next frame will be. Without this a
+        # camera whose stamps jitter around the grid would lose every other point.
+        early = min(stamp - self._offered, period) / 2
+        steps = math.floor((stamp - self._grid + early) / period)
+        if steps < 1:
+            return None
+        self._grid += steps * period
+        return Sample(steps=steps)
+
+
+def sampling_policy(settings: Settings) -> SamplingPolicy:
+    """The part of `settings` that decides which frames are sampled."""
+    return SamplingPolicy(settings.skip_frames, settings.sample_rate, settings.max_gap)

@@ -1,0 +1,55 @@
+"""The executable `actionnet_node`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import cv2
+import rclpy
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.ros.mailbox import Mailbox
+from ros2_actionnet.ros.node import ActionNetNode
+from ros2_actionnet.ros.ros_logging import log_to_ros
+from ros2_actionnet.system.allocator import keep_large_blocks
+from ros2_actionnet.system.termination import on_termination
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until it is told to end."""
+    keep_large_blocks()
+    # A thumbnail is too little work to share: waking a second thread for it costs 0.7 ms of CPU a 1080p frame.
+    cv2.setNumThreads(1)
+    mailboxes: list[Mailbox] = []
+    ended = threading.Event()
+    on_termination(lambda: mailboxes[0].post(ended.set) if mailboxes else os._exit(0))
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = ActionNetNode()
+    except (ActionNetError, InvalidParameterValueException) as error:
+        sys.stderr.write(f"actionnet_node: {error}\n")
+        rclpy.try_shutdown()
+        return 1
+    log_to_ros(node.get_logger())
+    mailboxes.append(node.mailbox)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    # Not spin_until_future_complete: it hangs another callback on the future each time round, for as long as it runs.
+    while not ended.is_set():
+        executor.spin_once()
+    finished = node.close()
+    rclpy.try_shutdown()
+    if not finished:
+        # A library that compiles a network cannot be interrupted, and would crash if Python took itself down under it.
+        sys.stdout.flush()
+        os._exit(0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
