@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ros2_actionnet.action_net import ActionNet
     from ros2_actionnet.errors import (
         ActionNetError,
         BackendError,
         ImageError,
+        LoadCancelled,
         MediaError,
         NetworkError,
+        NetworkNotFetched,
         SettingsError,
     )
-    from ros2_actionnet.recognition.window_classifier import ActionNet, ClassScore, Prediction
+    from ros2_actionnet.images.raw_image import RawImage
+    from ros2_actionnet.recognition.prediction import ClassScore, Prediction
+    from ros2_actionnet.settings import Settings
 
 # In a source checkout that is built elsewhere, the generated messages (ros2_actionnet.msg) lie in the install space.
 __path__ = extend_path(__path__, __name__)
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ActionNet",
@@ -25,18 +33,43 @@ __all__ = [
     "BackendError",
     "ClassScore",
     "ImageError",
+    "LoadCancelled",
     "MediaError",
     "NetworkError",
+    "NetworkNotFetched",
     "Prediction",
+    "RawImage",
+    "Settings",
     "SettingsError",
+    "__version__",
 ]
+
+# Where each public name is defined. It is imported when it is first asked for, so that `import ros2_actionnet.msg`
+# loads none of the core.
+_MODULES = {
+    "ActionNet": "action_net",
+    "ActionNetError": "errors",
+    "BackendError": "errors",
+    "ClassScore": "recognition.prediction",
+    "ImageError": "errors",
+    "LoadCancelled": "errors",
+    "MediaError": "errors",
+    "NetworkError": "errors",
+    "NetworkNotFetched": "errors",
+    "Prediction": "recognition.prediction",
+    "RawImage": "images.raw_image",
+    "Settings": "settings",
+    "SettingsError": "errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: `import ros2_actionnet.msg` needs none of the core."""
-    if name not in __all__:
+    """Import a public name on first use. Raises AttributeError for any other."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
-    module = "errors" if name.endswith("Error") else "classifier"
-    return getattr(import_module(f"{__name__}.{module}"), name)
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)

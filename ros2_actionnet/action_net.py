@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import choose_backend
-from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.networks import obtain, prepare
 from ros2_actionnet.recognition.loading import load_options, network_request
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
-from ros2_actionnet.recognition.sampling import FrameSampler, Sample, sampling_policy
-from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
+from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of `ActionNet`: the settings that need no ROS, as in docs/parameters.md."""
+
+    model: str
+    labels: str
+    input_blob: str
+    output_blob: str
+    backend: str
+    precision: str
+    device: str
+    engine_cache: str
+    threshold: float
+    skip_frames: int
+    sample_rate: float
+    infer_every: int
+    top_k: int
+    smoothing: int
+    warmup: str
+    max_gap: float
+    resize_mode: str
+    roi: Sequence[float]
+    class_filter: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    index: int
+    stamp: float
+    image: RawImage
 
 
 class ActionNet:
@@ -32,26 +64,23 @@ class ActionNet:
     prepared, and BackendError where it cannot be run.
     """
 
-    def __init__(self, network: str = Settings.network, **settings: Any) -> None:
+    def __init__(self, network: str = Settings.network, **settings: Unpack[Keywords]) -> None:
         _check_keywords(settings)
-        self._settings = Settings(network=network, **settings)
+        self._settings = Settings.from_values({"network": network, **settings})
         prepared = prepare(obtain(network_request(self._settings), bar=True))
-        self._allowed = allowed_classes(prepared.labels, self._settings.class_filter)
+        allowed_classes(prepared.labels, self._settings.class_filter)  # before the slow part
         backend = choose_backend(self._settings.backend, self._settings.device).backend
         session = backend.load(prepared, load_options(self._settings))
-        self._classifier: WindowClassifier[Any] | None = WindowClassifier(session, self._settings)
-        self._sampler = FrameSampler(sampling_policy(self._settings))
-        self._preprocessor = preprocessor(prepared, self._settings)
-        self._thumbnail = np.empty((prepared.height, prepared.width, 3), np.uint8)
-        self._network = prepared
+        # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
+        session.network = replace(prepared, model=b"", file=None)
+        self._network = session.network
+        self._recognizer: Recognizer | None = Recognizer(session, self._settings)
         self._frames = 0
-        self._owed: Sample | None = None  # the place in the window of frames that could not be understood
-        self._prediction: Prediction | None = None
 
     def classify(
         self, frame: NDArray[Any] | RawImage, encoding: str = "rgb8", stamp: float | None = None
     ) -> Prediction | None:
-        """The newest prediction once `frame` has been taken in; None until a whole window has been classified.
+        """Accept `frame` and return the newest prediction; None until a whole window has been classified.
 
         `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, or a `RawImage`, which says
         what it is; `stamp` is the time at which it was taken (s), needed for `sample_rate`; without it, frames are
@@ -59,28 +88,13 @@ class ActionNet:
 
         Raises ImageError for a frame that does not fit its encoding and BackendError if the inference fails.
         """
-        classifier = self._opened()
+        recognizer = self._opened()
         image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
         index, self._frames = self._frames, self._frames + 1
-        sample = self._sampler.offer(index / 30 if stamp is None else stamp)
-        if sample is None:
-            return self._prediction
-        self._owed = sample if self._owed is None else self._owed.then(sample)
-        if self._owed.restart:
-            self._prediction = None
-        classifier.push(self._preprocessor.thumbnail(image, self._thumbnail), self._owed, index)
-        self._owed = None
-        if classifier.due:
-            self._prediction = Prediction(
-                classifier.classify(),
-                self.labels,
-                index,
-                self._settings.threshold,
-                self._allowed,
-                self._settings.top_k,
-                classifier.first_frame,
-            )
-        return self._prediction
+        timed = _Frame(index, index / 30 if stamp is None else stamp, image)
+        for _ in recognizer.recognize([timed], _raise):
+            pass
+        return recognizer.prediction
 
     @property
     def name(self) -> str:
@@ -121,35 +135,28 @@ class ActionNet:
     def skip_frames(self, value: int) -> None:
         self.configure(skip_frames=value)
 
-    def configure(self, **settings: Any) -> None:
-        """Changes settings that need no other network; they act on the next frame, those of the view on a new window.
+    def configure(self, **settings: Unpack[Keywords]) -> None:
+        """Change settings that need no other network; they act on the next frame, those of the view on a new window.
 
         Raises SettingsError, and leaves everything as it was, for a value that cannot be used.
         """
         _check_keywords(settings)
-        changed = replace(self._settings, **settings)
-        effects = self._settings.changed(changed)
-        if Effect.NEW_NETWORK in effects:
+        values = {setting.name: getattr(self._settings, setting.name) for setting in SETTINGS}
+        changed = Settings.from_values({**values, **settings})
+        if Effect.NEW_NETWORK in self._settings.changed(changed):
             raise SettingsError(f"{', '.join(settings)}: a loaded network cannot be changed; make another ActionNet")
-        self._allowed = allowed_classes(self.labels, changed.class_filter)
-        self._sampler.policy = sampling_policy(changed)
         self._opened().configure(changed)
         self._settings = changed
-        if Effect.NEW_WINDOW in effects:
-            self._preprocessor = preprocessor(self._network, changed)
-            self.reset()
 
     def reset(self) -> None:
-        """Empties the window, as before the first frame."""
-        self._sampler.reset()
-        self._opened().reset()
-        self._prediction = None
+        """Empty the window, as before the first frame."""
+        self._opened().empty_window()
 
     def close(self) -> None:
-        """Frees the network; the object cannot be used any more. May be called twice."""
-        if self._classifier is not None:
-            self._classifier.session.close()
-            self._classifier = None
+        """Free the network; the object cannot be used any more. May be called twice."""
+        if self._recognizer is not None:
+            self._recognizer.session.close()
+            self._recognizer = None
 
     def __enter__(self) -> ActionNet:
         """The object itself; leaving the `with` block closes it."""
@@ -161,13 +168,17 @@ class ActionNet:
         """Closes it."""
         self.close()
 
-    def _opened(self) -> WindowClassifier[Any]:
-        if self._classifier is None:
+    def _opened(self) -> Recognizer:
+        if self._recognizer is None:
             raise ActionNetError("this ActionNet has been closed; make another one")
-        return self._classifier
+        return self._recognizer
 
 
-def _check_keywords(keywords: Mapping[str, Any]) -> None:
+def _raise(frame: _Frame, error: ImageError) -> NoReturn:
+    raise error
+
+
+def _check_keywords(keywords: Iterable[str]) -> None:
     """Raises SettingsError for a keyword that is no setting, or one that only the node has."""
     known = [setting.name for setting in SETTINGS if not setting.node_only]
     for name in keywords:

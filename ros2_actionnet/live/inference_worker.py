@@ -128,12 +128,15 @@ class InferenceWorker:
 
     # What the caller's thread calls. Nothing here waits for an inference or a load.
 
-    def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int) -> None:
-        """Takes in a sampled frame; `image` may be reused afterwards.
+    def submit(
+        self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: float | None = None
+    ) -> None:
+        """Queue a sampled frame, taken at `taken_at` (s; None: its stamp); `image` may be reused afterwards.
 
         Raises ImageError for an image that cannot be understood.
         """
-        frame = SampledFrame(header, sample, index, time.monotonic())
+        frame_time = header.stamp if taken_at is None else taken_at
+        frame = SampledFrame(header, sample, index, time.monotonic(), frame_time)
         for lane in self._lanes():
             lane.offer(image, frame)
         self._sampled += 1
@@ -278,7 +281,7 @@ class InferenceWorker:
         classifier, newest = lane.classifier, lane.newest
         if classifier is None or newest is None or not classifier.due:
             return
-        if newest.index == self._last_index:  # the network before has spoken of this frame just before the take-over
+        if newest.index == self._last_index:  # already classified by the previous network
             classifier.pass_over()
             return
         self._overtaken += classifier.due - 1
@@ -299,8 +302,16 @@ class InferenceWorker:
     def _report(self, lane: Lane, newest: SampledFrame, scores: Scores, inference: float, latency: float) -> None:
         settings = self._applied
         labels, allowed = lane.network.labels, self._allowed
-        prediction = Prediction(scores, labels, newest.index, settings.threshold, allowed, settings.top_k)
-        events = tuple(self._detector.update(scores, newest.header.stamp, allowed))
+        prediction = Prediction(
+            scores,
+            labels,
+            newest.index,
+            threshold=settings.threshold,
+            allowed=allowed,
+            top_k=settings.top_k,
+            first_frame=lane.first_frame,
+        )
+        events = tuple(self._detector.update(scores, newest.time, allowed))
         self._listener.on_classified(Classified(prediction, lane.network, newest.header, events, inference, latency))
 
     def _apply(self, settings: Settings) -> None:

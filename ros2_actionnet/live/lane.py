@@ -14,19 +14,28 @@ from ros2_actionnet.backends.ring import Frame
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.sampling import MissedFrames, Sample
 from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.settings import Settings
 
 
 @dataclass(frozen=True)
 class SampledFrame:
-    """A sampled frame: its header, its place in the window and in the stream, and when it was handed over."""
+    """A sampled frame of a stream.
+
+    Attributes:
+        header: As it came; its stamp may be empty.
+        sample: Its place in the window.
+        index: Counted from 0 over all frames of the stream, sampled or not.
+        handed_over: When it was queued, in seconds of the monotonic clock.
+        time: When it was taken, in seconds; the time that its sampling was decided by.
+    """
 
     header: FrameHeader
     sample: Sample
-    index: int  # counted over all frames handed over, sampled or not
-    handed_over: float  # s, monotonic clock
+    index: int
+    handed_over: float
+    time: float
 
 
 class Lane:
@@ -47,7 +56,7 @@ class Lane:
         self._lock = threading.Lock()
         self._queue: deque[tuple[SampledFrame, Frame]] = deque()
         self._free: list[Frame] = []
-        self._owed: Sample | None = None  # the place in the window of frames that left the queue
+        self._missed = MissedFrames()  # those that left the queue
         self._cleared = False
 
     def offer(self, image: RawImage, frame: SampledFrame) -> None:
@@ -66,7 +75,7 @@ class Lane:
                 lost, its_thumbnail = self._queue.popleft()
                 self._free.append(its_thumbnail)
                 self.overrun += self.newest is not None
-                self._owed = lost.sample if self._owed is None else self._owed.then(lost.sample)
+                self._missed.add(lost.sample)
             self._queue.append((frame, thumbnail))
 
     def max_downscale(self, height: int, width: int) -> float:
@@ -78,8 +87,13 @@ class Lane:
         with self._lock:
             self._free += [thumbnail for _, thumbnail in self._queue]
             self._queue.clear()
-            self._owed = None
+            self._missed.clear()
             self._cleared = True
+
+    @property
+    def first_frame(self) -> int:
+        """Index of the window's oldest frame; -1 while the window is empty."""
+        return -1 if self.classifier is None else self.classifier.first_frame
 
     def open(self, settings: Settings) -> None:
         """Makes the classifier on the loaded session."""
@@ -90,18 +104,17 @@ class Lane:
         """Takes all thumbnails that wait into the window; whether that emptied it on the way."""
         assert self.classifier is not None
         with self._lock:
-            waiting, owed, cleared = list(self._queue), self._owed, self._cleared
+            waiting, cleared = list(self._queue), self._cleared
+            # The first frame takes the place of those that were lost before it.
+            places = [self._missed.combined_with(frame.sample) for frame, _ in waiting]
             self._queue.clear()
-            self._owed, self._cleared = None, False
+            self._cleared = False
         if cleared:
             self.classifier.reset()
         emptied = cleared
-        for frame, thumbnail in waiting:
-            # The first frame takes the place of those that were lost before it.
-            sample = frame.sample if owed is None else owed.then(frame.sample)
-            owed = None
-            emptied = emptied or sample.restart
-            self.classifier.push(thumbnail, sample)
+        for (frame, thumbnail), place in zip(waiting, places, strict=True):
+            emptied = emptied or place.restart
+            self.classifier.push(thumbnail, place, frame.index)
             self.newest = frame
         with self._lock:
             self._free += [thumbnail for _, thumbnail in waiting]

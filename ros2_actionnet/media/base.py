@@ -15,6 +15,7 @@ from ros2_actionnet.images.raw_image import RawImage, to_bgr
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.prediction import Prediction
+from ros2_actionnet.recognition.recognizer import Recognized
 from ros2_actionnet.settings import Settings
 
 Picture = NDArray[np.uint8]
@@ -190,6 +191,11 @@ class ClassifiedFrame:
     is_new: bool
     events: tuple[Event, ...] = ()
     annotated: Picture | None = None
+
+    @classmethod
+    def of(cls, recognized: Recognized[MediaFrame]) -> ClassifiedFrame:
+        """Return a recognized frame of a source, on which nothing is drawn yet."""
+        return cls(recognized.frame, recognized.prediction, recognized.is_new, recognized.events)
 
 
 class ResultSink(Protocol):

@@ -21,7 +21,8 @@ from ros2_actionnet.images.overlay import Annotation, draw_overlay
 from ros2_actionnet.images.raw_image import to_bgr
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.channel import Channel
-from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch
+from ros2_actionnet.recognition.recognizer import Recognizer
+from ros2_actionnet.recognition.stopwatch import Stopwatch
 
 MOST_WAITING = 16
 """Frames of a file that wait between two threads, at most: enough that neither waits for the other's slow moments."""
@@ -139,7 +140,8 @@ class Pipeline:
 
     def _recognize(self) -> None:
         for frames in self._read:
-            for result in self._recognizer.recognize(frames, self._report):
+            for recognized in self._recognizer.recognize(frames, self._leave_out):
+                result = ClassifiedFrame.of(recognized)
                 annotation = self._recognizer.annotation() if self._draws else None
                 if not self._recognized.put((result, annotation)):
                     return
@@ -155,6 +157,9 @@ class Pipeline:
                 return
         self._drawn.finish()
 
+    def _leave_out(self, frame: MediaFrame, error: ImageError) -> None:
+        self._report(f"frame {frame.index} is left out: {error}")
+
     def _annotated(self, result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame | None:
         image = result.frame.image
         picture = np.empty((image.height, image.width, 3), np.uint8)
@@ -162,7 +167,7 @@ class Pipeline:
             to_bgr(image, picture)
         except ImageError as error:  # it was not sampled, or the recognizer would have found out
             self._undrawable += 1
-            self._report(f"frame {result.frame.index} is left out: {error}")
+            self._leave_out(result.frame, error)
             return None
         draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
         return replace(result, annotated=picture)

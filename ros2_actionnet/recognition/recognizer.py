@@ -1,82 +1,133 @@
-"""The classifier's part in a run over a source: its frames in, classified frames out."""
+"""The one recognition loop: sample, thumbnail, push, classify, predict.
+
+    stamp ── sample ──▶ image ── push ──▶ window ── classify ──▶ prediction, events
+
+`ActionNet` is a thin face of it and the command uses it whole. The node runs the same steps split at the queue between
+ROS's thread (sampler, thumbnail) and the worker's (window, prediction, events).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
-from types import TracebackType
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.overlay import Annotation, OverlayLine
-from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+from ros2_actionnet.images.overlay import Annotation
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
-from ros2_actionnet.recognition.sampling import FrameSampler, Sample, sampling_policy
+from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample, sampling_policy
+from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
-from ros2_actionnet.settings import Settings
+from ros2_actionnet.settings import Effect, Settings
 
 
-@dataclass
-class Stopwatch:
-    """Adds up the time that one thread spends in its `with` blocks (s), and counts them."""
+class TimedImage(Protocol):
+    """A frame to recognize: its index, counted from 0 over the stream, its stamp (s) and its pixels."""
 
-    seconds: float = 0.0
-    count: int = 0
-    _started: float = field(default=0.0, repr=False)
+    @property
+    def index(self) -> int:
+        """Number of the frame in its stream, from 0."""
 
-    def __enter__(self) -> None:
-        self._started = perf_counter()
+    @property
+    def stamp(self) -> float:
+        """Time at which the frame was taken, in seconds."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.seconds += perf_counter() - self._started
-        self.count += 1
+    @property
+    def image(self) -> RawImage:
+        """The pixels."""
+
+
+FrameT = TypeVar("FrameT", bound=TimedImage)
+
+
+@dataclass(frozen=True, eq=False)
+class Recognized(Generic[FrameT]):
+    """A frame with the state of the recognition after it.
+
+    Attributes:
+        frame: As it was given.
+        prediction: The newest one, None until a window has been classified.
+        is_new: True if this frame completed the window of `prediction`.
+        events: Actions that began or ended with this frame.
+    """
+
+    frame: FrameT
+    prediction: Prediction | None
+    is_new: bool
+    events: tuple[Event, ...] = ()
 
 
 class Recognizer:
-    """One network over the frames of a source, and after `reset` of the next one; not thread-safe.
+    """Recognizes actions in one stream of frames, and after `reset` in the next one; not thread-safe.
 
     Attributes:
-        sampled: frames taken into the window.
-        restarts: how often the window was emptied after the first frame.
-        windows: windows classified.
-        overtaken: windows left out because a newer one was there.
-        broken: frames that could not be understood.
-        thumbnail, inference: the time that these took.
+        session: The network.
+        sampled: Number of frames taken into the window.
+        restarts: Number of times the window was emptied after the first frame.
+        windows: Number of windows classified.
+        overtaken: Number of windows left out because a newer one was there.
+        broken: Number of frames that could not be understood.
+        thumbnail, inference: Time that these took.
+        prediction: The newest one, None until a window has been classified.
     """
 
     def __init__(self, session: Session[Any], settings: Settings) -> None:
-        """Begins with an empty window. Raises SettingsError for a class filter that names no class of the network."""
+        """Begin with an empty window. Raises SettingsError for a class filter that names no class of the network."""
         network = session.network
+        self.session = session
         self._settings = settings
-        self._labels, self._frames = network.labels, network.frames
         self._allowed = allowed_classes(network.labels, settings.class_filter)
         self._sampler = FrameSampler(sampling_policy(settings))
         self._preprocessor = preprocessor(network, settings)
         self._pixels = np.empty((network.height, network.width, 3), np.uint8)
         self._classifier = WindowClassifier(session, settings)
         self._detector = EventDetector(settings.event_on, settings.event_off, settings.event_min_duration)
+        self._missed = MissedFrames()
         self.reset()
 
+    def configure(self, settings: Settings) -> None:
+        """Apply settings that need no other network to the next frame; a new view of the image starts a new window.
+
+        Raises SettingsError, and leaves everything as it was, for a class filter that names no class of the network.
+        """
+        allowed = allowed_classes(self.session.network.labels, settings.class_filter)
+        changes_view = Effect.NEW_WINDOW in self._settings.changed(settings)
+        new_preprocessor = preprocessor(self.session.network, settings)
+        self._detector.configure(settings.event_on, settings.event_off, settings.event_min_duration)
+        self._allowed, self._settings = allowed, settings
+        self._sampler.policy = sampling_policy(settings)
+        self._classifier.configure(settings)
+        if changes_view:
+            self._preprocessor = new_preprocessor
+            self.empty_window()
+
     def reset(self) -> None:
-        """Forgets all frames and counts from 0 again."""
-        self._sampler.reset()  # so that the next frame empties the window
+        """Forget all frames and count from 0 again."""
+        self.empty_window()
         self._detector.reset()
-        self._owed: Sample | None = None  # the place in the window of frames that could not be understood
-        self._prediction: Prediction | None = None
         self.sampled = self.restarts = self.windows = self.overtaken = self.broken = 0
         self.thumbnail, self.inference = Stopwatch(), Stopwatch()
 
-    def recognize(self, frames: Sequence[MediaFrame], report: Callable[[str], None]) -> Iterator[ClassifiedFrame]:
-        """What is made of `frames`, which come one after the other; of several, only the newest window is classified.
+    def empty_window(self) -> None:
+        """Empty the window and forget the prediction, as before the first frame."""
+        self._sampler.reset()
+        self._classifier.reset()
+        self._missed.clear()
+        self.prediction: Prediction | None = None
 
-        A frame that cannot be understood is told to `report` and left out. Raises BackendError if the inference fails.
+    def recognize(
+        self, frames: Sequence[FrameT], report: Callable[[FrameT, ImageError], None]
+    ) -> Iterator[Recognized[FrameT]]:
+        """Recognize consecutive frames; of the windows that they complete, only the newest is classified.
+
+        A frame that cannot be understood is passed to `report` and left out. Raises BackendError if the inference
+        fails.
         """
         samples = [self._sampler.offer(frame.stamp) for frame in frames]
         newest = max((index for index, sample in enumerate(samples) if sample is not None), default=-1)
@@ -87,59 +138,60 @@ class Recognizer:
                     events += self._push(frame, sample)
                 except ImageError as error:
                     self.broken += 1
-                    report(f"frame {frame.index} is left out: {error}")
+                    report(frame, error)
                     continue
             is_new = index == newest and self._classifier.due > 0
             if is_new:
                 events += self._classify(frame)
-            yield ClassifiedFrame(frame, self._prediction, is_new, tuple(events))
+            yield Recognized(frame, self.prediction, is_new, tuple(events))
 
     def annotation(self) -> Annotation:
-        """What is drawn on the newest frame."""
-        fill = self._classifier.fill
-        if self._prediction is None:
-            return Annotation(fill=fill / self._frames, status=f"filling window {fill}/{self._frames}")
-        return Annotation(tuple(OverlayLine(result.label, result.score) for result in self._prediction.top()))
+        """Return what is drawn on the newest frame."""
+        return annotation_of(self.prediction, self._classifier.fill, self.session.network.frames)
 
     def remedy(self) -> str:
-        """Why no window was ever full, and what to do about it."""
-        settings = self._settings
+        """Return why no window was ever full, and what to do about it."""
+        settings, frames = self._settings, self.session.network.frames
         if self.restarts:
             return (
-                f"no window of {self._frames} frames was ever full, because frames were more than {settings.max_gap:g} "
+                f"no window of {frames} frames was ever full, because frames were more than {settings.max_gap:g} "
                 "s apart, or time ran backwards: give a larger --max-gap"
             )
         smaller = f"a smaller --skip-frames than {settings.skip_frames}, " if settings.skip_frames else ""
         if settings.sample_rate:
             smaller = f"a larger --sample-rate than {settings.sample_rate:g}, "
         return (
-            f"too short for one window: {self.sampled} of its frames were sampled and {self._frames} are needed; give "
+            f"too short for one window: {self.sampled} of its frames were sampled and {frames} are needed; give "
             f"a longer input, {smaller}or --warmup repeat"
         )
 
-    def _push(self, frame: MediaFrame, sample: Sample) -> list[Event]:
-        """Takes a sampled frame into the window; what ended because that emptied it."""
-        self._owed = sample if self._owed is None else self._owed.then(sample)
-        with self.thumbnail:
-            self._preprocessor.thumbnail(frame.image, self._pixels)
-        place, self._owed = self._owed, None
+    def _push(self, frame: TimedImage, sample: Sample) -> list[Event]:
+        """Take a sampled frame into the window; return the events that ended because that emptied it."""
+        place = self._missed.combined_with(sample)
+        if place.restart:
+            self.prediction = None
+        try:
+            with self.thumbnail:
+                self._preprocessor.thumbnail(frame.image, self._pixels)
+        except ImageError:
+            self._missed.add(place)
+            raise
         self._classifier.push(self._pixels, place, frame.index)
         self.sampled += 1
         if not place.restart:
             return []
         self.restarts += self.sampled > 1
-        self._prediction = None
         return self._detector.reset()
 
-    def _classify(self, frame: MediaFrame) -> list[Event]:
-        """Classifies the newest window, which ends with `frame`; what began and ended with it."""
+    def _classify(self, frame: TimedImage) -> list[Event]:
+        """Classify the newest window, which ends with `frame`; return the events that began and ended with it."""
         self.overtaken += self._classifier.due - 1
         with self.inference:
             scores = self._classifier.classify()
         self.windows += 1
-        self._prediction = Prediction(
+        self.prediction = Prediction(
             scores,
-            self._labels,
+            self.session.network.labels,
             frame.index,
             threshold=self._settings.threshold,
             allowed=self._allowed,

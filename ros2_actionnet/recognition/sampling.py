@@ -29,11 +29,34 @@ class Sample:
     restart: bool = False
     reason: str = ""
 
-    def then(self, later: Sample) -> Sample:
-        """The place of `later`'s frame in a window that this sample's frame did not reach."""
+    def combined_with(self, later: Sample) -> Sample:
+        """Return the place of `later`'s frame in a window that this sample's frame did not reach."""
         if later.restart:
             return later
         return Sample(self.steps + later.steps, self.restart, self.reason)
+
+
+class MissedFrames:
+    """Keeps the place in the window of sampled frames that did not reach it, for the next frame that does.
+
+    A frame is missed when its pixels cannot be understood or when it left a queue unread. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._missed: Sample | None = None
+
+    def add(self, sample: Sample) -> None:
+        """Record that the frame of `sample` did not reach the window."""
+        self._missed = self.combined_with(sample)
+
+    def combined_with(self, sample: Sample) -> Sample:
+        """Return the place of `sample`'s frame after all that were missed before it, which are then forgotten."""
+        missed, self._missed = self._missed, None
+        return sample if missed is None else missed.combined_with(sample)
+
+    def clear(self) -> None:
+        """Forget all missed frames."""
+        self._missed = None
 
 
 class FrameSampler:

@@ -131,8 +131,8 @@ def summary(health: Health) -> tuple[Level, str]:
     worker = health.worker
     if health.duplicate_names:
         return Level.WARN, (
-            f"{health.duplicate_names + 1} nodes are called {health.name}: services and parameters reach one of them at "
-            "random; give each its own name (-r __node:=...) or namespace"
+            f"{health.duplicate_names + 1} nodes are called {health.name}: services and parameters reach one of them "
+            "at random; give each its own name (-r __node:=...) or namespace"
         )
     if worker is None or health.state != "active":
         return (Level.ERROR, health.last_error) if health.last_error else (Level.OK, health.state)

@@ -10,7 +10,7 @@ from ros2_actionnet.images.compressed import MaxDownscale, decode
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.sampling import FrameSampler, Sample, SamplingPolicy
+from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample, SamplingPolicy
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
 Reader = Callable[[bytes, MaxDownscale], RawImage]
@@ -61,7 +61,9 @@ class ImageIntake:
         self._report_rejected = rejected
         self._read = read
         self._annotated_width = annotated_width  # pixels; 0: as the image
-        self._owed: Sample | None = None  # the place of sampled frames that could not be understood
+        self._missed = MissedFrames()  # those that could not be understood
+        # Adds to the monotonic clock to give seconds since 1970 that never step.
+        self._epoch = time.time() - time.monotonic()
         self._fresh = True  # no window has been begun since the start or since a reset: nothing can be emptied
 
     def take(self, message: bytes) -> None:
@@ -70,14 +72,20 @@ class ImageIntake:
         index, self.received = self.received, self.received + 1
         try:
             header = read_header(message)
-            sample = self._sample(header)
+            taken_at = self._taken_at(header)
+            sample = self._sample(taken_at)
             annotated = self._wants_annotation()
             if sample is None and not annotated:
                 return
-            image = self._read(message, self._reducible_for_annotation if annotated else self._worker.max_downscale)
-            if sample is not None:
-                self._worker.submit(image, sample, header, index)
-                self._owed = None
+            needed = self._max_downscale_for_annotation if annotated else self._worker.max_downscale
+            try:
+                image = self._read(message, needed)
+                if sample is not None:
+                    self._worker.submit(image, sample, header, index, taken_at)
+            except ImageError:
+                if sample is not None:
+                    self._missed.add(sample)
+                raise
             if annotated:
                 self._annotate(image, header)
         except ImageError as error:
@@ -90,21 +98,26 @@ class ImageIntake:
         self._fresh = True
         self._worker.reset()
 
-    def _reducible_for_annotation(self, height: int, width: int) -> float:
+    def _max_downscale_for_annotation(self, height: int, width: int) -> float:
         # The network's need counts for frames that are not sampled too: a scale that changed from frame to frame could
         # change the annotated image's size by the odd pixel.
         annotated_width = self._annotated_width()
         return min(self._worker.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
 
-    def _sample(self, header: FrameHeader) -> Sample | None:
-        # A driver that leaves the stamp empty is taken at the time of arrival, or nothing would ever be a gap.
-        stamped = header.sec != 0 or header.nanosec != 0
-        sample = self.sampler.offer(header.stamp if stamped else self.last_arrival)
+    def _taken_at(self, header: FrameHeader) -> float:
+        """Return the time of a frame in seconds, for its sampling and for its events: its stamp, or its arrival.
+
+        Some drivers leave the stamp empty; by it nothing would ever be a gap and no action would ever last.
+        """
+        is_stamped = header.sec != 0 or header.nanosec != 0
+        return header.stamp if is_stamped else self._epoch + self.last_arrival
+
+    def _sample(self, taken_at: float) -> Sample | None:
+        sample = self.sampler.offer(taken_at)
         if sample is None:
             return None
         if sample.restart and not self._fresh:
             self.restarts += 1
             self.restart_reason = sample.reason
         self._fresh = False
-        self._owed = sample if self._owed is None else self._owed.then(sample)
-        return self._owed
+        return self._missed.combined_with(sample)

@@ -12,10 +12,11 @@ from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.images.overlay import Annotation, OverlayLine
+from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.live.annotator import Annotator
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
+from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.loading import network_request
@@ -244,10 +245,9 @@ class ActionNetNode(GuardedLifecycleNode):
         status = self._worker.status() if self._worker is not None else None
         if status is None or status.running is None:
             return Annotation(fill=0.0, status=f"loading {status.loading}" if status else "")
-        if status.fill < status.frames or self._latest is None:
-            return Annotation(fill=status.fill / status.frames, status=f"filling window {status.fill}/{status.frames}")
-        top = self._latest.prediction.top()
-        return Annotation(tuple(OverlayLine(result.label, result.score) for result in top))
+        is_full = status.fill == status.frames and self._latest is not None
+        prediction = self._latest.prediction if is_full and self._latest is not None else None
+        return annotation_of(prediction, status.fill, status.frames)
 
     def _on_rejected(self, error: Exception) -> None:
         self._health.last_error = f"image rejected: {error}"

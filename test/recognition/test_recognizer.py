@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.errors import ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+from ros2_actionnet.media.base import MediaFrame
 from ros2_actionnet.recognition.events import EventType
-from ros2_actionnet.recognition.recognizer import Recognizer, Stopwatch
+from ros2_actionnet.recognition.recognizer import Recognized, Recognizer
+from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeSession, grey_image, make_network
 
@@ -22,8 +23,12 @@ def frame(index: int, stamp: float | None = None, image: RawImage | None = None)
     return MediaFrame(index, time, time, image or grey_image(index))
 
 
-def one_by_one(subject: Recognizer, *frames: MediaFrame) -> list[ClassifiedFrame]:
-    return [result for item in frames for result in subject.recognize([item], print)]
+def unexpected(frame: MediaFrame, error: ImageError) -> None:
+    raise AssertionError(f"frame {frame.index}: {error}")
+
+
+def one_by_one(subject: Recognizer, *frames: MediaFrame) -> list[Recognized[MediaFrame]]:
+    return [result for item in frames for result in subject.recognize([item], unexpected)]
 
 
 def test_a_prediction_names_its_window_by_the_source_s_own_indices() -> None:
@@ -117,13 +122,14 @@ def test_why_there_was_no_window(settings: dict[str, object], interval: float, w
 
 
 def test_the_frame_before_holds_for_one_that_cannot_be_understood() -> None:
-    reports: list[str] = []
+    reports: list[int] = []
     subject, session = recognizer()
     broken = frame(2, image=RawImage(np.zeros(3, np.uint8), 4, 4, 12, "rgb8"))
     for item in (frame(0), frame(1), broken, frame(3), frame(4)):
-        list(subject.recognize([item], reports.append))
+        list(subject.recognize([item], lambda frame, error: reports.append(frame.index)))
     assert session.windows == [[0, 1, 1, 3], [1, 1, 3, 4]]
-    assert subject.broken == len(reports) == 1
+    assert reports == [2]
+    assert subject.broken == 1
 
 
 def test_a_stopwatch_adds_up() -> None:

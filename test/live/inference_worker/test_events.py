@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ros2_actionnet.recognition.events import EventType
+from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
-from support.worker_rig import FIRST, MakeRig, Rig
+from support.fakes import grey_image
+from support.worker_rig import FIRST, MakeRig, N, Rig
 
 
 class TestEvents:
@@ -43,6 +45,21 @@ class TestEvents:
         types = [(event.type, event.class_index) for event in rig.said.classified[-1].events]
         assert types == [(EventType.ENDED, 1), (EventType.BEGAN, 0)]
         assert rig.said.ended == []
+
+    def test_frames_with_an_empty_stamp_are_timed_by_when_they_were_taken(self, make_rig: MakeRig) -> None:
+        rig = make_rig(replace(FIRST, event_min_duration=0.25))
+        rig.start().scores = [0.1, 0.9]
+        for index in range(8):
+            header = FrameHeader(0, 0, "camera")
+            rig.worker.submit(grey_image(index), Sample(), header, index, taken_at=50.0 + index / 10)
+            if index >= N - 1:
+                rig.wait_for_frame(index)
+        reported = [(r.prediction.frame, event) for r in rig.said.classified for event in r.events]
+        ((frame, event),) = reported
+        assert (event.type, event.class_index) == (EventType.BEGAN, 1)
+        assert frame == N + 2
+        assert event.start == pytest.approx(50.0 + (N - 1) / 10)
+        assert all(result.header == FrameHeader(0, 0, "camera") for result in rig.said.classified)
 
     def test_a_reset_ends_them_at_the_last_classification(self, make_rig: MakeRig) -> None:
         rig = self.begin(make_rig)

@@ -23,7 +23,7 @@ class TestWindow:
         (result,) = rig.said.classified
         assert session.windows[1:] == [[0, 1, 2, 3]]
         assert result.header == FrameHeader(0, 300_000_000, "camera")
-        assert result.prediction.frame == 3
+        assert (result.prediction.first_frame, result.prediction.frame) == (0, 3)
         assert result.prediction.scores.tolist() == [0.25, 0.75]
         assert (result.prediction.label, result.network.name) == (LABELS[1], "first")
 

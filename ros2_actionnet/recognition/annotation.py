@@ -1,0 +1,13 @@
+"""What is drawn on a frame, made from the newest prediction or from how full the window is."""
+
+from __future__ import annotations
+
+from ros2_actionnet.images.overlay import Annotation, OverlayLine
+from ros2_actionnet.recognition.prediction import Prediction
+
+
+def annotation_of(prediction: Prediction | None, fill: int, frames: int) -> Annotation:
+    """Return the results of `prediction`, best first; without one, the window's fill of `fill` of `frames` frames."""
+    if prediction is None:
+        return Annotation(fill=fill / frames, status=f"filling window {fill}/{frames}")
+    return Annotation(tuple(OverlayLine(result.label, result.score) for result in prediction.top()))
