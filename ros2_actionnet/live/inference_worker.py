@@ -192,13 +192,17 @@ class InferenceWorker:
             failing=self._failed_in_a_row >= FAILING_AFTER,
         )
 
-    def close(self, timeout: float = 1.5) -> None:
-        """Ends the worker and frees the networks; waits at most `timeout` (s) for an inference, and for no load."""
+    def close(self, timeout: float = 1.5) -> bool:
+        """End the worker, which frees the networks; waits at most `timeout` (s) for an inference, and for no load.
+
+        Returns False if its thread has not ended, because it is still inside an inference.
+        """
         self._loader.cancel()
         with self._work:
             self._stopped = True
         self._wake()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def wait_for_loader(self, timeout: float) -> bool:
         """Waits at most `timeout` (s) for a load that has been cancelled; whether it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from typing import Any
@@ -12,45 +13,29 @@ from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import ActionNetError, SettingsError
-from ros2_actionnet.images.overlay import Annotation
-from ros2_actionnet.live.annotator import Annotator
-from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
-from ros2_actionnet.networks import Catalogue, PreparedNetwork, check_request
-from ros2_actionnet.recognition.annotation import annotation_of
-from ros2_actionnet.recognition.events import Event
-from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.live.inference_worker import RunningNetwork
+from ros2_actionnet.networks import Catalogue, check_request
 from ros2_actionnet.recognition.loading import network_request
 from ros2_actionnet.recognition.prediction import allowed_classes
-from ros2_actionnet.recognition.sampling import sampling_policy
+from ros2_actionnet.ros.configured import LOADS, Callbacks, Configured
 from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
-from ros2_actionnet.ros.image_intake import READERS, ImageIntake
-from ros2_actionnet.ros.image_subscription import ImageSubscription
 from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.ros.mailbox import Mailbox
-from ros2_actionnet.ros.parameters import LABELS_PARAMETER, Parameters
-from ros2_actionnet.ros.publishers import ResultPublishers
+from ros2_actionnet.ros.parameters import Parameters
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
-
-_LOADS = {Effect.NEW_NETWORK, Effect.NEW_WINDOW}
-_QUIET = 5.0  # s before the log says the same thing again
 
 
 class ActionNetNode(GuardedLifecycleNode):
-    """Recognises actions in an image topic. It is the worker's listener: methods `on_...` come from its threads."""
+    """Recognizes actions in an image topic: parameters, lifecycle and diagnostics around one configuration."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("actionnet", **options)
         self.mailbox = Mailbox(self)
         self._declared = Parameters(self, self._check_change, self._on_parameters_changed)
         self._settings = self._declared.settings()
-        self._results: ResultPublishers | None = None
-        self._worker: InferenceWorker | None = None
-        self._annotator: Annotator[FrameHeader] | None = None
-        self._intake: ImageIntake | None = None
-        self._subscription: ImageSubscription | None = None
-        self._network: PreparedNetwork | None = None
-        self._latest: Classified | None = None  # for the annotated image
-        self._version = -1
+        self._configured: Configured | None = None
+        self._versions = itertools.count()  # of the networks, over all configurations
+        self._unended = False  # whether a worker has outlasted its configuration
         self._health = HealthMonitor()
         self._next_warning: dict[str, float] = {}  # s, monotonic clock, by kind of complaint
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -97,53 +82,28 @@ class ActionNetNode(GuardedLifecycleNode):
             settings = self._settings = self._declared.settings()
             check_request(network_request(settings))
             choose_backend(settings.backend, settings.device)
-            self._results = publishers = ResultPublishers(self)
-            self._worker = InferenceWorker(settings, self)
-            self._annotator = annotator = Annotator(self._annotation, publishers.annotated, self._on_annotation_failed)
-            self._intake = ImageIntake(
-                self._worker,
-                sampling_policy(settings),
-                lambda image, header: annotator.offer(image, header, self._settings.annotated_width),
-                publishers.wants_annotation,
-                self._on_rejected,
-                READERS[settings.image_transport],
-                lambda: self._settings.annotated_width,
+            callbacks = Callbacks(
+                self._on_network_changed, lambda failed, why: self.mailbox.post(lambda: self._go_back(failed, why))
             )
-            self._worker.request_network(settings)
+            self._configured = Configured(self, settings, self._health, self._versions, callbacks)
         except Exception as error:
             self._health.last_error = str(error)
             self._free()
             raise
 
     def _activate(self) -> None:
-        assert self._intake is not None
-        settings = self._settings
+        assert self._configured is not None
         self._health.activated()
-        self._subscription = ImageSubscription(
-            self, settings.image_transport, settings.image_reliability, self._intake.take
-        )
-        self.get_logger().info(f"waiting for images on {self._subscription.topic}")
+        self.get_logger().info(f"waiting for images on {self._configured.subscribe().topic}")
 
     def _deactivate(self) -> None:
-        self._unsubscribe()
-        if self._intake is not None:
-            self._intake.reset()
+        if self._configured is not None:
+            self._configured.unsubscribe()
 
     def _free(self) -> None:
-        self._unsubscribe()
-        if self._annotator is not None:
-            self._annotator.close()
-        if self._worker is not None:
-            self._worker.close()
-        if self._results is not None:
-            self._results.destroy()
-        self._annotator = self._worker = self._results = self._intake = None
-        self._network = self._latest = None
-
-    def _unsubscribe(self) -> None:
-        if self._subscription is not None:
-            self._subscription.destroy()
-            self._subscription = None
+        configured, self._configured = self._configured, None
+        if configured is not None and not configured.close():
+            self._unended = True
 
     # Parameters.
 
@@ -157,7 +117,7 @@ class ActionNetNode(GuardedLifecycleNode):
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup"
             )
         if after.network != before.network:
-            Catalogue.load().find(after.network)  # also where it is not what would be loaded: refuse a slip of the pen
+            Catalogue.load().find(after.network)  # so that a misspelled name is refused even where `model` overrides it
             if after.model:
                 self.get_logger().warning(
                     f"model {after.model} overrides network; to run {after.network} set model to ''"
@@ -168,109 +128,62 @@ class ActionNetNode(GuardedLifecycleNode):
             if error is not None and str(error) != str(_cannot_load(before)):
                 raise error
         elif after.class_filter != before.class_filter:
-            running = self._worker.status().running if self._worker is not None else None
+            running = self._running()
             # The labels of a network that is still loading are not known, and the filter may be meant for them.
             if running is not None and Effect.NEW_NETWORK not in running.settings.changed(after):
                 allowed_classes(running.network.labels, after.class_filter)
 
     def _on_parameters_changed(self) -> None:
         settings = self._declared.settings()
-        effects = self._settings.changed(settings)
         self._settings = settings
-        if self._worker is not None and self._intake is not None:
-            self._intake.sampler.policy = sampling_policy(settings)
-            status = self._worker.status()
-            # Any change is a reason to try again what has failed, but none to begin anew what is being loaded.
-            if effects & _LOADS or status.failing or (status.running is None and not status.loading):
-                self._worker.request_network(settings)
-            self._worker.configure(settings)  # after that: a class filter may be meant for the new network
+        if self._configured is not None:
+            self._configured.apply(settings)
         elif self._starts_itself:
             self._start()
 
-    # What the worker says, in its threads.
-
-    def on_classified(self, result: Classified) -> None:
-        """Publishes a classification."""
-        self._latest = result
-        self._health.classified(result)
-        if self._results is not None:
-            self._results.classified(result, self._settings)
-
-    def on_events_ended(self, events: list[Event], header: FrameHeader, network: PreparedNetwork) -> None:
-        """Publishes the ends of actions whose window was emptied."""
-        if self._results is not None:
-            self._results.events(events, network, header)
-
-    def on_network(self, running: RunningNetwork) -> None:
-        """Publishes which network classifies from now on."""
-        if self._results is None or running.network is self._network:
-            return
-        self._network, self._latest = running.network, None
-        self._version += 1
-        self._health.last_error = ""
-        parameter = f"{self.get_fully_qualified_name()}/{LABELS_PARAMETER}"
-        self._results.network(running.network, parameter, self._version, self._settings)
-        self.mailbox.post(lambda: self._declared.show_labels(running.network.labels))
+    def _on_network_changed(self, running: RunningNetwork) -> None:
+        """Show the labels of the network that has taken over, and log it; called in the worker's thread."""
+        network = running.network
+        self.mailbox.post(lambda: self._declared.show_labels(network.labels))
         self.get_logger().info(
-            f"{running.network.name}: {running.network.num_classes} classes, {running.network.frames} frames of "
-            f"{running.network.width}x{running.network.height}, {running.reason}, {running.device} {running.precision}"
+            f"{network.name}: {network.num_classes} classes, {network.frames} frames of "
+            f"{network.width}x{network.height}, {running.reason}, {running.device} {running.precision}"
         )
 
-    def on_load_progress(self, settings: Settings, what: str) -> None:
-        """Logs what takes long in a load."""
-        self.get_logger().info(f"loading {settings.model or settings.network}: {what}")
-
-    def on_load_failed(self, settings: Settings, error: Exception) -> None:
-        """Sets the parameters back to what runs."""
-        self.mailbox.post(lambda: self._go_back(settings, error))
-
-    def on_problem(self, message: str) -> None:
-        """Logs a problem of the worker."""
-        self._health.last_error = message
-        self.get_logger().error(message, throttle_duration_sec=_QUIET)
-
     def _go_back(self, failed: Settings, error: Exception) -> None:
-        running = self._worker.status().running if self._worker is not None else None
+        running = self._running()
         self._health.last_error = f"cannot load {failed.model or failed.network}: {error}"
         goes_on = f"; {running.network.name} goes on" if running is not None else ""
         self.get_logger().error(self._health.last_error + goes_on)
         # A change that came after the one that failed must not be undone with it.
-        if running is not None and not failed.changed(self._declared.settings()) & _LOADS:
-            self._declared.restore(running.settings, _LOADS)
+        if running is not None and not failed.changed(self._declared.settings()) & LOADS:
+            self._declared.restore(running.settings, LOADS)
             self._settings = self._declared.settings()
 
-    # What else happens.
+    def _running(self) -> RunningNetwork | None:
+        return self._configured.worker.status().running if self._configured is not None else None
 
-    def _annotation(self) -> Annotation:
-        status = self._worker.status() if self._worker is not None else None
-        if status is None or status.running is None:
-            return Annotation(fill=0.0, status=f"loading {status.loading}" if status else "")
-        is_full = status.fill == status.frames and self._latest is not None
-        prediction = self._latest.prediction if is_full and self._latest is not None else None
-        return annotation_of(prediction, status.fill, status.frames)
-
-    def _on_rejected(self, error: Exception) -> None:
-        self._health.last_error = f"image rejected: {error}"
-        self.get_logger().error(self._health.last_error, throttle_duration_sec=_QUIET)
-
-    def _on_annotation_failed(self, error: Exception) -> None:
-        self.get_logger().error(f"cannot annotate: {error}", throttle_duration_sec=_QUIET)
+    # Services and diagnostics.
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._intake is not None
-        if self._intake is not None:
-            self._intake.reset()
-            response.message = "the window is empty"
+        response.success = self._configured is not None
+        if self._configured is not None:
+            self._configured.intake.reset()
+            response.message = "window cleared"
         else:
             response.message = f"the node is {self.state}: there is no window to empty"
         return response
 
     def _on_tick(self) -> None:
-        if self._subscription is not None:
-            self._subscription.follow_publishers()
+        configured = self._configured
+        if configured is not None and configured.subscription is not None:
+            configured.subscription.follow_publishers()
         name = self.get_fully_qualified_name()
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
-        health = self._health.look(self.state, self._worker, self._intake, self._subscription)
+        if configured is None:
+            health = self._health.look(self.state, None, None, None)
+        else:
+            health = self._health.look(self.state, configured.worker, configured.intake, configured.subscription)
         health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
         self._warn(health)
         message = DiagnosticArray(status=[status_message(health)])
@@ -285,10 +198,10 @@ class ActionNetNode(GuardedLifecycleNode):
                 self.get_logger().warning(complaint.text)
 
     def close(self) -> bool:
-        """Frees everything; False if a load is still under way that cannot be interrupted."""
-        worker = self._worker
+        """Free everything; return False if a thread is still inside a library that cannot be interrupted."""
+        worker = self._configured.worker if self._configured is not None else None
         self._free()
-        return worker is None or worker.wait_for_loader(1.0)
+        return not self._unended and (worker is None or worker.wait_for_loader(1.0))
 
 
 def _cannot_load(settings: Settings) -> ActionNetError | None:
