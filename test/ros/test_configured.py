@@ -86,6 +86,7 @@ def test_an_inference_that_outlasts_its_configuration_publishes_nothing(rig: Rig
     rig.domain.spin_until(lambda: bool(rig.results), "a classification of the second network")
     assert [result.header.stamp.sec for result in rig.results] == [2]
     assert rig.changes == ["first", "second"]
+    assert rig.health.last_error == "", "nor was it tried on topics that are gone"
 
 
 def test_networks_are_numbered_over_all_configurations(rig: Rig) -> None:
