@@ -1,33 +1,33 @@
-"""The one exception tree. Every message names the value that was wrong and what to do about it."""
+"""The exceptions of this package. Every message names the wrong value and what to do about it."""
 
 
 class ActionNetError(Exception):
-    """Anything that ros2_actionnet refuses or cannot do."""
+    """Base class of the errors that ros2_actionnet raises."""
 
 
 class SettingsError(ActionNetError, ValueError):
-    """A setting (a parameter, a keyword, a flag) has a value that cannot be used."""
+    """Invalid value of a setting (a parameter, a keyword, a flag)."""
 
 
 class NetworkError(ActionNetError):
-    """A network's files are missing, do not fit together or cannot be understood."""
+    """Missing, inconsistent or unreadable files of a network."""
 
 
 class NetworkNotFetched(NetworkError):  # noqa: N818 - nothing is wrong
-    """A network of the catalogue is not on this machine yet, but can be downloaded."""
+    """A network of the catalogue that is not on this machine yet but can be downloaded."""
 
 
 class BackendError(ActionNetError):
-    """An inference backend is not installed, cannot load a network or failed while running it."""
+    """An inference backend that is not installed, cannot load a network or failed while running it."""
 
 
 class LoadCancelled(ActionNetError):  # noqa: N818 - nothing went wrong
-    """A network is not wanted any more, before it was loaded."""
+    """Cancellation of a load before the network was loaded."""
 
 
 class MediaError(ActionNetError):
-    """A file, camera, stream or bag cannot be opened, read or written."""
+    """A file, camera, stream or bag that cannot be opened, read or written."""
 
 
 class ImageError(ActionNetError):
-    """An image's bytes do not fit its fields, or its encoding is not understood."""
+    """An image whose data does not match its fields, or whose encoding is not supported."""

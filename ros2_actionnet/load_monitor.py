@@ -1,4 +1,4 @@
-"""Who follows a load that may take minutes: a download, the building of an engine."""
+"""Progress and cancellation of long loads, such as downloads and engine builds."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from ros2_actionnet.errors import LoadCancelled
 
 
 class LoadMonitor(Protocol):
-    """Hears how a load goes on, and may end it. Both may be called from any thread."""
+    """Receives the progress of a load and can cancel it. Thread-safe."""
 
     def progress(self, what: str) -> None:
-        """Takes a few words on what is being done; called every few seconds while a load takes long."""
+        """Receive a short description of the current step; called every few seconds during a long load."""
 
     def cancelled(self) -> bool:
-        """Whether nobody wants the network any more; a load then ends with LoadCancelled as soon as it can."""
+        """Return True to cancel the load, which then raises LoadCancelled at its next check."""
 
 
 class Unmonitored:
-    """A LoadMonitor for whoever waits for the load to end."""
+    """A LoadMonitor that ignores progress and never cancels."""
 
     def progress(self, what: str) -> None:
-        """Says nothing."""
+        """Ignore the progress."""
 
     def cancelled(self) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
 
@@ -32,6 +32,6 @@ UNMONITORED = Unmonitored()
 
 
 def end_if_cancelled(monitor: LoadMonitor, name: str) -> None:
-    """Raises LoadCancelled if the network called `name` is not wanted any more."""
+    """Raise LoadCancelled if the load of the network called `name` has been cancelled."""
     if monitor.cancelled():
         raise LoadCancelled(f"loading {name} was cancelled")

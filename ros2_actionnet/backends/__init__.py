@@ -1,4 +1,4 @@
-"""Inference backends: the table of them, and the choice that `auto` makes."""
+"""Inference backends: the table of all backends, and the selection for `auto`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ BACKENDS: dict[str, type[Backend]] = {"tensorrt": TensorRTBackend, "openvino": O
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that was chosen, and why, in words for the log."""
+    """The selected backend, and the reason for the log."""
 
     backend: Backend
     reason: str
 
 
 def choose_backend(name: str = "auto", device: str = "") -> Choice:
-    """The backend called `name`, or for `auto` the first that can be used on `device`.
+    """Return the backend called `name`, or for `auto` the first that can be used on `device`.
 
-    Raises BackendError, saying what to install or set, if there is none.
+    Raises BackendError, with what to install or set, if there is none.
     """
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"there is no backend '{name}'; set backend to {' or '.join(BACKENDS)}, or auto")

@@ -1,4 +1,4 @@
-"""What every inference backend offers, and the one checked way into it."""
+"""The interface of every inference backend, with checked inputs and outputs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a network is to be loaded.
+    """Options for loading a network.
 
     Attributes:
-        device: what the backend calls a device; "" leaves the choice to it.
+        device: device name as the backend defines it; "" leaves the choice to the backend.
         precision: fp32, fp16, bf16, or auto, which leaves the choice to the backend.
-        max_batch: windows that one `infer` must be able to take.
-        engine_cache: folder for what a backend builds once and keeps; "" is the user's cache folder.
+        max_batch: largest number of windows in one `infer` call.
+        engine_cache: folder for artifacts that a backend builds once and keeps; "" is the user's cache folder.
     """
 
     device: str = ""
@@ -39,9 +39,9 @@ DEFAULT_OPTIONS = LoadOptions()
 
 
 class Session(ABC, Generic[WindowT]):
-    """One network loaded on one device. All calls come from one thread at a time.
+    """One network loaded on one device. Must be used by one thread at a time.
 
-    A backend implements `create_ring`, `_infer` and `close`; callers use `infer`, which checks what goes in and out.
+    A backend implements `create_ring`, `_infer` and `close`; callers use `infer`, which checks inputs and outputs.
     """
 
     def __init__(self, network: PreparedNetwork, *, backend: str, device: str, precision: str) -> None:
@@ -52,12 +52,12 @@ class Session(ABC, Generic[WindowT]):
 
     @abstractmethod
     def create_ring(self) -> FrameRing[WindowT]:
-        """A new ring for this network's windows, in the memory that suits the device."""
+        """Return a new ring for this network's windows, in the memory that suits the device."""
 
     def infer(self, windows: Sequence[WindowT]) -> Scores:
-        """Scores of B windows from this session's rings: float32 [B, classes], in [0, 1], each row summing to 1.
+        """Score B windows from this session's rings: float32 [B, classes], in [0, 1], each row summing to 1.
 
-        Raises BackendError if the inference fails or gives anything else.
+        Raises BackendError if the inference fails or returns anything else.
         """
         if not windows:
             raise BackendError("infer was called with no window; give it at least one")
@@ -82,27 +82,27 @@ class Session(ABC, Generic[WindowT]):
 
     @abstractmethod
     def _infer(self, windows: Sequence[WindowT]) -> Scores:
-        """The backend's part of `infer`; it may raise what its library raises."""
+        """Run the inference for `infer`; may raise any exception of the backend's library."""
 
     @abstractmethod
     def close(self) -> None:
-        """Frees the network and its rings; the session must not be used again. May be called twice."""
+        """Free the network and its rings; the session must not be used again. May be called twice."""
 
 
 class Backend(Protocol):
-    """Loads networks with one inference library, which is imported no sooner than `unavailable` or `load` is called."""
+    """Loads networks with one inference library, which is not imported before `unavailable` or `load` is called."""
 
     name: str
 
     def unavailable(self, device: str) -> str | None:
-        """Why this backend cannot be used on `device` here and what to do about it; None if it can."""
+        """Return why this backend cannot be used on `device` and what to do about it; None if it can."""
 
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> Session[Any]:
-        """Loads `network`.
+        """Load `network`.
 
         Raises:
-            BackendError: it cannot be loaded.
-            LoadCancelled: `monitor` said that it is not wanted any more.
+            BackendError: the network cannot be loaded.
+            LoadCancelled: `monitor` cancelled the load.
         """

@@ -34,13 +34,13 @@ class OpenVINOSession(Session[Window]):
         self._request = compiled.create_infer_request()
 
     def create_ring(self) -> HostRing:
-        """A ring in host memory, which OpenVINO reads where it lies."""
+        """Return a ring in host memory, which OpenVINO reads in place."""
         return HostRing(self.network.frames, self.network.height, self.network.width)
 
     def _infer(self, windows: Sequence[Window]) -> Scores:
         import openvino
 
-        # One by one: a batch gains nothing on a CPU, and a dynamic batch costs 1.5 ms a window.
+        # One at a time: a batch gains nothing on a CPU, and a dynamic batch costs 1.5 ms per window.
         scores = np.empty((len(windows), self.network.num_classes), np.float32)
         for row, window in zip(scores, windows, strict=True):
             # The ring's own memory, uint8 [1, N, H, W, 3]: nothing is copied.
@@ -50,7 +50,7 @@ class OpenVINOSession(Session[Window]):
         return scores
 
     def close(self) -> None:
-        """Frees the compiled network."""
+        """Free the compiled network."""
         self._request = None
 
 
@@ -60,7 +60,7 @@ class OpenVINOBackend:
     name = "openvino"
 
     def unavailable(self, device: str) -> str | None:
-        """Why OpenVINO cannot be used on `device`, and what to do about it; None if it can."""
+        """Return why OpenVINO cannot be used on `device`, and what to do about it; None if it can."""
         if importlib.util.find_spec("openvino") is None:
             return "OpenVINO is not installed (pip install openvino)"
         if device.split(".")[0].upper() not in ("", *_DEVICES):
@@ -70,9 +70,9 @@ class OpenVINOBackend:
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> OpenVINOSession:
-        """Compiles `network`; device "" is the CPU, precision "auto" the device's own choice.
+        """Compile `network`; device "" is the CPU, precision "auto" the device's own choice.
 
-        Raises BackendError for a device that is not there, a precision that it does not have, and a network that
+        Raises BackendError for a missing device, a precision that the device does not offer, and a network that
         OpenVINO cannot compile.
         """
         try:
@@ -83,7 +83,7 @@ class OpenVINOBackend:
         device = options.device.upper() or "CPU"
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
-            # A thread pinned to a core waits there for whoever receives images on it, while another core is idle.
+            # A thread pinned to a core waits for threads that receive images on that core, while another core is idle.
             properties["ENABLE_CPU_PINNING"] = False
         try:
             if options.precision != "auto":
@@ -100,7 +100,7 @@ class OpenVINOBackend:
         return session
 
     def _element_type(self, core: Any, device: str, precision: str) -> str:
-        """OpenVINO's name of `precision`; BackendError if `device` would quietly run another one."""
+        """Return OpenVINO's name of `precision`; raise BackendError if `device` would silently use another one."""
         capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
         if precision.upper() not in capabilities:
             offered = [name for name in _ELEMENT_TYPES if name.upper() in capabilities]
@@ -111,7 +111,7 @@ class OpenVINOBackend:
 
 
 def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[str, Any]) -> OpenVINOSession:
-    # From a file it is read without the interpreter's lock.
+    # Reading from a file does not hold the GIL.
     read = core.read_model(str(network.file)) if network.file else core.read_model(network.model, b"")
     read.reshape([1, network.frames, network.height, network.width, 3])
     compiled = core.compile_model(read, device, properties)
@@ -122,7 +122,7 @@ def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[
 def _with_the_faster_stem(
     core: Any, session: OpenVINOSession, device: str, properties: dict[str, Any]
 ) -> OpenVINOSession:
-    """`session`, or the same network with its stem folded into two dimensions, whichever is faster here and now."""
+    """Return `session`, or the same network with its stem folded into two dimensions, whichever is measured faster."""
     network = session.network
     with prepare_in_process(network.spec, fold_stem=True) as folded:
         if folded.sha256 == network.sha256:  # it has no such stem
@@ -135,7 +135,7 @@ def _with_the_faster_stem(
 
 
 def seconds_per_window(session: OpenVINOSession) -> float:
-    """The time that one inference takes: the median of a few, after one to warm up."""
+    """Measure the time of one inference in seconds: the median of a few, after a warm-up."""
     window = session.create_ring().window(0)
     times = []
     for _ in range(6):
@@ -146,10 +146,10 @@ def seconds_per_window(session: OpenVINOSession) -> float:
 
 
 def has_matrix_unit() -> bool:
-    """Whether the CPU multiplies bf16 matrices in a unit of its own (AMX).
+    """Return True if the CPU has a matrix unit for bf16 (AMX).
 
-    Elsewhere a folded stem never gains: without AMX both forms take the same time in bf16 (78.4 and 79.1 ms of CPU for
-    a ResNet-18 window on an AMD EPYC with avx512_bf16), and the folded one loses in f32.
+    Without AMX a folded stem never gains: both forms take the same time in bf16 (78.4 and 79.1 ms of CPU for a
+    ResNet-18 window on an AMD EPYC with avx512_bf16), and the folded one is slower in f32.
     """
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text()
@@ -158,6 +158,6 @@ def has_matrix_unit() -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """The line of OpenVINO's message that says something; the others name its source files."""
+    """Return the informative line of OpenVINO's message; the others name its source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not line.startswith(("Exception from", "Check '"))), str(error))

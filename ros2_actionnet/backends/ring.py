@@ -1,4 +1,4 @@
-"""Rings: where the frames of a window are stored, in the memory that suits a backend."""
+"""Rings: storage for the frames of a window, in the memory that suits a backend."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ WindowT_co = TypeVar("WindowT_co", covariant=True)
 
 
 class FrameRing(Protocol[WindowT_co]):
-    """Where a window's frames are kept: N frames, each stored twice, in slots i and i + N of 2N.
+    """Storage for a window's frames: N frames, each stored twice, in slots i and i + N of 2N.
 
-    Any N slots in a row then are one contiguous window, whichever slot is the oldest. A ring may lie in host or in
-    device memory; what a window is (an array, an address) is between the ring and the backend that made it.
+    Any N consecutive slots are therefore one contiguous window, whichever slot is the oldest. A ring may be in host or
+    device memory; the type of a window (an array, an address) is private to the ring and the backend that created it.
     """
 
     @property
     def frames(self) -> int:
-        """N, the frames of a window."""
+        """Number of frames in a window, N."""
 
     def write(self, slot: int, frame: Frame) -> None:
-        """Stores `frame` (uint8 [H, W, 3], RGB) in `slot` (0 <= slot < N) and its mirror; `frame` may be reused."""
+        """Store `frame` (uint8 [H, W, 3], RGB) in `slot` (0 <= slot < N) and its mirror; `frame` may be reused."""
 
     def repeat(self, source: int, slot: int) -> None:
-        """Stores a copy of what is in slot `source` in `slot` and its mirror."""
+        """Copy slot `source` to `slot` and its mirror."""
 
     def window(self, first: int) -> WindowT_co:
-        """The window of slots `first` to `first + N - 1` (0 <= first < N), oldest frame first; valid until a write."""
+        """Return slots `first` to `first + N - 1` (0 <= first < N), oldest frame first; valid until the next write."""
 
 
 class HostRing:
@@ -46,18 +46,18 @@ class HostRing:
 
     @property
     def frames(self) -> int:
-        """N, the frames of a window."""
+        """Number of frames in a window, N."""
         return self._frames
 
     def write(self, slot: int, frame: Frame) -> None:
-        """Stores `frame` (uint8 [H, W, 3], RGB) in `slot` and its mirror."""
+        """Store `frame` (uint8 [H, W, 3], RGB) in `slot` and its mirror."""
         self._slots[slot] = frame
         self._slots[slot + self._frames] = frame
 
     def repeat(self, source: int, slot: int) -> None:
-        """Stores a copy of what is in slot `source` in `slot` and its mirror."""
+        """Copy slot `source` to `slot` and its mirror."""
         self.write(slot, self._slots[source])
 
     def window(self, first: int) -> Frame:
-        """The window that begins in slot `first`: a view, uint8 [N, H, W, 3], oldest frame first."""
+        """Return the window that begins in slot `first`: a view, uint8 [N, H, W, 3], oldest frame first."""
         return self._slots[first : first + self._frames]

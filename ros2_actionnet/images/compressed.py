@@ -1,4 +1,4 @@
-"""JPEG and PNG to pixels, at the resolution that is needed of them."""
+"""Decodes JPEG and PNG, at the resolution that the caller needs."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from ros2_actionnet.images.encodings import Buffer, Bytes
 from ros2_actionnet.images.raw_image import RawImage
 
 MaxDownscale: TypeAlias = Callable[[int, int], float]
-"""Says of an image's height and width (pixels) by what factor both may be divided without harm."""
+"""Returns the factor by which an image's height and width (pixels) may be divided without loss."""
 
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"
-# The scales at which a JPEG can be decoded: its blocks of 8x8 pixels become blocks of 4x4, 2x2 or one pixel.
+# Scales at which a JPEG can be decoded: its blocks of 8x8 pixels become blocks of 4x4, 2x2 or one pixel.
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-# Markers of the segment that holds a JPEG's size: C0 to CF, but for the tables C4, C8 and CC.
+# Markers of the segment that holds a JPEG's size: C0 to CF, except the tables C4, C8 and CC.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 
 
 def decode(data: Buffer, format_: str, max_downscale: MaxDownscale) -> RawImage:
-    """The pixels of a JPEG or PNG, as they lie in the file: a note there of how the camera was held is not followed.
+    """Decode a JPEG or PNG, with the pixels as stored in the file: an orientation tag (EXIF) is ignored.
 
-    The bytes decide what it is, not `format_`, of which every driver has its own idea.
+    The bytes determine the format, not `format_`, which every driver fills in differently.
 
     Args:
         data: The file's bytes.
-        format_: The field of sensor_msgs/CompressedImage, for the error.
-        max_downscale: Asked about a JPEG, which is decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
+        format_: The field of sensor_msgs/CompressedImage, for the error message.
+        max_downscale: Called for a JPEG, which is decoded at 1/2, 1/4 or 1/8 of its size if that suffices.
 
     Returns:
         bgr8, of the file's size divided by 1, 2, 4 or 8 and rounded up.
 
     Raises:
-        ImageError: The data is neither JPEG nor PNG, damaged or cut short.
+        ImageError: The data is neither JPEG nor PNG, or is damaged or truncated.
     """
     content = bytes(data)
     what = f"a compressed image of {len(content)} bytes with format '{format_}'"
     if content.startswith(_JPEG):
         pixels = _decode_jpeg(content, max_downscale)
     elif content.startswith(_PNG):
-        # OpenCV would "reduce" a PNG by decoding all of it and leaving pixels out.
+        # OpenCV would "reduce" a PNG by decoding all of it and skipping pixels.
         pixels = _decode(content, cv2.IMREAD_COLOR)
     else:
         begins = f", it begins with {content[:8]!r}" if content else ""
@@ -57,7 +57,7 @@ def decode(data: Buffer, format_: str, max_downscale: MaxDownscale) -> RawImage:
 
 
 def is_whole_jpeg(content: bytes) -> bool:
-    """Whether a JPEG is there to its end: of one cut short, OpenCV 4 would make up the rest in grey."""
+    """Return True if a JPEG is complete: OpenCV 4 would fill the rest of a truncated one with gray."""
     found = _find_jpeg_size(content)
     return found is not None and content.rfind(_JPEG_END) >= found[2]
 
@@ -73,11 +73,11 @@ def _decode_jpeg(content: bytes, max_downscale: MaxDownscale) -> Bytes | None:
 
 
 def _find_jpeg_size(content: bytes) -> tuple[int, int, int] | None:
-    """A JPEG's height and width (pixels), and where that is written; None if nowhere."""
+    """Return a JPEG's height and width (pixels), and the offset of these fields; None if there are none."""
     position = 2
     while position + 9 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]
-        if marker == 0xFF:  # markers may be preceded by any number of these
+        if marker == 0xFF:  # markers may be preceded by any number of fill bytes
             position += 1
             continue
         if marker == _START_OF_SCAN:
@@ -92,6 +92,6 @@ def _find_jpeg_size(content: bytes) -> tuple[int, int, int] | None:
 def _decode(content: bytes, flag: int) -> Bytes | None:
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # what older versions do instead of returning None
+    except cv2.error:  # raised by older versions instead of returning None
         return None
     return cast("Bytes | None", pixels)

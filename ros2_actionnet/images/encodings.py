@@ -1,4 +1,4 @@
-"""Image encodings of sensor_msgs: where the samples of each lie in memory, and how they become colour."""
+"""Image encodings of sensor_msgs: the memory layout of their samples, and the conversion to color."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | Bytes"
 ColourOrder: TypeAlias = Literal["RGB", "BGR"]
 
-# What one sample of each kind adds to (R, G, B), and its zero. YUV is BT.601 with luma in 16..235, as OpenCV reads it.
+# Contribution of one sample of each kind to (R, G, B), and its zero. YUV is BT.601 with luma in 16..235, as in OpenCV.
 _COLOURS = {
     "Y": ((1.164, 1.164, 1.164), 16),
     "U": ((0.0, -0.391, 2.018), 128),
@@ -29,14 +29,14 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Encoding(ABC):
-    """One way of laying out pixels.
+    """A memory layout of pixels.
 
     An image is a tuple of planes: read-only uint8 views [rows, columns] or [rows, columns, samples] of its memory.
-    Planes can be resized as they are, and turned into colour when they are small.
+    Planes can be resized as they are, and converted to color when they are small.
     """
 
     subsampling: ClassVar[tuple[tuple[int, int], ...]] = ((1, 1),)
-    """Pixels (down, across) that one element of each plane stands for."""
+    """Pixels (down, across) covered by one element of each plane."""
 
     @property
     def cell(self) -> int:
@@ -45,33 +45,33 @@ class Encoding(ABC):
 
     @abstractmethod
     def row_bytes(self, width: int) -> int:
-        """Bytes of a row of `width` pixels, without padding."""
+        """Return the bytes of a row of `width` pixels, without padding."""
 
     def rows(self, height: int) -> int:
-        """Rows of `step` bytes that an image of `height` pixels takes."""
+        """Return the number of rows of `step` bytes in an image of `height` pixels."""
         return height
 
     @abstractmethod
     def planes(self, data: Buffer, height: int, width: int, step: int) -> tuple[Bytes, ...]:
-        """Views of the whole image's samples; `data` has been checked to hold them."""
+        """Return views of the whole image's samples; `data` has been checked to be large enough."""
 
     @abstractmethod
     def merge(self, planes: Sequence[Bytes]) -> Bytes:
-        """RGB uint8 [H, W, 3] from planes that were resized to one size [H, W]."""
+        """Convert planes that were resized to one size [H, W] to RGB uint8 [H, W, 3]."""
 
     @abstractmethod
     def convert(
         self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
     ) -> Bytes:
-        """Colour uint8 [height, width, 3] at full size; written into `out` where OpenCV can, else returned alone."""
+        """Convert to color uint8 [height, width, 3] at full size; uses `out` if OpenCV can, else a new array."""
 
 
 @dataclass(frozen=True)
 class Interleaved(Encoding):
-    """Whole pixels one after the other, of 8 or 16 bits a sample.
+    """Whole pixels one after the other, of 8 or 16 bits per sample.
 
-    16-bit samples are resized as the two bytes that they are (resizing is linear) and then scaled to 8 bits, so that
-    neither byte order needs a copy of the frame.
+    16-bit samples are resized as two separate bytes (resizing is linear) and then scaled to 8 bits, so that neither
+    byte order needs a copy of the frame.
     """
 
     channels: str  # as in OpenCV's COLOR_* names
@@ -103,9 +103,9 @@ class Interleaved(Encoding):
 
 @dataclass(frozen=True)
 class Mixed(Encoding):
-    """Planes whose samples, once of one size, are linear mixtures of red, green and blue."""
+    """Planes whose samples, once of one size, are linear combinations of red, green and blue."""
 
-    samples: str  # what the planes hold, in order, e.g. "UYVY"; a letter that comes twice is averaged
+    samples: str  # contents of the planes, in order, e.g. "UYVY"; a repeated letter is averaged
 
     def merge(self, planes: Sequence[Bytes]) -> Bytes:  # noqa: D102
         return self._mix(planes, "RGB")
@@ -158,7 +158,7 @@ class SemiPlanarYuv420(Mixed):
     ) -> Bytes:
         luma, chroma = planes
         odd = (height % 2, width % 2)
-        if any(odd):  # OpenCV wants whole blocks
+        if any(odd):  # OpenCV requires whole blocks
             luma = cast(Bytes, cv2.copyMakeBorder(luma, 0, odd[0], 0, odd[1], cv2.BORDER_REPLICATE))
         code = _code(f"YUV2{order}_{'NV12' if self.samples == 'YUV' else 'NV21'}")
         colour = cv2.cvtColorTwoPlane(luma, chroma, code, dst=None if any(odd) else out)
@@ -167,7 +167,7 @@ class SemiPlanarYuv420(Mixed):
 
 @dataclass(frozen=True)
 class SemiPlanarYuv444(Mixed):
-    """A luma plane, then a plane of interleaved chroma with a pair for every pixel, so two steps a row (NV24)."""
+    """A luma plane, then a plane of interleaved chroma with a pair for every pixel, so two steps per row (NV24)."""
 
     subsampling = ((1, 1), (1, 1))
 
@@ -189,9 +189,9 @@ class SemiPlanarYuv444(Mixed):
 
 @dataclass(frozen=True)
 class Bayer(Mixed):
-    """One colour a pixel, in a 2x2 pattern named by its rows from the top left ("RGGB").
+    """One color per pixel, in a 2x2 pattern named by its rows from the top left ("RGGB").
 
-    Its planes are the even and the odd rows, seen as half as many columns of two samples: to resize them is to bin the
+    Its planes are the even and the odd rows, viewed as half as many columns of two samples: resizing them bins the
     mosaic.
     """
 
@@ -211,18 +211,18 @@ class Bayer(Mixed):
         mosaic = np.empty((rows, 2 * planes[0].shape[1]), np.uint8)
         for first, plane in enumerate(planes):
             mosaic[first::2] = plane.reshape(len(plane), mosaic.shape[1])
-        # Mirrored about its outermost pixels the pattern goes on in phase; OpenCV's own border would be a copied
-        # pixel of the neighbour's colour, and black where there are fewer than three rows or columns.
+        # Mirrored about its outermost pixels the pattern continues in phase; OpenCV's own border would be a copied
+        # pixel of the neighbor's color, and black where there are fewer than three rows or columns.
         mosaic = cast(Bytes, cv2.copyMakeBorder(mosaic[:height, :width], 2, 2, 2, 2, cv2.BORDER_REFLECT_101))
-        # OpenCV names the pattern by the second and third pixel of the second row: RGGB is "BG" to it.
+        # OpenCV names the pattern by the second and third pixel of the second row: RGGB is "BG" in OpenCV.
         return _colour(mosaic, f"Bayer{self.samples[3]}{self.samples[2]}2{order}")[2:-2, 2:-2]
 
 
 def _view(data: Buffer, offset: int, rows: int, row_bytes: int, stride: int, group: int) -> Bytes:
-    """Read-only rows of `data` in groups of bytes: uint8 [rows, groups, group], or [rows, row_bytes] for groups of 1.
+    """View rows of `data`, read-only, in byte groups: uint8 [rows, groups, group]; [rows, row_bytes] for groups of 1.
 
-    It is a copy only where a row ends in an incomplete group (an odd width whose chroma is shared by two pixels): there
-    the missing bytes are those of the group before, or where there is none 128, no colour.
+    The result is a copy only if a row ends in an incomplete group (an odd width whose chroma is shared by two pixels):
+    the missing bytes are then those of the group before or, if there is none, 128 (no color).
     """
     view: Bytes = np.ndarray((rows, row_bytes), np.uint8, data, offset, (stride, 1))
     missing = -row_bytes % group
@@ -252,7 +252,7 @@ ENCODINGS: dict[str, Encoding] = {
     "bgra8": Interleaved("BGRA"),
     "rgba8": Interleaved("RGBA"),
     "mono8": Interleaved("GRAY"),
-    "8UC1": Interleaved("GRAY"),  # untyped channels mean what they mean to OpenCV and cv_bridge
+    "8UC1": Interleaved("GRAY"),  # untyped channels have the meaning that they have in OpenCV and cv_bridge
     "8UC3": Interleaved("BGR"),
     "8UC4": Interleaved("BGRA"),
     "bgr16": Interleaved("BGR", "<u2"),
@@ -278,7 +278,7 @@ ENCODINGS: dict[str, Encoding] = {
 
 
 def find_encoding(name: str, big_endian: bool = False) -> Encoding | None:
-    """The record of an encoding's name, for the byte order of the image; None where it is not understood."""
+    """Return the encoding called `name`, for the byte order of the image; None if it is not supported."""
     encoding = ENCODINGS.get(name)
     if big_endian and isinstance(encoding, Interleaved) and encoding.sample == "<u2":
         return replace(encoding, sample=">u2")

@@ -1,4 +1,4 @@
-"""Images as they come: bytes with an encoding, and their conversion to RGB and BGR."""
+"""Images as received: bytes with an encoding, and their conversion to RGB and BGR."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(ENCODINGS)
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """An image as it arrives: bytes and the fields that give them meaning (sensor_msgs/Image without ROS).
+    """An image as received: bytes and the fields that describe them (sensor_msgs/Image without ROS).
 
     Attributes:
-        data: `step` bytes a row, where the last row need not have its padding; viewed, never copied. More is ignored.
+        data: `step` bytes per row; the last row may lack its padding. Viewed, never copied. Excess bytes are ignored.
         height: Pixels.
         width: Pixels.
         step: Bytes from one row to the next; 0 means that rows are packed.
@@ -37,15 +37,15 @@ class RawImage:
 
     @classmethod
     def from_array(cls, frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.uint16]], encoding: str) -> RawImage:
-        """An image over an array's memory.
+        """Create an image over an array's memory.
 
         Args:
             frame: uint8 or uint16 [rows, W] or [rows, W, C]; viewed where each row is contiguous (rows may be padded),
                 else copied. There are as many rows as the image is high; 3/2 as many in nv12 and nv21, 3 times in nv24.
-            encoding: What the numbers mean; uint16 goes with the 16-bit encodings.
+            encoding: Meaning of the numbers; uint16 requires a 16-bit encoding.
 
         Raises:
-            ImageError: The array's type or shape is not that of such an image.
+            ImageError: The array's type or shape does not match the encoding.
         """
         if frame.ndim not in (2, 3) or frame.size == 0 or frame.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
             raise ImageError(
@@ -72,27 +72,27 @@ class RawImage:
 
 
 def to_rgb(image: RawImage, out: Bytes | None = None) -> Bytes:
-    """The whole frame, at full size, as RGB.
+    """Convert the whole frame, at full size, to RGB.
 
     Returns:
-        uint8 [H, W, 3]: `out` where it is given; else a new array, or for rgb8 a read-only view of the image.
+        uint8 [H, W, 3]: `out` if it is given; else a new array, or for rgb8 a read-only view of the image.
 
     Raises:
-        ImageError: The image's data does not fit its fields, or its encoding is not understood.
+        ImageError: The image's data does not match its fields, or its encoding is not supported.
         SettingsError: `out` is not a uint8 array of the image's size.
     """
     return _convert(image, "RGB", out)
 
 
 def to_bgr(image: RawImage, out: Bytes | None = None) -> Bytes:
-    """The whole frame, at full size, as BGR, for OpenCV's drawing and encoders.
+    """Convert the whole frame, at full size, to BGR, for OpenCV's drawing and encoders.
 
     Returns:
-        uint8 [H, W, 3]: `out` where it is given; else a new array, or for bgr8 and 8UC3 a read-only view of the image
-        (to draw on it give an `out`).
+        uint8 [H, W, 3]: `out` if it is given; else a new array, or for bgr8 and 8UC3 a read-only view of the image
+        (pass an `out` to draw on it).
 
     Raises:
-        ImageError: The image's data does not fit its fields, or its encoding is not understood.
+        ImageError: The image's data does not match its fields, or its encoding is not supported.
         SettingsError: `out` is not a uint8 array of the image's size.
     """
     return _convert(image, "BGR", out)
@@ -115,7 +115,7 @@ def _convert(image: RawImage, order: ColourOrder, out: Bytes | None) -> Bytes:
 
 
 def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
-    """An image's planes, after its fields were checked against its data."""
+    """Return an image's encoding and planes, after checking its fields against its data."""
     encoding = find_encoding(image.encoding, image.is_bigendian)
     if encoding is None:
         return Interleaved("RGB"), (_ask_cv_bridge(image),)
@@ -132,12 +132,12 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
 
 
 def _ask_cv_bridge(image: RawImage) -> Bytes:
-    """RGB by cv_bridge, which reads the fields that RawImage has in common with sensor_msgs/Image."""
+    """Convert to RGB with cv_bridge, which reads the fields that RawImage shares with sensor_msgs/Image."""
     try:
         from cv_bridge import CvBridge
 
         return cast(Bytes, CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8"))
-    except Exception as error:  # whatever a cv_bridge built for another NumPy or OpenCV raises
+    except Exception as error:  # anything raised by a cv_bridge built for another NumPy or OpenCV
         raise ImageError(
             f"image encoding '{image.encoding}' is not understood; use one of {', '.join(SUPPORTED_ENCODINGS)} "
             f"(cv_bridge was tried too: {type(error).__name__}: {error})"

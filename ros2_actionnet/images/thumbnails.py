@@ -1,4 +1,4 @@
-"""What a network looks at: raw pixels of any encoding become a uint8 RGB thumbnail of the network's size."""
+"""Network inputs: raw pixels of any encoding become a uint8 RGB thumbnail of the network's size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ResizeMode = Literal["stretch", "crop", "letterbox"]
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """What a network looks at: a region of the image, fitted to the network's size.
+    """Cuts a region out of the image and fits it to the network's size.
 
     Attributes:
-        height: The network's, pixels.
-        width: The network's, pixels.
-        roi: x, y, width and height of the region as fractions of the image. At least one pixel is taken; where pixels
-            share samples (YUV, Bayer) a region begins on an even one.
-        resize_mode: `stretch` ignores the region's aspect, `crop` takes the central part of the network's aspect,
+        height: Height of the network's input, pixels.
+        width: Width of the network's input, pixels.
+        roi: x, y, width and height of the region as fractions of the image. At least one pixel is used; where pixels
+            share samples (YUV, Bayer) a region begins on an even pixel.
+        resize_mode: `stretch` ignores the region's aspect ratio, `crop` uses the central part in the network's ratio,
             `letterbox` keeps the whole region between black bars.
 
     Raises:
@@ -51,17 +51,17 @@ class Preprocessor:
         object.__setattr__(self, "roi", tuple(float(value) for value in self.roi))  # a list would not be hashable
 
     def thumbnail(self, image: RawImage, out: Bytes | None = None) -> Bytes:
-        """The region of the image in the network's size.
+        """Return the region of the image at the network's size.
 
         Args:
             image: Of any supported encoding.
-            out: uint8 [height, width, 3] to write into.
+            out: uint8 [height, width, 3], to write into.
 
         Returns:
-            RGB uint8 [height, width, 3]: `out`, or a new array where none is given.
+            RGB uint8 [height, width, 3]: `out`, or a new array if none is given.
 
         Raises:
-            ImageError: The image's data does not fit its fields, or its encoding is not understood.
+            ImageError: The image's data does not match its fields, or its encoding is not supported.
             SettingsError: `out` is not such an array.
         """
         encoding, planes = _open(image)
@@ -77,18 +77,18 @@ class Preprocessor:
         return out
 
     def max_downscale(self, height: int, width: int) -> float:
-        """By what factor an image of [height, width] may be smaller with its thumbnail as good; under 1 for none.
+        """Return how much smaller an image of [height, width] may be with an equally good thumbnail; under 1 for none.
 
-        Half as large again as the thumbnail is enough: from JPEGs of photographs decoded at such a scale (1.5 to 2.7
-        times the thumbnail), thumbnails differ from PIL's of the original by 1.1 to 1.9 grey levels, where those of the
-        full scale differ by 0.9 to 1.8; from a scale of 1.0 to 1.5 times by 1.7 to 3.2.
+        One and a half times the thumbnail's size is enough: from JPEGs of photographs decoded at such a scale (1.5 to
+        2.7 times the thumbnail), thumbnails differ from PIL's of the original by 1.1 to 1.9 gray levels, compared with
+        0.9 to 1.8 at full scale, and 1.7 to 3.2 at a scale of 1.0 to 1.5 times.
         """
         box = self._box(height, width, 1)
         inner_height, inner_width = self._inner(box)
         return min(box.height / inner_height, box.width / inner_width) / 1.5
 
     def _inner(self, box: _Box) -> tuple[int, int]:
-        """Height and width of what the region fills of the thumbnail."""
+        """Return the height and width of the part of the thumbnail that the region fills."""
         if self.resize_mode != "letterbox":
             return self.height, self.width
         scale = min(self.height / box.height, self.width / box.width)
@@ -123,7 +123,7 @@ class _Box(NamedTuple):
         return self.right - self.left
 
     def cut(self, planes: Sequence[Bytes], encoding: Encoding) -> list[Bytes]:
-        """The region's part of each plane."""
+        """Return the region's part of each plane."""
         return [
             plane[self.top // down : -(-self.bottom // down), self.left // across : -(-self.right // across)]
             for plane, (down, across) in zip(planes, encoding.subsampling, strict=True)
@@ -131,18 +131,18 @@ class _Box(NamedTuple):
 
 
 def _inside(x: float, y: float, width: float, height: float) -> bool:
-    most = 1 + 1e-9  # 0.9 + 0.1 is allowed to be rounded up
+    most = 1 + 1e-9  # 0.9 + 0.1 may be rounded up
     return x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= most and y + height <= most
 
 
 def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
-    """First and one past the last of the pixels in [start, start + length] of the image: at least one."""
+    """Return the first and one past the last of the pixels in [start, start + length] of the image: at least one."""
     first = min(round(start * pixels), pixels - 1)
     return first, min(max(first + 1, round((start + length) * pixels)), pixels)
 
 
 def _look(encoding: Encoding, planes: Sequence[Bytes], box: _Box, height: int, width: int) -> Bytes:
-    """RGB uint8 [height, width, 3] of the region."""
+    """Return RGB uint8 [height, width, 3] of the region."""
     planes = box.cut(planes, encoding)
     if encoding.cell > 1 and (box.height < 4 * height or box.width < 4 * width):
         # Such planes have half the image's resolution, too little here; and so few pixels are cheap to convert.
@@ -151,12 +151,12 @@ def _look(encoding: Encoding, planes: Sequence[Bytes], box: _Box, height: int, w
 
 
 def _shrink(plane: Bytes, height: int, width: int) -> Bytes:
-    """A plane resized to [height, width] about as PIL's antialiased bilinear does it, which networks are trained with.
+    """Resize a plane to [height, width] similarly to PIL's antialiased bilinear filter, used to train networks.
 
     That filter is a triangle two output pixels wide. Point-like bilinear to four times the size, averaging to twice the
-    size, a [1 2 1] blur and averaging to the size come close to it and touch few of the source's pixels. Under a factor
-    of 3 twice the size is enough; under 1.5 the blur is too much. Measured on 1080p bgr8 to 112x112, one thread, with
-    the mean difference from PIL in grey levels on a mosaic of photographs and on an enlarged one:
+    size, a [1 2 1] blur and averaging to the size approximate it and read few of the source's pixels. Under a factor of
+    3 twice the size is enough; under 1.5 the blur is too much. Measured on 1080p bgr8 to 112x112, one thread, with the
+    mean difference from PIL in gray levels on a mosaic of photographs and on an enlarged one:
 
     ======================  =======  ===  ===
     `INTER_LINEAR`          0.05 ms  11.  11.
@@ -173,12 +173,12 @@ def _shrink(plane: Bytes, height: int, width: int) -> Bytes:
     if factor >= 1.5:
         if factor >= 3:
             plane = _resize(plane, 4 * height, 4 * width, cv2.INTER_LINEAR)
-        # Halving exactly, INTER_LINEAR averages 2x2 pixels too.
+        # When halving exactly, INTER_LINEAR averages 2x2 pixels too.
         plane = _resize(plane, 2 * height, 2 * width, cv2.INTER_LINEAR)
         plane = cast(Bytes, cv2.GaussianBlur(plane, (3, 3), 0, borderType=cv2.BORDER_REPLICATE))
         return _resize(plane, height, width, cv2.INTER_AREA)
     enlarged = rows < height or columns < width
-    # By a fraction, OpenCV averages areas of at most four channels; 16-bit colour has six or eight, of a byte each.
+    # By a fraction, OpenCV averages areas of at most four channels; 16-bit color has six or eight, of a byte each.
     too_many_channels = plane[0, 0].size > 4
     return _resize(plane, height, width, cv2.INTER_LINEAR if enlarged or too_many_channels else cv2.INTER_AREA)
 

@@ -1,7 +1,7 @@
-"""Networks: from a name or a file to an ONNX model that every backend takes.
+"""Networks: from a name or a file to an ONNX model that every backend accepts.
 
-`resolve` finds the files and takes milliseconds; `obtain` downloads them first where need be; `prepare` opens the model
-and gives it the one signature: input `frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32
+`resolve` finds the files and takes milliseconds; `obtain` downloads them first if necessary; `prepare` opens the model
+and converts it to the common signature: input `frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32
 [batch, classes].
 """
 
@@ -46,18 +46,18 @@ __all__ = [
 
 
 def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
-    """Open a network's model and give it the signature that every backend takes. Slow: up to seconds for a large model.
+    """Open a network's model and give it the signature that every backend accepts. May take seconds for a large model.
 
     Args:
-        spec: where the files are, from `resolve`.
+        spec: the network's files, from `resolve`.
         fold_stem: rewrite a first 3D convolution on RGB as a 2D one, where the network has such a stem (see `stem`).
 
     Raises:
-        NetworkError: the file is not a readable ONNX model, its checksum is not the stated one, its input or output
-            cannot be used or cannot be understood without more being said, or the labels do not fit.
+        NetworkError: the file is not a readable ONNX model, its checksum is not the stated one, its input or output is
+            unsupported or ambiguous without further settings, or the labels do not fit.
     """
     try:
-        # Here and not above: importing onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
+        # Imported here because onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
         from ros2_actionnet.networks.graph.preparation import prepare_network
     except ImportError as error:
         raise NetworkError(f"networks are prepared with the Python package onnx: pip install onnx ({error})") from error

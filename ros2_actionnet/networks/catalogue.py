@@ -1,4 +1,4 @@
-"""The networks that can be asked for by name: those of config/networks.yaml, and the user's own."""
+"""The networks available by name: those of config/networks.yaml, and the user's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a network is published: a .tar.gz with its files. `sha256` is "" until it is known."""
+    """The published .tar.gz with a network's files. `sha256` is "" until it is known."""
 
     url: str
     file: str
@@ -33,16 +33,16 @@ class CatalogueEntry:
     """One network of the catalogue.
 
     Attributes:
-        name: the name that is shown and logged.
-        aliases: other names that mean the same network.
-        description: one line for a person.
-        folder: name of its folder in each of the places where networks are kept.
+        name: the name that is displayed and logged.
+        aliases: other names of the same network.
+        description: one line for display.
+        folder: name of its folder in each of the locations of networks.
         model: name of the .onnx file in that folder.
         labels: name of the label file in that folder; "" = its labels.txt, if it has one.
         input_blob: name of the model's input; "" = read from the model.
         output_blob: name of the model's output; "" = read from the model.
-        archive: where it can be had; None where it comes with the package.
-        own: whether it is one that the user has added.
+        archive: the archive to download; None if the network comes with the package.
+        own: True if the user has added the network.
     """
 
     name: str
@@ -59,13 +59,13 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The known networks, in the order in which they are listed."""
+    """The known networks, in display order."""
 
     entries: tuple[CatalogueEntry, ...]
 
     @classmethod
     def load(cls, path: Path | None = None) -> Catalogue:
-        """Read the catalogue that comes with the package, with the user's own networks; or the one at `path`.
+        """Load the catalogue that comes with the package, with the user's own networks; or the one at `path`.
 
         Raises:
             NetworkError: the file is missing or malformed, or two networks share a name.
@@ -80,7 +80,7 @@ class Catalogue:
         return cls(entries if path else (*entries, *_users_own(entries)))
 
     def __post_init__(self) -> None:
-        """Refuse a catalogue in which a name or alias means two networks."""
+        """Reject a catalogue in which a name or alias is used by two networks."""
         seen: set[str] = set()
         for name in (name for entry in self.entries for name in _spellings(entry)):
             if name in seen:
@@ -88,12 +88,12 @@ class Catalogue:
             seen.add(name)
 
     def __iter__(self) -> Iterator[CatalogueEntry]:
-        """Every network, in order."""
+        """Iterate over the networks, in order."""
         return iter(self.entries)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The networks' names, without aliases."""
+        """Names of the networks, without aliases."""
         return tuple(entry.name for entry in self.entries)
 
     @cached_property
@@ -101,7 +101,7 @@ class Catalogue:
         return {name: entry for entry in self.entries for name in _spellings(entry)}
 
     def find(self, name: str) -> CatalogueEntry:
-        """The network called `name` (or that has it as an alias; upper and lower case are the same).
+        """Return the network whose name or alias is `name` (case-insensitive).
 
         Raises:
             NetworkError: there is none. The message lists the known networks and the closest name.
@@ -118,12 +118,12 @@ class Catalogue:
 
 
 def user_folder() -> Path:
-    """The folder that holds the user's network folders: $ACTIONNET_NETWORKS, ~/.cache/ros2_actionnet/networks else."""
+    """Return the folder of the user's networks: $ACTIONNET_NETWORKS, otherwise ~/.cache/ros2_actionnet/networks."""
     return Path(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks").expanduser()
 
 
 def network_folders() -> tuple[Path, ...]:
-    """The folders that hold network folders, in the order of searching: the package's, then the user's."""
+    """Return the folders that contain network folders, in search order: the package's, then the user's."""
     try:
         return shared_folder("networks"), user_folder()
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def network_folders() -> tuple[Path, ...]:
 
 
 def _users_own(known: tuple[CatalogueEntry, ...]) -> Iterator[CatalogueEntry]:
-    """The networks in the user's folder that no entry of `known` speaks of: folders with a network.yaml."""
+    """Yield the networks in the user's folder that are not in `known`: folders with a network.yaml."""
     taken = {name for entry in known for name in (*_spellings(entry), entry.folder.lower())}
     for description in sorted(user_folder().glob("*/network.yaml")):
         name = description.parent.name

@@ -1,4 +1,4 @@
-"""A file over HTTP: it goes on where a cut connection left off, says how far it is, and can be cancelled."""
+"""HTTP downloads that resume after a cut connection, report progress and can be cancelled."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 
 MAX_SIZE = 4_000_000_000
-"""Bytes from which on a file counts as a mistake; jetson-inference's networks have some 130 million."""
+"""Bytes; a larger file is rejected as a mistake. jetson-inference's networks have some 130 million."""
 
-ATTEMPTS = 4  # in a row that bring nothing new
-_FIRST_PAUSE = 1.0  # s after the first of them; twice as long after each further one
-_TIMEOUT = (10.0, 30.0)  # s, for a connection, and between two pieces of data
-_CHUNK = 1 << 13  # bytes; what is less than one when a connection is cut is lost
-_SAY_EVERY = 3.0  # s
+ATTEMPTS = 4  # consecutive attempts without new data
+_FIRST_PAUSE = 1.0  # s, before the first retry; doubled for each further one
+_TIMEOUT = (10.0, 30.0)  # s, for connecting, and between two pieces of data
+_CHUNK = 1 << 13  # bytes; an incomplete chunk is lost when a connection is cut
+_SAY_EVERY = 3.0  # s, interval of progress messages
 
 
 class Progress:
-    """Says how far a download is: with a bar where there is a terminal and one is wanted, else to a monitor."""
+    """Reports the progress of a download: with a bar if requested and there is a terminal, else to a monitor."""
 
     def __init__(self, name: str, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False) -> None:
         self.name = name
@@ -34,13 +34,13 @@ class Progress:
         self._bar: Any = None
         self._next = 0.0  # s, monotonic clock
         if bar and sys.stderr.isatty():
-            with suppress(ImportError):  # a bar is a nicety
+            with suppress(ImportError):  # the bar is optional
                 from tqdm import tqdm
 
                 self._bar = tqdm(desc=name, unit="B", unit_scale=True, leave=False, delay=0.2)
 
     def say(self, what: str) -> None:
-        """Tells what is being done; raises LoadCancelled if nobody wants the network any more."""
+        """Report the current step; raise LoadCancelled if the load has been cancelled."""
         self.check()
         if self._bar is not None:
             self._bar.write(what, file=sys.stderr)
@@ -48,11 +48,11 @@ class Progress:
             self._monitor.progress(what)
 
     def check(self) -> None:
-        """Raises LoadCancelled if nobody wants the network any more."""
+        """Raise LoadCancelled if the load has been cancelled."""
         end_if_cancelled(self._monitor, self.name)
 
     def at(self, done: int, total: int) -> None:
-        """Takes how many bytes have come, of how many (0: unknown). Raises LoadCancelled as `check` does."""
+        """Report the bytes received so far, of how many (0: unknown). Raises LoadCancelled as `check` does."""
         self.check()
         if self._bar is not None:
             self._bar.total = total or None
@@ -63,37 +63,37 @@ class Progress:
             self._monitor.progress(f"downloading {self.name}, {of_all}")
 
     def pause(self, seconds: float) -> None:
-        """Waits; raises LoadCancelled as soon as `check` would."""
+        """Wait; raise LoadCancelled as soon as `check` would."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.check()
             time.sleep(min(left, 0.1))
 
     def close(self) -> None:
-        """Takes the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.close()
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes, for a person."""
+    """Format a number of bytes in MB."""
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown: without the user and password that it may hold."""
+    """Return `url` without a user name and password, for display."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def download(url: str, file: Path, progress: Progress) -> None:
-    """Receives `url` into `file`, going on with what is in it already; proxies are those of the environment.
+    """Download `url` to `file`, resuming after the bytes that it has already; proxies are those of the environment.
 
-    What came before a failure stays in `file`, for the next call.
+    Data received before a failure stays in `file`, for the next call.
 
     Raises:
         NetworkError: the server cannot be reached, does not have the file or keeps failing, or pooch is not installed.
-        LoadCancelled: nobody wants it any more.
+        LoadCancelled: the load has been cancelled.
         OSError: the file cannot be written.
     """
     try:
@@ -118,7 +118,7 @@ def download(url: str, file: Path, progress: Progress) -> None:
 
 
 def _attempt(url: str, file: Path, progress: Progress) -> None:
-    """Receives once. Raises what `requests` does, or _CutShort, and otherwise as `download` does."""
+    """Make one attempt. Raises the exceptions of `requests`, or _CutShort, and otherwise as `download` does."""
     reception = _Reception(url, file)
     reception.start()
     try:
@@ -132,20 +132,20 @@ def _attempt(url: str, file: Path, progress: Progress) -> None:
 
 
 class _CutShort(Exception):  # noqa: N818
-    """The connection ended before the file did."""
+    """A connection that ended before the file was complete."""
 
 
 class _Reception(threading.Thread):
-    """Receives `url`, or what is missing of it, into a file; pooch takes it for that file.
+    """Downloads `url`, or the missing part of it, to a file; pooch uses this object as that file.
 
-    A thread of its own, because a name server or a connection that does not answer cannot be interrupted: whoever does
-    not want to wait leaves it behind, and it writes nothing any more.
+    Runs in a separate thread, because an unresponsive name server or connection cannot be interrupted: a caller that
+    stops waiting abandons the thread, which then writes nothing more.
     """
 
     def __init__(self, url: str, path: Path) -> None:
         super().__init__(name="download", daemon=True)
         self.received = 0  # bytes in the file
-        self.expected = 0  # bytes of the whole file; 0: not said
+        self.expected = 0  # bytes of the whole file; 0: unknown
         self.abandoned = False
         self.error: Exception | None = None
         self._url = url
@@ -154,7 +154,7 @@ class _Reception(threading.Thread):
         self._was_whole = False
 
     def run(self) -> None:
-        """Receives; keeps what goes wrong in `error`."""
+        """Download; store an exception in `error`."""
         try:
             with self._path.open("ab") as self._file:
                 self.received = self._file.tell()
@@ -163,7 +163,7 @@ class _Reception(threading.Thread):
             self.error = error
 
     def write(self, data: bytes) -> None:
-        """Takes a piece."""
+        """Write a piece of data."""
         if self.abandoned:
             raise _CutShort
         self._file.write(data)
@@ -171,7 +171,7 @@ class _Reception(threading.Thread):
         self._refuse_above_limit(self.received)
 
     def flush(self) -> None:
-        """Nothing is kept back for long."""
+        """Do nothing: data is not buffered for long."""
 
     def _receive(self) -> None:
         from pooch import HTTPDownloader
@@ -186,18 +186,18 @@ class _Reception(threading.Thread):
         except HTTPError:
             if not self._was_whole:
                 raise
-        if self.received < self.expected:  # older versions of urllib3 do not mind
+        if self.received < self.expected:  # older versions of urllib3 do not raise
             raise _CutShort
 
     def _on_response(self, response: Any, **_: Any) -> None:
-        """Looks at a response before its body is read, and makes the file ready for it."""
-        response.raw.headers.pop("Content-Encoding", None)  # of a .tar.gz: it is to stay one
+        """Check a response before its body is read, and prepare the file for it."""
+        response.raw.headers.pop("Content-Encoding", None)  # keep a .tar.gz compressed
         ranges = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         if response.status_code == 206 and ranges and ranges[1] == str(self.received):
             self.expected = int(ranges[2])
         elif response.status_code == 416 and ranges and ranges[2] == str(self.received):
             self._was_whole = True
-        elif response.status_code in (200, 206, 416):  # from the start, or not what was asked for
+        elif response.status_code in (200, 206, 416):  # from the start, or not the requested range
             if self.received:
                 self._file.truncate(0)
                 self.received = 0
@@ -222,7 +222,7 @@ def _size(file: Path) -> int:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether it may go better a moment later."""
+    """Return True if a retry may succeed."""
     from requests import HTTPError
     from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError, TooManyRedirects
 
@@ -232,7 +232,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, for a person: requests wraps it in three layers of its own."""
+    """Return a readable reason for an error, without the three layers in which requests wraps it."""
     from requests import HTTPError
     from requests.exceptions import ConnectTimeout, ProxyError, SSLError
 

@@ -1,4 +1,4 @@
-"""Brings a network of the catalogue onto this machine: from its server, from a mirror, or from an archive put there."""
+"""Fetches a network of the catalogue from its server, from a mirror, or from an archive on this machine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
 
 MIRROR = "ACTIONNET_MIRROR"
-"""Environment variable: a folder that holds the archives by their names, or the URL of one."""
+"""Environment variable: a folder that contains the archives under their names, or the URL of one."""
 
 
 def check_request(request: NetworkRequest) -> None:
-    """Refuses, in milliseconds, what can be known at once not to work; what has yet to be downloaded is all right.
+    """Reject, within milliseconds, a request that cannot succeed. Networks that still need a download are accepted.
 
     Raises NetworkError as `resolve` does.
     """
@@ -34,7 +34,7 @@ def check_request(request: NetworkRequest) -> None:
 
 
 def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False) -> NetworkSpec:
-    """What `resolve` finds, after a download where the network is not on this machine yet.
+    """Return the result of `resolve`, after downloading the network if it is not on this machine yet.
 
     Raises as `resolve` and `fetch` do.
     """
@@ -45,22 +45,22 @@ def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED, *, bar: 
 
 
 def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False, again: bool = False) -> Path:
-    """Makes sure that a network of the catalogue is on this machine; its folder.
+    """Make sure that a network of the catalogue is on this machine and return its folder.
 
-    What is there is left as it is unless `again`, which replaces it. The SHA-256 of an archive is that of the
-    catalogue; where that has none, the first one that came counts from then on (see `pin_of`). A half-made folder never
-    has the network's name, and of several processes one downloads while the others wait.
+    An existing folder is left as it is unless `again` is set, which replaces it. An archive's SHA-256 must be that in
+    the catalogue; if that has none, the checksum of the first download is pinned (see `pin_of`). An incomplete folder
+    never has the network's name, and of several processes one downloads while the others wait.
 
     Args:
         entry: the network.
-        monitor: hears every few seconds how far it is, and may cancel.
-        bar: show a bar instead, if standard error is a terminal.
-        again: fetch it also if it is there.
+        monitor: receives the progress every few seconds and can cancel.
+        bar: show a progress bar instead, if standard error is a terminal.
+        again: fetch the network even if it is already there.
 
     Raises:
-        NetworkError: it cannot be had, is not what it should be, or cannot be written. The message says what to put
-            where by hand.
-        LoadCancelled: `monitor` said that it is not wanted any more.
+        NetworkError: the network is unavailable, is not what it should be, or cannot be written. The message explains
+            which file to put where by hand.
+        LoadCancelled: `monitor` cancelled the load.
     """
     folder = find_folder(entry)
     if folder is not None and not again:
@@ -86,12 +86,12 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: boo
 
 
 def pin_of(archive: Archive) -> Path:
-    """The file with the SHA-256 that an archive had when it came first, in the form of sha256sum."""
+    """Return the file with the SHA-256 of an archive's first download, in the format of sha256sum."""
     return user_folder() / f"{archive.file}.sha256"
 
 
 def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while block := content.read(1 << 20):
@@ -101,7 +101,7 @@ def sha256_of(file: Path) -> str:
 
 @contextmanager
 def _alone(lock: Path, progress: Progress) -> Iterator[None]:
-    """Waits until no other process, or thread, holds `lock`."""
+    """Hold `lock`, after waiting until no other process or thread holds it."""
     import fcntl
 
     with lock.open("a") as file:
@@ -140,14 +140,14 @@ def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Prog
         except NetworkError as error:
             if not went_on:
                 raise NetworkError(f"{entry.name} from {without_password(url)}: {error}") from error
-            # What was left of an earlier download and what came now may be of two files: once more, in one go.
+            # The partial download and the resumed part may be from two different files: download it in one go.
             went_on = False
         finally:
             part.unlink()
 
 
 def _local(archive: Archive) -> Path | None:
-    """The archive, where a person has put it into the user's folder, or where the mirror is a folder."""
+    """Return the archive if it is in the user's folder, or if the mirror is a folder; otherwise None."""
     if (user_folder() / archive.file).is_file():
         return user_folder() / archive.file
     mirror = os.environ.get(MIRROR, "")
@@ -169,12 +169,12 @@ def _url(archive: Archive) -> str:
 
 
 def _install(entry: CatalogueEntry, archive: Archive, file: Path, target: Path, progress: Progress) -> None:
-    """Makes the network's folder out of the archive `file`."""
+    """Create the network's folder from the archive `file`."""
     progress.say(f"unpacking {entry.name}")
     digest = sha256_of(file)
     _check_digest(archive, file, digest)
     scratch = target.parent / f".{entry.folder}.unpacking"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed process
     (scratch / "new").mkdir(parents=True)
     try:
         unpack(file, scratch / "new", progress.check)
@@ -189,7 +189,7 @@ def _install(entry: CatalogueEntry, archive: Archive, file: Path, target: Path, 
 
 
 def _check_digest(archive: Archive, file: Path, digest: str) -> None:
-    """Refuses an archive that is another one than the catalogue's or, where that has no checksum, than the first."""
+    """Reject an archive whose checksum is not the catalogue's or, if that has none, not that of the first download."""
     pin = pin_of(archive)
     pinned = pin.read_text().split()[:1] if pin.is_file() else []
     if archive.sha256 and digest != archive.sha256.lower():
@@ -212,7 +212,7 @@ def _pin(archive: Archive, digest: str) -> None:
 
 
 def _network_in(folder: Path, entry: CatalogueEntry, archive: Archive) -> Path:
-    """The folder with the network's files: in an archive they may lie at the top, or in a folder of any name."""
+    """Return the folder with the network's files: an archive may have them at the top or in a folder of any name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for model in files:
         if model.name == entry.model and (model.parent / entry.labels).is_file():
@@ -222,7 +222,7 @@ def _network_in(folder: Path, entry: CatalogueEntry, archive: Archive) -> Path:
 
 
 def _describe(folder: Path, entry: CatalogueEntry, archive: Archive, digest: str) -> None:
-    """Writes a network.yaml, unless the archive has one; all that it does not say comes from the catalogue."""
+    """Write a network.yaml, unless the archive has one; values that it omits come from the catalogue."""
     if (folder / "network.yaml").exists():
         spec = resolve(NetworkRequest(model=str(folder)))
         if any(file is not None and file.parent != folder for file in (spec.model, spec.labels)):

@@ -1,4 +1,4 @@
-"""Label files: UTF-8 text, one label a line, line i naming class i."""
+"""Label files: UTF-8 text, one label per line; line i is the name of class i."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels in a file. A byte order mark, CRLF and blank lines at the end are forgiven.
+    """Read the labels in a file. A byte order mark, CRLF and blank lines at the end are accepted.
 
-    Labels that occur more than once are logged as a warning: their classes can be told apart by index only.
+    Duplicate labels are logged as a warning: their classes can be distinguished by index only.
 
     Raises:
         NetworkError: the file cannot be read, is not UTF-8, is empty, or has a blank line between labels.
@@ -25,7 +25,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise NetworkError(f"label file {path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except OSError as error:
         raise NetworkError(f"label file {path} cannot be read: {error.strerror or error}") from error
-    # Not splitlines(), which would also split at characters that may stand inside a label (U+0085, U+2028).
+    # Not splitlines(), which would also split at characters that may occur inside a label (U+0085, U+2028).
     labels = [line.strip() for line in text.rstrip().split("\n")]
     if labels == [""]:
         raise NetworkError(f"label file {path} is empty; it needs one label a line, one for each class")
@@ -36,10 +36,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def labels_for(path: Path | None, classes: int, name: str) -> tuple[str, ...]:
-    """The labels of a network with `classes` classes; without a file "class 0", "class 1", ... and a warning.
+    """Return the labels of a network with `classes` classes; without a file "class 0", "class 1", ... and a warning.
 
     Raises:
-        NetworkError: as `read_labels`, or the file's labels are not as many as the classes.
+        NetworkError: as `read_labels`, or the number of labels differs from the number of classes.
     """
     if path is None:
         logger.warning(

@@ -1,4 +1,4 @@
-"""What a network.yaml says: read for a person, and written in full."""
+"""Reads and writes network.yaml files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMMENTS = {
 
 
 def notes_of(folder: Path) -> dict[str, Any]:
-    """What the network.yaml in `folder` says beyond what a NetworkSpec holds: source, license, notes of one's own.
+    """Return the values of the network.yaml in `folder` that NetworkSpec lacks: source, license, the author's notes.
 
     Raises NetworkError as `resolve` does.
     """
@@ -41,7 +41,7 @@ def notes_of(folder: Path) -> dict[str, Any]:
 
 
 def description_of(spec: NetworkSpec, notes: Mapping[str, Any]) -> str:
-    """The text of a network.yaml that leaves nothing to be read from the model; `spec` must be complete."""
+    """Return the text of a network.yaml that leaves nothing to be read from the model; `spec` must be complete."""
     values = {
         "name": spec.name,
         "model": spec.model.name,
@@ -71,7 +71,7 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# Keys of a network.yaml that say where a network comes from and change nothing.
+# Keys of a network.yaml that document the origin of a network and have no effect.
 NOTES = ("source", "license", "description")
 
 
@@ -79,9 +79,9 @@ KEYS = (*(field.name for field in fields(NetworkSpec)), *NOTES)
 
 
 def read_network_yaml(path: Path) -> dict[Any, Any]:
-    """Everything that a network.yaml holds, as it stands.
+    """Return the whole content of a network.yaml, unchecked except for its keys.
 
-    Raises NetworkError if it cannot be read, is no mapping, or has a key that seems to be a known one misspelt.
+    Raises NetworkError if it cannot be read, is no mapping, or has a key that looks like a misspelling of a known one.
     """
     try:
         content = yaml.load(path.read_bytes(), Loader=YAML_LOADER) or {}
@@ -90,7 +90,7 @@ def read_network_yaml(path: Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise NetworkError(f"{path} must hold `key: value` lines; it holds a {type(content).__name__}")
     for key in content:
-        # Notes of the author's own are welcome; a known key misspelt would silently not act.
+        # The author's own notes are allowed; a misspelled known key would silently have no effect.
         close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
         if key not in KEYS and close:
             raise NetworkError(f"{path}: '{key}' is not a known key; did you mean '{close[0]}'?")
@@ -98,14 +98,14 @@ def read_network_yaml(path: Path) -> dict[Any, Any]:
 
 
 def _spec_values(path: Path) -> dict[str, Any]:
-    """The keys of a network.yaml that a NetworkSpec has, checked and converted to its types."""
+    """Return the keys of a network.yaml that NetworkSpec has, checked and converted to its types."""
     content = read_network_yaml(path)
     known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
     return {key: _value(path, key, value) for key, value in known.items()}
 
 
 def _value(path: Path, key: str, value: Any) -> Any:
-    """One value of a network.yaml, as the type that NetworkSpec has for it."""
+    """Convert one value of a network.yaml to the type of NetworkSpec's attribute."""
     if key in ("model", "labels"):
         return path.parent / str(value)
     if key in ("frames", "height", "width"):

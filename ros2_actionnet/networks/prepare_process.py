@@ -1,7 +1,7 @@
-"""Prepares a network in a process of its own.
+"""Prepares a network in a subprocess.
 
-Parsing and writing an ONNX model are single calls into a library that holds the interpreter's lock: for a ResNet-18 a
-third of a second in which no thread of this process takes an image or answers a service.
+Parsing and writing an ONNX model are single calls into a library that holds the GIL: for a ResNet-18, a third of a
+second in which no thread of this process receives an image or answers a service.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 
 @contextmanager
 def prepare_in_process(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[PreparedNetwork]:
-    """The network that `prepare` makes of `spec`, its model in a `file` in memory that lasts as long as the context.
+    """Yield the result of `prepare` for `spec`; its model is an in-memory `file` that exists until the context ends.
 
     Raises:
         NetworkError: as `prepare` does, or the process ended without an answer.
     """
-    if not hasattr(os, "memfd_create"):  # not Linux, so no robot either
+    if not hasattr(os, "memfd_create"):  # not Linux, so not a robot
         yield prepare(spec, fold_stem=fold_stem)
         return
     memory = os.memfd_create(spec.name)
@@ -54,14 +54,14 @@ def prepare_in_process(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterato
 
 
 def _main(memory: int) -> None:
-    # Whoever asked may end meanwhile: then this process ends too, without a word, when it wants to answer.
+    # The parent may exit in the meantime: this process then ends silently when it writes its answer.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     spec, fold_stem = pickle.load(sys.stdin.buffer)
     answer: PreparedNetwork | NetworkError
     try:
         network = prepare(spec, fold_stem=fold_stem)
     except NetworkError as error:
-        answer = NetworkError(str(error))  # without the library's own error behind it, which may not travel
+        answer = NetworkError(str(error))  # without the library's exception as its cause, which may not be picklable
     else:
         with os.fdopen(memory, "wb") as file:
             file.write(network.model)

@@ -1,4 +1,4 @@
-"""From what a user asked for to the files: everything that can be known without opening the model."""
+"""From a user's request to the files: all checks that do not need to open the model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkSpec:
     """Find a network's files and read its network.yaml. Takes milliseconds: no model is opened.
 
-    `catalogue` is the package's own unless given (which saves reading it).
+    `catalogue` defaults to the package's own (passing one saves reading it).
 
     Raises:
-        NetworkNotFetched: it has to be downloaded first (`obtain` does); nothing else is known to be wrong.
-        NetworkError: no such network, a file is missing, empty or plainly not what it should be, or a network.yaml has
-            a value that cannot be used.
+        NetworkNotFetched: the network has to be downloaded first (`obtain` does this); no other problem was found.
+        NetworkError: no such network, a file is missing, empty or obviously of the wrong kind, or a network.yaml has an
+            invalid value.
     """
     labels = Path(request.labels).expanduser() if request.labels else None
     if labels is not None:
@@ -41,7 +41,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
 
 
 def find_folder(entry: CatalogueEntry) -> Path | None:
-    """The folder of a network of the catalogue, in the first of the known places that has it; None if none has."""
+    """Return the folder of a network of the catalogue, from the first location that has it; None if none has."""
     for place in network_folders():
         folder = place / entry.folder
         if any((folder / name).is_file() for name in (entry.model, "model.onnx", "network.yaml")):
@@ -50,7 +50,7 @@ def find_folder(entry: CatalogueEntry) -> Path | None:
 
 
 def _custom(model: Path) -> NetworkSpec:
-    """A network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
+    """Describe a network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
     if model.is_dir():
         if not (model / "network.yaml").is_file() and not (model / "model.onnx").is_file():
             raise NetworkError(
@@ -60,17 +60,17 @@ def _custom(model: Path) -> NetworkSpec:
         return _from_folder(model, NetworkSpec(name=model.resolve().name, model=model / "model.onnx"))
     if not model.is_file():
         raise NetworkError(f"the model {model} does not exist; set `model` to an .onnx file or a network folder")
-    # A network.yaml that names no model is about the model.onnx beside it, if there is one, and else about this file.
+    # A network.yaml that names no model describes the model.onnx beside it, if there is one, and otherwise this file.
     described = _existing(model.parent / "model.onnx") or model
     spec = _from_folder(model.parent, NetworkSpec(name=model.stem, model=described))
     if spec.model == model:
         return replace(spec, name=model.stem)
-    # The network.yaml is about another model of the same folder.
+    # The network.yaml describes another model of the same folder.
     return NetworkSpec(name=model.stem, model=model, labels=_existing(model.parent / "labels.txt"))
 
 
 def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
-    """A network of the catalogue, from its folder."""
+    """Describe a network of the catalogue, from its folder."""
     folder = find_folder(entry)
     if folder is None:
         raise _not_here(entry)
@@ -95,7 +95,7 @@ def _not_here(entry: CatalogueEntry) -> NetworkError:
 
 
 def manual_install_hint(entry: CatalogueEntry) -> str:
-    """What a person does whose machine cannot download a network, in a sentence."""
+    """Return one sentence on how to install a network by hand on a machine that cannot download it."""
     folder = user_folder()
     archive = f"{entry.archive.file} (from {entry.archive.url})" if entry.archive else "its archive"
     return (
@@ -106,7 +106,7 @@ def manual_install_hint(entry: CatalogueEntry) -> str:
 
 
 def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
-    """What the folder's network.yaml says, over `defaults`; and the labels.txt there, where no label file is named."""
+    """Apply the folder's network.yaml to `defaults`, and use the labels.txt there if no label file is named."""
     path = folder / "network.yaml"
     values = _spec_values(path) if path.is_file() else {}
     spec = replace(defaults, **values)
@@ -114,7 +114,7 @@ def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
 
 
 def _check_model(model: Path) -> None:
-    """Refuse what is plainly not an ONNX file, by its suffix and its first bytes."""
+    """Reject a file that is obviously not ONNX, by its suffix and its first bytes."""
     if not model.is_file():
         raise NetworkError(f"the model {model} does not exist; set `model`, or `model:` in the network.yaml beside it")
     if model.suffix.lower() != ".onnx":

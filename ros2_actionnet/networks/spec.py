@@ -1,4 +1,4 @@
-"""What a network is: as asked for, as found on disk, and as prepared for a backend."""
+"""Descriptions of a network: as requested, as found on disk, and as prepared for a backend."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Literal
 Layout = Literal["NCTHW", "NTCHW"]
 LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
 
-# The names of the one input and the one output of every prepared network, and of its dynamic first dimension.
+# Names of the only input and the only output of every prepared network, and of its dynamic first dimension.
 INPUT_NAME = "frames"
 OUTPUT_NAME = "scores"
 BATCH_NAME = "batch"
 
-# What jetson-inference's actionNet subtracts and divides by, after scaling RGB to [0, 1].
+# Mean and standard deviation of jetson-inference's actionNet, applied after scaling RGB to [0, 1].
 ACTIONNET_MEAN = (0.4344705882352941, 0.4050980392156863, 0.3774901960784314)
 ACTIONNET_STD = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """What a user asked for, in the words of the parameters. Empty means: not said.
+    """A user's request for a network, with the names of the parameters. An empty value means unspecified.
 
     Attributes:
-        network: a name or alias of the catalogue; not looked at where `model` is given.
+        network: a name or alias of the catalogue; ignored if `model` is given.
         model: path of an .onnx file, or of a network folder.
-        labels: path of a label file, one label a line.
+        labels: path of a label file, one label per line.
         input_blob: name of the model's input.
         output_blob: name of the model's output.
     """
@@ -42,21 +42,21 @@ class NetworkRequest:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network as found on disk. None or "" means: to be read from the model when it is opened.
+    """A network as found on disk. None or "" means that the value is read from the model when it is opened.
 
     Attributes:
-        name: the network's name, as it is shown.
+        name: the network's name, as displayed.
         model: the .onnx file.
-        labels: the label file; None: the classes are called "class 0", "class 1", ...
+        labels: the label file; None: the classes are named "class 0", "class 1", ...
         frames: frames in a window, T.
         height: height of a frame in pixels, H.
         width: width of a frame in pixels, W.
         layout: order of the original input's dimensions, N the batch: [1, 3, T, H, W] or [1, T, 3, H, W].
         mean: subtracted from RGB in [0, 1].
-        std: divides what is left.
+        std: divides the difference.
         input_blob: name of the original model's input.
         output_blob: name of the original model's output.
-        sha256: what the model file's SHA-256 must be; "" is not checked.
+        sha256: expected SHA-256 of the model file; "" disables the check.
     """
 
     name: str
@@ -75,16 +75,16 @@ class NetworkSpec:
 
 @dataclass(frozen=True, eq=False)
 class PreparedNetwork:
-    """A network with the one signature that every backend takes.
+    """A network with the common signature that every backend accepts.
 
     Attributes:
         spec: complete: frames, height, width, layout and tensor names are filled in.
-        labels: one a class.
-        model: serialised ONNX. Input `frames`: uint8 [batch, T, H, W, 3], RGB. Output `scores`: float32
+        labels: one per class.
+        model: serialized ONNX. Input `frames`: uint8 [batch, T, H, W, 3], RGB. Output `scores`: float32
             [batch, classes], each in [0, 1] and summing to 1 (unless the network itself ends in a sigmoid).
-        max_batch: the largest batch that is sure to work; None: any. Where it is 1 the model's batch is fixed to it.
-        file: where the serialised ONNX is, if it is not in `model`.
-        digest: its SHA-256 in hex, if that is known.
+        max_batch: largest batch that is known to work; None: any. If it is 1, the model's batch is fixed to 1.
+        file: the file with the serialized ONNX, if it is not in `model`.
+        digest: SHA-256 of the serialized ONNX in hex, if already known.
     """
 
     spec: NetworkSpec
@@ -96,12 +96,12 @@ class PreparedNetwork:
 
     @property
     def name(self) -> str:
-        """The network's name."""
+        """Network name."""
         return self.spec.name
 
     @property
     def frames(self) -> int:
-        """Frames in a window."""
+        """Number of frames in a window."""
         return _known(self.spec.frames)
 
     @property
@@ -116,12 +116,12 @@ class PreparedNetwork:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, which is the number of labels."""
+        """Number of classes, equal to the number of labels."""
         return len(self.labels)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the prepared model, in hex. Takes about 0.1 s for 130 MB, the first time."""
+        """SHA-256 of the prepared model, in hex. The first access takes about 0.1 s for 130 MB."""
         return self.digest or hashlib.sha256(self.model).hexdigest()
 
 

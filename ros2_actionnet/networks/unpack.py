@@ -1,4 +1,4 @@
-"""Unpacks an archive that a stranger may have made: nothing but plain files, in their folder, within limits."""
+"""Unpacks an untrusted archive: only plain files, inside their folder, within limits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _BLOCK = 1 << 18
 
 
 def largest_content(archive_size: int) -> int:
-    """Bytes that an archive of `archive_size` bytes may hold unpacked: the weights of a network hardly shrink."""
+    """Return the largest unpacked size of an archive of `archive_size` bytes: a network's weights hardly compress."""
     return 64_000_000 + 20 * archive_size
 
 
 def unpack(archive: Path, folder: Path, on_block: Callable[[], None] = lambda: None) -> None:
-    """Unpacks the .tar.gz `archive` into `folder`, which must be empty.
+    """Unpack the .tar.gz `archive` into `folder`, which must be empty.
 
-    Files are written by name and content alone, whatever owner, mode or time the archive gives them. Nothing is left to
-    tarfile's own unpacking, so that it does not matter which version of Python checks what. `on_block` is called
-    every now and then; what it raises ends the unpacking.
+    Files are written by name and content alone, whatever owner, mode or time the archive specifies. tarfile's own
+    unpacking is not used, so the checks do not depend on the version of Python. `on_block` is called regularly; an
+    exception that it raises ends the unpacking.
 
     Raises:
-        NetworkError: it is damaged or no .tar.gz, or holds anything but files and folders that stay in `folder`, or
-            more of them, or larger ones, than a network has.
+        NetworkError: the archive is damaged or no .tar.gz, or contains anything but files and folders that stay in
+            `folder`, or more of them, or larger ones, than a network has.
         OSError: the files cannot be written.
     """
     with archive.open("rb") as file:
@@ -54,11 +54,11 @@ def unpack(archive: Path, folder: Path, on_block: Callable[[], None] = lambda: N
 
 
 class _Refused(Exception):  # noqa: N818
-    """What is wrong with an archive."""
+    """An archive that violates a rule; the message is the reason."""
 
 
 class _Allowance:
-    """A stream of which only so much may be read: what is allowed from moment to moment, and a limit on all of it."""
+    """A stream with a limit on the bytes that may be read: an allowance that is renewed, and a limit on the total."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
         self._stream = stream
@@ -66,11 +66,11 @@ class _Allowance:
         self._left = 0
 
     def allow(self, size: int) -> None:
-        """`size` bytes may be read from now on, and a header's worth around them."""
+        """Allow reading `size` bytes from now on, and a header's worth around them."""
         self._left = size + _LARGEST_HEADER
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Read at most `size` bytes; return none at the end."""
         block = self._stream.read(size)
         self._left -= len(block)
         self._limit -= len(block)
@@ -81,7 +81,7 @@ class _Allowance:
 
 def _unpack(stream: _Allowance, folder: Path, on_block: Callable[[], None]) -> None:
     stream.allow(0)
-    # As a stream, so that nothing in the archive can make tarfile jump.
+    # Read as a stream, so that nothing in the archive can make tarfile seek.
     with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.RECORDSIZE) as tar:  # type: ignore[call-overload]
         count = 0
         while (member := tar.next()) is not None:
@@ -103,7 +103,7 @@ def _unpack(stream: _Allowance, folder: Path, on_block: Callable[[], None]) -> N
 
 
 def _checked_name(member: tarfile.TarInfo) -> PurePosixPath:
-    """Where a member goes, relative to the folder; refused unless it is a plain file or folder and stays in there."""
+    """Return a member's path relative to the folder; refuse anything but plain files and folders inside it."""
     name = PurePosixPath(member.name)
     if not member.isdir() and (not member.isreg() or member.issparse()):
         kind = "a link" if member.issym() or member.islnk() else "no plain file"
@@ -124,4 +124,4 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, on_block
             on_block()
             file.write(block)
         file.flush()
-        os.fsync(file.fileno())  # before the folder is given its name: robots are switched off
+        os.fsync(file.fileno())  # before the folder gets its name: robots are switched off

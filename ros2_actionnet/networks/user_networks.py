@@ -1,4 +1,4 @@
-"""Networks of the user's own: from a folder with an .onnx file to a network that has a name."""
+"""The user's own networks: from a folder with an .onnx file to a named network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
-    """The network in `folder`: of its network.yaml, its model.onnx, or its only .onnx file, unless `model` names one.
+    """Find the network in `folder`: its network.yaml, its model.onnx, or its only .onnx file, unless `model` is given.
 
-    The model's checksum is left out: it may have been exported anew.
+    The model's checksum is omitted: it may have been exported again.
 
     Raises:
-        NetworkError: there is none, there are several, or `resolve` refuses it.
+        NetworkError: there is none, there are several, or `resolve` rejects it.
     """
     if not folder.is_dir():
         raise NetworkError(f"{folder} is not a folder; give the one that holds the .onnx file and its labels.txt")
@@ -37,9 +37,9 @@ def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
 
 
 def file_in(folder: Path, file: Path) -> Path:
-    """`file`, named as seen from `folder` or from the current folder.
+    """Resolve `file`, given relative to `folder` or to the current folder.
 
-    Raises NetworkError if it is not there, or not in `folder`.
+    Raises NetworkError if it does not exist, or is not in `folder`.
     """
     path = next((path for path in (folder / file, file.expanduser()) if path.is_file()), None)
     if path is None:
@@ -50,14 +50,14 @@ def file_in(folder: Path, file: Path) -> Path:
 
 
 def has_mean(folder: Path) -> bool:
-    """Whether a network.yaml in `folder` says what is subtracted from the frames."""
+    """Return True if a network.yaml in `folder` has the mean that is subtracted from the frames."""
     return "mean" in _description(folder)
 
 
 def place_for(name: str, folder: Path, *, again: bool) -> Path:
-    """The folder that the network in `folder` is to have among the user's networks.
+    """Return the target folder, among the user's networks, of the network in `folder`.
 
-    Raises NetworkError if `name` cannot be one or is taken, unless it is by a network of the user's own and `again`.
+    Raises NetworkError if `name` is invalid or taken, unless it is taken by one of the user's own networks and `again`.
     """
     if not _NAME.fullmatch(name):
         raise NetworkError(
@@ -75,13 +75,13 @@ def place_for(name: str, folder: Path, *, again: bool) -> Path:
 
 
 def install(spec: NetworkSpec, description: Path, target: Path) -> None:
-    """Copies a network's files, of which `description` is the network.yaml, into the folder `target`.
+    """Copy a network's files into the folder `target`; `description` is its network.yaml.
 
-    A folder of that name is never there without all of them.
+    A folder of that name never exists without all of its files.
 
     Raises:
-        NetworkError: what was copied is not whole.
-        OSError: it cannot be copied.
+        NetworkError: the copy is incomplete.
+        OSError: the files cannot be copied.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f".{target.name}.adding"
@@ -113,7 +113,7 @@ def _description(folder: Path) -> dict[str, object]:
 
 
 def _weights_beside(model: Path) -> Iterable[Path]:
-    """The files in which an ONNX model keeps weights outside of its own."""
+    """Return the external files in which an ONNX model stores weights."""
     import onnx
 
     graph = onnx.load_model(str(model), load_external_data=False).graph

@@ -1,4 +1,4 @@
-"""What glibc's malloc keeps, and what it gives back to the system."""
+"""Controls which memory glibc's malloc keeps and which it returns to the system."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import ctypes
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_KEPT = 64 << 20  # bytes: two 4K images of 4 bytes a pixel
-_KEPT_FREE = 128 << 20  # bytes of freed memory held for the next image before the system gets any back
+_KEPT_FREE = 128 << 20  # bytes of freed memory kept for the next image before any is returned to the system
 
 
 def keep_large_blocks() -> bool:
-    """Has malloc serve images from memory that it keeps; False where the C library is not glibc.
+    """Make malloc serve images from memory that it keeps; return False if the C library is not glibc.
 
-    A fresh block of 6 MB costs a page fault every 4 KB: more than receiving the image that goes into it.
+    A fresh block of 6 MB costs a page fault every 4 KB: more than receiving the image itself.
     """
     libc = _glibc()
     if libc is None:
@@ -23,7 +23,7 @@ def keep_large_blocks() -> bool:
 
 
 def give_back_free_memory() -> None:
-    """Gives memory that is free back to the system, after work that needed much for once; nothing where not glibc."""
+    """Return free memory to the system, after work with a high peak; does nothing if the C library is not glibc."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -8,12 +8,12 @@ PACKAGE = "ros2_actionnet"
 
 
 def shared_folder(name: str) -> Path:
-    """The folder `name` among the files that come with the package.
+    """Return the folder `name` among the files that come with the package.
 
-    Installed (by colcon or pip) it lies under `<prefix>/share/ros2_actionnet`, where `<prefix>` is some parent of this
-    module; in a source checkout it lies beside the module's own folder.
+    Installed (by colcon or pip) it is under `<prefix>/share/ros2_actionnet`, where `<prefix>` is some parent of this
+    module; in a source checkout it is beside the module's own folder.
 
-    Raises FileNotFoundError where neither is there, which means that the installation is incomplete.
+    Raises FileNotFoundError if neither exists, which means that the installation is incomplete.
     """
     module = Path(__file__).absolute()
     source = module.parents[2]

@@ -1,4 +1,4 @@
-"""An orderly end at SIGINT and SIGTERM, whatever the process is doing."""
+"""Orderly shutdown at SIGINT and SIGTERM, whatever the process is doing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 
 def on_termination(end: Callable[[], None]) -> Callable[[], None]:
-    """Calls `end` from a thread of its own at the first SIGINT or SIGTERM; the second ends the process at once.
+    """Call `end` from a separate thread at the first SIGINT or SIGTERM; the second ends the process at once.
 
-    To be called in the main thread, and so is what it returns, which undoes it. rclpy's own handlers would invalidate
-    the context under whatever uses it at that moment, which then raises; and a handler in Python runs only when the
-    main thread gets back from the middleware. The C part of Python's handlers writes to a descriptor at once, in
-    whichever thread the signal arrives.
+    This function must be called in the main thread, and so must its result, which undoes it. rclpy's own handlers would
+    invalidate the context while other code uses it, which then raises; and a handler in Python runs only when the main
+    thread returns from the middleware. The C part of Python's handlers writes to a descriptor at once, in whichever
+    thread the signal arrives.
     """
     ours, handlers = socket.socketpair()
     handlers.setblocking(False)
@@ -41,4 +41,4 @@ def on_termination(end: Callable[[], None]) -> Callable[[], None]:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Keeps Python from doing what it does by itself."""
+    """Do nothing, in place of Python's default action."""

@@ -1,4 +1,4 @@
-"""TensorRT as a backend: whether it can be used here, and how a network is loaded with it."""
+"""TensorRT as a backend: its availability, and the loading of a network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ros2_actionnet.networks import PreparedNetwork
 
 ComputeCapability = tuple[int, int]
 
-# The GPUs that TensorRT for RTX runs on: its `ComputeCapability` has 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1.
+# Compute capabilities of TensorRT for RTX: its `ComputeCapability` has 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1.
 _RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9))
 _RTX_MAJOR = 12
 
 
 @dataclass(frozen=True)
 class Found:
-    """What TensorRT needs to run, found on this machine."""
+    """The components that TensorRT needs, found on this machine."""
 
     driver: Driver
     device: Any  # pycuda's
@@ -38,7 +38,7 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def unavailable(self, device: str) -> str | None:
-        """Why TensorRT cannot be used on `device`, and what to do about it; None if it can. Makes no CUDA context.
+        """Return why TensorRT cannot be used on `device` and what to do; None if it can. Creates no CUDA context.
 
         The first call in a process that finds a GPU imports TensorRT, which may take a second; all others take less
         than a millisecond.
@@ -52,15 +52,15 @@ class TensorRTBackend:
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> TensorRTSession:
-        """Loads `network`; device "" is GPU 0, precision "auto" fp16 on a GPU that is fast in it, and fp32 elsewhere.
+        """Load `network`; device "" is GPU 0, precision "auto" fp16 on a GPU with fast fp16, and fp32 on others.
 
-        The engine comes from the cache, or is built, which takes from seconds to minutes.
+        The engine is read from the cache, or built, which takes from seconds to minutes.
 
         Raises:
-            BackendError: something is missing here, the precision is not offered, or TensorRT cannot take the network.
-            LoadCancelled: `monitor` said that the network is not wanted any more.
+            BackendError: a component is missing, the precision is not offered, or TensorRT cannot load the network.
+            LoadCancelled: `monitor` cancelled the load.
         """
-        # Not above: the process that builds engines must not import this before it runs a part of it.
+        # Not at the top: the process that builds engines must not import this module before it runs a part of it.
         from ros2_actionnet.backends.tensorrt.engines import engine_for
 
         found = find(options.device)
@@ -81,16 +81,16 @@ class TensorRTBackend:
             )
         except ActionNetError:
             raise
-        except Exception as error:  # whatever TensorRT raises
+        except Exception as error:  # anything that TensorRT raises
             raise BackendError(f"{found.tensorrt.name} cannot load {network.name}: {error}") from error
 
 
 def find(device: str) -> Found:
-    """What is needed to use TensorRT on `device`.
+    """Find the components needed to use TensorRT on `device`.
 
-    Raises BackendError, naming the first thing that is missing and how to get it.
+    Raises BackendError, with the first missing component and how to install it.
     """
-    # The driver comes first: where there is no GPU, nothing large is imported to find that out.
+    # The driver comes first: without a GPU, no large module is imported.
     driver = load_driver()
     handle = find_device(driver, device)
     gpu = Gpu(handle.name(), handle.compute_capability(), int(device or 0))
@@ -104,7 +104,7 @@ def find(device: str) -> Found:
 
 
 def _is_fast_in_fp16(capability: ComputeCapability) -> bool:
-    """Whether a GPU does more in fp16 than in fp32: "Throughput of Native Arithmetic Instructions", CUDA C++ guide."""
+    """Return True if fp16 is faster than fp32: "Throughput of Native Arithmetic Instructions", CUDA C++ guide."""
     return capability >= (5, 3) and capability != (6, 1)
 
 

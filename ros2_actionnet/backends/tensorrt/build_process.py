@@ -1,8 +1,8 @@
-"""Builds an engine in a process of its own, with the network that runs answering as before.
+"""Builds an engine in a subprocess, while the current network keeps running.
 
-So it can be ended at any moment, which TensorRT before version 10 offers in no other way; the memory that the builder
-takes is given back whole; and where memory does not suffice, or TensorRT crashes over a network, it is this process
-that is lost and not the node.
+The build can be cancelled at any moment, which TensorRT before version 10 does not support otherwise; all memory of the
+builder is released; and if memory runs out, or TensorRT crashes on a network, only this process is lost and not the
+node.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ros2_actionnet.networks import PreparedNetwork
 logger = logging.getLogger(__name__)
 
 PROGRESS_PERIOD = 5.0
-"""s between two words on how long the building has taken so far."""
+"""s, interval of progress messages during a build."""
 
-_POLL = 0.1  # s between two looks at the process and at the monitor
+_POLL = 0.1  # s, polling interval for the process and the monitor
 _REFUSED = 3  # exit code: the answer is an exception
 
 
@@ -42,11 +42,11 @@ def build_engine(
     timing_cache: Path | None = None,
     gpu: Gpu | None = None,
 ) -> bytes:
-    """The serialised engine that `build_here` builds, whose arguments these are; it takes from seconds to many minutes.
+    """Build the serialized engine with `build_here`, whose arguments these are; takes from seconds to many minutes.
 
     Raises:
         BackendError, NetworkError: as `build_here` does; or the process died.
-        LoadCancelled: `monitor` said that the engine is not wanted any more.
+        LoadCancelled: `monitor` cancelled the load.
     """
     with _in_memory("engine") as answer, _in_memory("words") as words, _opened(request.network) as model:
         process = subprocess.Popen(
@@ -56,12 +56,12 @@ def build_engine(
             stderr=words,
             pass_fds=[answer, model],
             env=_environment(gpu),
-            start_new_session=True,  # Ctrl-C is for us; we end it
+            start_new_session=True,  # the parent handles Ctrl-C and ends this process
         )
         assert process.stdin is not None
         try:
             network = replace(request.network, model=b"", file=Path(f"/proc/self/fd/{model}"))
-            with suppress(BrokenPipeError):  # it died at once, which the exit code says
+            with suppress(BrokenPipeError):  # it died at once; the exit code has the reason
                 process.stdin.write(pickle.dumps((replace(request, network=network), gpu, timing_cache)))
                 process.stdin.flush()
             _wait(process, request.network.name, monitor)
@@ -78,12 +78,12 @@ def build_engine(
             error: ActionNetError = pickle.loads(_content(answer))
             raise error
         if process.returncode != 0:
-            raise BackendError(crash_message(tensorrt, request.network.name, process.returncode, said))
+            raise BackendError(_crash_message(tensorrt, request.network.name, process.returncode, said))
         return _content(answer)
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, monitor: LoadMonitor) -> None:
-    """Waits for the process to end, and tells `monitor` how long it takes."""
+    """Wait for the process to end, and report the elapsed time to `monitor`."""
     started, told = time.monotonic(), 0.0
     while process.poll() is None:
         end_if_cancelled(monitor, name)
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes], name: str, monitor: LoadMonitor) -> 
             process.wait(_POLL)
 
 
-def crash_message(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> str:
+def _crash_message(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> str:
     if code < 0:
         ended = f"was ended by {signal.Signals(-code).name}"
         remedy = "if memory ran out, close other programs, add swap, or take a smaller network"
@@ -107,7 +107,7 @@ def crash_message(tensorrt: TensorRT, name: str, code: int, said: list[str]) -> 
 
 
 def _environment(gpu: Gpu | None) -> dict[str, str]:
-    """This process's environment, in which the other one sees the GPU that is meant as its first."""
+    """Return a copy of this process's environment in which `gpu` is the first GPU."""
     environment = dict(os.environ)
     if gpu is not None and gpu.index:
         visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
@@ -117,7 +117,7 @@ def _environment(gpu: Gpu | None) -> dict[str, str]:
 
 @contextmanager
 def _in_memory(name: str) -> Iterator[int]:
-    """A descriptor of a file that is nowhere but in memory."""
+    """Yield the descriptor of a file that exists only in memory."""
     descriptor = os.memfd_create(name)
     try:
         yield descriptor
@@ -127,7 +127,7 @@ def _in_memory(name: str) -> Iterator[int]:
 
 @contextmanager
 def _opened(network: PreparedNetwork) -> Iterator[int]:
-    """A descriptor of the network's model, which another process can be given."""
+    """Yield a descriptor of the network's model, which can be passed to another process."""
     if network.file is not None:
         with network.file.open("rb") as file:
             yield file.fileno()
@@ -151,7 +151,7 @@ def _main(answer: int) -> int:
     try:
         content = build_here(find_tensorrt(), request, gpu, timing_cache)
     except ActionNetError as error:
-        # Without the library's own error behind it, which may not travel.
+        # Without the library's own exception as its cause, which may not be picklable.
         content, code = pickle.dumps(type(error)(str(error))), _REFUSED
     with os.fdopen(answer, "wb") as file:
         file.write(content)
@@ -159,7 +159,7 @@ def _main(answer: int) -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # until the other end is closed, which it is when the parent has died
+    sys.stdin.buffer.read()  # until the other end is closed, which happens when the parent exits
     os._exit(1)
 
 
@@ -167,4 +167,4 @@ if __name__ == "__main__":
     code = _main(int(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # without the destructors of libraries, which have nothing to add and may crash
+    os._exit(code)  # without the destructors of libraries, which are not needed and may crash

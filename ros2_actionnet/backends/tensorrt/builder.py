@@ -1,4 +1,4 @@
-"""Builds an engine from a prepared network, in this process; `build_process` does it in one of its own."""
+"""Builds an engine from a prepared network, in this process; `build_process` does it in a subprocess."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "fp16")
 
 DEFAULT_WORKSPACE = 1 << 30
-"""Bytes. The intermediate results of a ResNet-34 in batches of 4 take less than half of it; a Jetson may have 4 GB."""
+"""Bytes. The intermediate results of a ResNet-34 in batches of 4 need less than half of it; a Jetson may have 4 GB."""
 
-# From here on an engine of TensorRT for RTX runs on every GPU, unless it was built for older ones.
+# From this compute capability, an engine of TensorRT for RTX runs on every GPU, unless it was built for older ones.
 _RTX_PORTABLE_FROM = (8, 0)
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, as far as engines depend on it; `index` is what CUDA counts it by in this process."""
+    """The properties of a GPU that engines depend on; `index` is its CUDA device index in this process."""
 
     name: str
     compute_capability: tuple[int, int]
@@ -37,13 +37,13 @@ class Gpu:
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """What an engine is to be built of.
+    """The network and the settings of an engine build.
 
     Attributes:
         network: the prepared network.
         precision: fp32 or fp16.
-        max_batch: the engine takes 1 to so many windows.
-        workspace: bytes of device memory that a layer may use for what it works out in between.
+        max_batch: largest batch of the engine, which accepts 1 to `max_batch` windows.
+        workspace: bytes of device memory that a layer may use for intermediate results.
     """
 
     network: PreparedNetwork
@@ -52,7 +52,7 @@ class EngineRequest:
     workspace: int = DEFAULT_WORKSPACE
 
     def __post_init__(self) -> None:
-        """Raises BackendError for a precision that TensorRT is not offered in, and a batch that cannot be."""
+        """Raise BackendError for a precision that is not offered with TensorRT, and for an invalid batch."""
         if self.precision not in PRECISIONS:
             raise BackendError(
                 f"precision {self.precision} is not offered under TensorRT; set it to {', '.join(PRECISIONS)} or auto"
@@ -65,26 +65,26 @@ class EngineRequest:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """The input's smallest shape, the one to be fastest for, and its largest."""
+        """Smallest input shape, the shape to optimize for, and the largest shape."""
         window = (self.network.frames, self.network.height, self.network.width, 3)
         return (1, *window), (self.max_batch, *window), (self.max_batch, *window)
 
 
 def portable(tensorrt: TensorRT, gpu: Gpu | None) -> bool:
-    """Whether an engine that is built for `gpu` runs on other ones as well."""
+    """Return True if an engine that is built for `gpu` also runs on other GPUs."""
     return tensorrt.has_portable_engines and (gpu is None or gpu.compute_capability >= _RTX_PORTABLE_FROM)
 
 
 def build_here(
     tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None = None, timing_cache: Path | None = None
 ) -> memoryview:
-    """The serialised engine; seconds to many minutes. `timing_cache` is a file that is read and written.
+    """Build the serialized engine; takes seconds to many minutes. `timing_cache` is a file that is read and written.
 
-    The GPU is the current one, or the first; `gpu` says what it is. None is needed under TensorRT for RTX.
+    The GPU is the current one, or the first; `gpu` describes it. TensorRT for RTX needs none.
 
     Raises:
-        BackendError: TensorRT cannot read the network, or build an engine of it, or finds no GPU.
-        NetworkError: the network cannot be rewritten in fp16, or as old a TensorRT as this needs it.
+        BackendError: TensorRT cannot read the network, or cannot build an engine from it, or finds no GPU.
+        NetworkError: the network cannot be rewritten in fp16, or for a TensorRT as old as this one.
     """
     if TYPE_CHECKING:
         import tensorrt as trt
@@ -93,13 +93,13 @@ def build_here(
     tensorrt.logger.last_error = ""
     try:
         builder = trt.Builder(tensorrt.logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's words for a null pointer
+    except (TypeError, RuntimeError) as error:  # raised by pybind11 for a null pointer
         raise BackendError(
             f"{tensorrt.name} cannot build engines here: {tensorrt.logger.last_error or error}; see whether nvidia-smi "
             "(PC) or tegrastats (Jetson) shows a GPU that this process may use"
         ) from error
     network = builder.create_network(_creation_flags(tensorrt))
-    parser = trt.OnnxParser(network, tensorrt.logger)  # has the weights: it must outlive the build
+    parser = trt.OnnxParser(network, tensorrt.logger)  # owns the weights: it must outlive the build
     read_network(tensorrt, request, parser)
     config = configure(tensorrt, request, builder, gpu)
     if tensorrt.has_timing_cache and timing_cache is not None:
@@ -116,9 +116,9 @@ def build_here(
 
 
 def read_network(tensorrt: TensorRT, request: EngineRequest, parser: trt.OnnxParser) -> None:
-    """Parses the network of `request`, rewritten as this TensorRT needs it.
+    """Parse the network of `request`, rewritten for this TensorRT.
 
-    Raises BackendError with the parser's own words, and NetworkError if it cannot be rewritten.
+    Raises BackendError with the parser's message, and NetworkError if it cannot be rewritten.
     """
     model = onnx_for(tensorrt, request)
     if parser.parse(model):
@@ -133,7 +133,7 @@ def read_network(tensorrt: TensorRT, request: EngineRequest, parser: trt.OnnxPar
 
 
 def onnx_for(tensorrt: TensorRT, request: EngineRequest) -> bytes:
-    """The serialised ONNX model that TensorRT is given for `request`. Raises NetworkError if there can be none."""
+    """Return the serialized ONNX model of `request` for TensorRT. Raises NetworkError if there can be none."""
     model = request.network.file.read_bytes() if request.network.file else request.network.model
     rewritten_in_half = request.precision == "fp16" and tensorrt.has_strong_typing
     if not rewritten_in_half and tensorrt.newest_opset is None:
@@ -153,19 +153,19 @@ def onnx_for(tensorrt: TensorRT, request: EngineRequest) -> bytes:
 
 
 def configure(tensorrt: TensorRT, request: EngineRequest, builder: trt.Builder, gpu: Gpu | None) -> trt.IBuilderConfig:
-    """How the engine is to be built. Raises BackendError if TensorRT refuses the profile."""
+    """Return the build configuration. Raises BackendError if TensorRT rejects the profile."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
         trt = tensorrt.module
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
-    # TF32 has 10 bits of mantissa, as fp16 has: who asks for fp32 wants fp32.
+    # TF32 has 10 bits of mantissa, like fp16: a request for fp32 means full fp32.
     config.clear_flag(trt.BuilderFlag.TF32)
     if request.precision == "fp16" and not tensorrt.has_strong_typing:
         config.set_flag(trt.BuilderFlag.FP16)
     if tensorrt.has_portable_engines and not portable(tensorrt, gpu):
-        target: Any = config  # RTX's alone has this
+        target: Any = config  # only RTX's config has this
         target.num_compute_capabilities = 1
         target.set_compute_capability(tensorrt.module.ComputeCapability.CURRENT, 0)
     profile = builder.create_optimization_profile()
@@ -188,7 +188,7 @@ def _creation_flags(tensorrt: TensorRT) -> int:
 
 
 def _describe(tensorrt: TensorRT, error: trt.ParserError, model: bytes) -> str:
-    """The parser's words; with the node's name and operator, also from parsers that give its number only."""
+    """Return the parser's message, with the node's name and operator, also for parsers that give its number only."""
     words = str(error).strip()
     if tensorrt.names_failed_nodes or error.node() < 0:
         return words
@@ -196,13 +196,13 @@ def _describe(tensorrt: TensorRT, error: trt.ParserError, model: bytes) -> str:
 
     try:
         node = onnx.load_model_from_string(model).graph.node[error.node()]
-    except Exception:  # whatever protobuf raises over a file that is no model, and IndexError
+    except Exception:  # anything that protobuf raises for an invalid model, and IndexError
         return words
     return f"{words} (node {error.node()} is the {node.op_type} '{node.name or node.output[0]}')"
 
 
 def _load_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Lets TensorRT use what it measured before. A file that it does not take is as good as none."""
+    """Let TensorRT reuse earlier timings. A file that it rejects counts as missing."""
     try:
         stored = path.read_bytes()
     except OSError:
@@ -214,7 +214,7 @@ def _load_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
 
 
 def _save_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Keeps what TensorRT has measured. Of two processes that do so at once, one's measurements are lost: only time."""
+    """Save TensorRT's timings. If two processes save at once, the timings of one are lost, which only costs time."""
     try:
         write_atomically(path, memoryview(config.get_timing_cache().serialize()))
     except OSError as error:

@@ -1,8 +1,8 @@
-"""All that this package asks of CUDA, by way of pycuda, whose rules are kept here so that nobody else need know them.
+"""The only interface to CUDA, by way of pycuda, whose rules are handled here for the whole package.
 
-A context counts in the thread that pushed it, and a thread that ends with one pushed aborts the process: so it is
-pushed for every entry and popped on every path. What was made under a context is freed with the same object pushed, or
-never: so one object holds all that a session has, and frees it.
+A context is current in the thread that pushed it, and a thread that ends with one pushed aborts the process: so it is
+pushed for every entry and popped on every path. An object made under a context is freed with the same context pushed,
+or never: so one object owns all resources of a session, and frees them.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ from ros2_actionnet.errors import BackendError
 logger = logging.getLogger(__name__)
 
 ALIGNMENT = 256
-"""Bytes to which TensorRT wants the address of an input or output aligned; CUDA aligns what it allocates so."""
+"""Bytes, alignment that TensorRT requires of input and output addresses; CUDA allocates memory with this alignment."""
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of cuda.h: the stream does not wait for other work in the process
 
 
 class Driver(Protocol):
-    """What is used of the module `pycuda.driver`. Device addresses are ints."""
+    """The used part of the module `pycuda.driver`. Device addresses are ints."""
 
     @property
     def Device(self) -> Any:  # noqa: N802 - the names are pycuda's
-        """The class of GPUs."""
+        """Class of GPUs."""
 
     @property
     def Context(self) -> Any:  # noqa: N802
-        """The class of contexts."""
+        """Class of contexts."""
 
     @property
     def Stream(self) -> Any:  # noqa: N802
-        """The class of streams."""
+        """Class of streams."""
 
     @property
     def Event(self) -> Any:  # noqa: N802
-        """The class of events."""
+        """Class of events."""
 
     @property
     def Error(self) -> type[Exception]:  # noqa: N802
-        """What all its errors derive from."""
+        """Base class of all CUDA errors."""
 
     def init(self) -> None:
-        """Initialises CUDA for the process."""
+        """Initialize CUDA for the process."""
 
     def mem_alloc(self, size: int, /) -> Any:
-        """`size` bytes of device memory; int() of it is the address."""
+        """Allocate `size` bytes of device memory; int() of the result is the address."""
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array that the device copies from and to without the CPU; its `base.free()` frees it."""
+        """Return an array that the device copies from and to without the CPU; its `base.free()` frees it."""
 
     def memcpy_htod_async(self, dest: int, src: NDArray[Any], stream: Any) -> None:
-        """Queues a copy of all of `src` to the device."""
+        """Queue a copy of all of `src` to the device."""
 
     def memcpy_dtoh_async(self, dest: NDArray[Any], src: int, stream: Any) -> None:
-        """Queues a copy from the device that fills `dest`."""
+        """Queue a copy from the device that fills `dest`."""
 
     def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: Any) -> None:
-        """Queues a copy of `size` bytes within the device."""
+        """Queue a copy of `size` bytes within the device."""
 
 
 def load_driver() -> Driver:
-    """pycuda, initialised, which takes some time the first time in a process, and then none. Makes no context.
+    """Return pycuda, initialized; only the first call in a process takes some time. Creates no context.
 
-    Raises BackendError, saying what to install, where there is no NVIDIA driver, no pycuda or no GPU.
+    Raises BackendError, with what to install, if there is no NVIDIA driver, no pycuda or no GPU.
     """
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -106,9 +106,9 @@ def load_driver() -> Driver:
 
 
 def find_device(driver: Driver, device: str) -> Any:
-    """The `Device` whose index is `device`; "" is the first one.
+    """Return the `Device` whose index is `device`; "" is the first one.
 
-    Raises BackendError if `device` is no index, or no GPU has it.
+    Raises BackendError if `device` is not an index, or no GPU has it.
     """
     if not (device.isascii() and device.isdigit()) and device:
         raise BackendError(
@@ -127,16 +127,16 @@ def find_device(driver: Driver, device: str) -> Any:
 
 
 class CudaContext:
-    """One GPU as one session has it: the GPU's primary context, a stream, and all memory that the session uses.
+    """The resources of one session on one GPU: the GPU's primary context, a stream, and all memory of the session.
 
-    One thread at a time uses it, not always the same one. All but `pushed` and `close` is called within `pushed`.
-    Copies are queued on the stream, which runs them one after the other, in the order of the calls.
+    Must be used by one thread at a time, not always the same one. All methods but `pushed` and `close` must be called
+    within `pushed`. Copies are queued on the stream, which runs them one after the other, in the order of the calls.
     """
 
     def __init__(self, driver: Driver, device: Any) -> None:
-        """Raises BackendError if CUDA gives no context on `device` or no stream."""
+        """Raise BackendError if CUDA provides no context on `device` or no stream."""
         self._driver = driver
-        self._cleanup = ExitStack()  # of everything made, to be undone in the opposite order
+        self._cleanup = ExitStack()  # of all resources, in reverse order
         self._closed = False
         self._stream: Any = None
         try:
@@ -149,9 +149,9 @@ class CudaContext:
 
     @contextmanager
     def pushed(self) -> Iterator[None]:
-        """Makes the context current in the calling thread for the `with` block; may be nested.
+        """Make the context current in the calling thread for the `with` block; may be nested.
 
-        Raises BackendError for what CUDA refuses within the block, and once the context has been closed.
+        Raises BackendError for CUDA errors within the block, and once the context has been closed.
         """
         if self._closed:
             raise BackendError("a TensorRT session was used after it had been closed; load the network again")
@@ -166,40 +166,40 @@ class CudaContext:
 
     @property
     def stream(self) -> int:
-        """The handle of the stream."""
+        """Handle of the stream."""
         handle: int = self._stream.handle
         return handle
 
     def allocate(self, size: int) -> int:
-        """The address of `size` bytes of device memory, a multiple of ALIGNMENT; they are freed by `close`."""
+        """Allocate `size` bytes of device memory; return their address, a multiple of ALIGNMENT. `close` frees them."""
         allocation = self._driver.mem_alloc(size)
         self._cleanup.callback(allocation.free)
         return int(allocation)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array in page-locked host memory, which `close` frees: nobody may touch it afterwards."""
+        """Return an array in page-locked host memory, which `close` frees: it must not be used afterwards."""
         array = self._driver.pagelocked_empty(shape, dtype)
         self._cleanup.callback(array.base.free)  # type: ignore[union-attr]
         return array
 
     def copy_in(self, to: int, source: NDArray[Any]) -> None:
-        """Queues a copy of `source`, which is pinned and must stay as it is until the stream has come by."""
+        """Queue a copy of `source`, which is pinned and must not change until the stream has executed the copy."""
         self._driver.memcpy_htod_async(to, source, self._stream)
 
     def copy_out(self, to: NDArray[Any], source: int) -> None:
-        """Queues a copy into `to`, which is pinned and has its values once the stream has been waited for."""
+        """Queue a copy into `to`, which is pinned and valid once the stream has been synchronized."""
         self._driver.memcpy_dtoh_async(to, source, self._stream)
 
     def copy(self, to: int, source: int, size: int) -> None:
-        """Queues a copy of `size` bytes of device memory."""
+        """Queue a copy of `size` bytes of device memory."""
         self._driver.memcpy_dtod_async(to, source, size, self._stream)
 
     def synchronize(self) -> None:
-        """Waits until all that was queued is done, with the interpreter's lock free."""
+        """Wait until all queued work is done, with the GIL released."""
         self._stream.synchronize()
 
     def time(self, steps: Sequence[Callable[[], object]]) -> list[float]:
-        """Runs `steps`, which queue work, and waits; the time that each one's work took on the device, in ms."""
+        """Run `steps`, which queue work, and wait; return the time of each one's work on the device, in ms."""
         marks: list[Any] = []
         try:
             marks += [self._driver.Event() for _ in range(len(steps) + 1)]
@@ -213,18 +213,18 @@ class CudaContext:
             marks.clear()  # destroys them, while the context is still pushed
 
     def on_close(self, function: Callable[[], None]) -> None:
-        """Has `close` call `function`, before it frees what is there already."""
+        """Register `function` to be called by `close`, before the resources that exist already are freed."""
         self._cleanup.callback(function)
 
     def close(self) -> None:
-        """Waits for the stream and frees everything. May be called twice; what cannot be freed is told in the log."""
+        """Wait for the stream and free everything. May be called twice; resources that cannot be freed are logged."""
         if self._closed:
             return
         try:
             with self.pushed():
                 self._closed = True
                 with self._cleanup:
-                    self._cleanup.callback(self.synchronize)  # comes first: nothing is freed that is in use
+                    self._cleanup.callback(self.synchronize)  # runs first: nothing is freed that is in use
         except Exception as error:
             logger.warning("what a TensorRT session held on the GPU could not all be freed: %s", error)
 
@@ -234,10 +234,10 @@ class CudaContext:
 
 @cache
 def _primary_context(device: Any) -> Any:
-    """The primary context of `device`, which TensorRT's own calls use too; retained once and for good.
+    """Return the primary context of `device`, which TensorRT's own calls use too; retained once, for the whole process.
 
-    pycuda has no good way to give it back: `detach` leaves it current for the driver, behind pycuda's own back, and the
-    object's destructor, at the end of the process, takes it for a context that pycuda made. So it is never destroyed.
+    pycuda cannot release it cleanly: `detach` leaves it current for the driver, unnoticed by pycuda, and the object's
+    destructor, at the end of the process, treats it as a context that pycuda made. So it is never destroyed.
     """
     context = device.retain_primary_context()
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))

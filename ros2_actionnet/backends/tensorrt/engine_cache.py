@@ -1,7 +1,7 @@
-"""Keeps engines on disk, so that each is built once: <key>.engine, and beside it <key>.json, which a person can read.
+"""Caches engines on disk, so that each is built once: <key>.engine, and beside it <key>.json, which is readable.
 
-Processes may share the folder. Who builds or removes an engine holds the lock of its key, and files appear whole or not
-at all. A folder that cannot be written, or a full one, costs the time of building again and nothing else.
+Processes may share the folder. A process that builds or removes an engine holds the lock of its key, and files are
+written atomically. If the folder is read-only or full, engines still work but are rebuilt next time.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ DEFAULT_SIZE_LIMIT = 4 << 30
 """Bytes; an engine of ResNet-18 takes 65 MB in fp16 and 130 MB in fp32."""
 
 RECIPE = 1
-"""Counts the ways in which this package has made engines of the same prepared network; a change makes all keys new."""
+"""Version of the build procedure; bump it to invalidate every cached engine."""
 
-_POLL = 0.1  # s between two looks at a lock that another process holds
-_PROGRESS = 5.0  # s between two words on waiting for it
+_POLL = 0.1  # s, polling interval while another process holds the lock
+_PROGRESS = 5.0  # s, interval of progress messages while waiting for the lock
 
 
-_UNLOCKED = -1  # stands for a lock that cannot be had here
+_UNLOCKED = -1  # stands for a lock that is not available here
 
 
 class NotCached(Exception):  # noqa: N818 - nothing went wrong
-    """There is no such engine in the cache."""
+    """An engine that is not in the cache; the message is the reason."""
 
 
 class DamagedEngine(NotCached):
-    """There is one that cannot be used; the message says why."""
+    """A cached engine that exists but is unusable; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """What an engine depends on: two engines that agree in all of this are the same.
+    """Everything that an engine depends on: two engines that agree in all of this are the same.
 
     Attributes:
-        onnx_sha256: of the prepared network, in float32.
+        onnx_sha256: SHA-256 of the prepared network, in float32.
         precision: fp32 or fp16.
-        max_batch: the profile: batches of 1 to so many.
-        workspace: bytes.
+        max_batch: largest batch of the optimization profile.
+        workspace: size in bytes.
         tensorrt: name and full version.
         gpu: the GPU's name; "any" for an engine that is not bound to one.
         compute_capability: "8.7"; "any" likewise.
@@ -76,7 +76,7 @@ class EngineIdentity:
 
     @property
     def key(self) -> str:
-        """32 hexadecimal digits that stand for it."""
+        """Cache key, 32 hexadecimal digits."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -88,8 +88,8 @@ class CachedEngine:
         key: its key.
         path: the engine's file.
         size: bytes on disk.
-        used: when it was last used or built, in seconds since 1970.
-        description: what its sidecar says; empty if that cannot be read.
+        used: time of the last use or the build, in seconds since 1970.
+        description: content of its sidecar; empty if that cannot be read.
     """
 
     key: str
@@ -100,7 +100,7 @@ class CachedEngine:
 
 
 def default_folder() -> Path:
-    """Where engines are kept unless a folder is given: ACTIONNET_ENGINE_CACHE, or in the user's cache folder."""
+    """Return the default folder of engines: ACTIONNET_ENGINE_CACHE, or a folder in the user's cache folder."""
     if stated := os.environ.get("ACTIONNET_ENGINE_CACHE"):
         return Path(stated).expanduser()
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -108,19 +108,19 @@ def default_folder() -> Path:
 
 
 class EngineCache:
-    """The engines in a folder, which is made when something is first kept in it.
+    """The engines in a folder, which is created when the first one is stored.
 
-    What goes wrong in the file system is not raised by `read`, `store`, `lock` and `trim`: it is told in the log, or is
-    the reason of a NotCached.
+    `read`, `store`, `lock` and `trim` do not raise file system errors: they are logged, or are the reason of a
+    NotCached.
     """
 
     def __init__(self, folder: Path | str = "", size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
-        """`folder` "" is `default_folder()`; `size_limit` (bytes) is kept by removing what was not used for longest."""
+        """Use `folder` ("" is `default_folder()`); beyond `size_limit` (bytes) the least recently used are removed."""
         self.folder = Path(folder).expanduser() if folder else default_folder()
         self.size_limit = size_limit
 
     def read(self, key: str, *, touch: bool = True) -> bytes:
-        """The engine of that key, checked against its sidecar; it counts as used now, if `touch`.
+        """Read the engine of that key, checked against its sidecar; `touch` marks it as used now.
 
         Raises NotCached, with the reason.
         """
@@ -140,12 +140,12 @@ class EngineCache:
         if hashlib.sha256(plan).hexdigest() != stated:
             raise DamagedEngine(f"the cached engine {plan_path} is damaged: its sha256 is not what it was")
         if touch:
-            with suppress(OSError):  # a folder that is only read, in a container's image, needs no bookkeeping
+            with suppress(OSError):  # a read-only folder, in a container's image, needs no bookkeeping
                 os.utime(sidecar_path)
         return plan
 
     def store(self, identity: EngineIdentity, plan: bytes, **notes: Any) -> None:
-        """Keeps an engine, with `notes` for a person in its sidecar, and makes room. Call it under the key's lock."""
+        """Store an engine, with `notes` in its sidecar, and make room. Call it with the key's lock held."""
         key = identity.key
         sidecar = {
             **notes,
@@ -157,11 +157,11 @@ class EngineCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.trim(keep=key, room_for=len(plan))
-            # In this order: until both are there, the engine is taken for damaged.
+            # In this order: until both are there, the engine counts as damaged.
             write_atomically(self._plan(key), plan)
             write_atomically(self._sidecar(key), json.dumps(sidecar, indent=2).encode() + b"\n")
         except OSError as error:
-            with suppress(OSError):  # half of it is of no use
+            with suppress(OSError):  # an incomplete pair is useless
                 self._plan(key).unlink(missing_ok=True)
             logger.warning(
                 "the engine cannot be kept in %s: %s. It works, but will be built again next time; free space there, "
@@ -172,9 +172,9 @@ class EngineCache:
 
     @contextmanager
     def lock(self, key: str, monitor: LoadMonitor = UNMONITORED) -> Iterator[None]:
-        """Holds the lock of `key`, which one process at a time can; while it waits, it tells `monitor`.
+        """Hold the lock of `key`, which one process at a time can; report the waiting to `monitor`.
 
-        Raises LoadCancelled if `monitor` says so.
+        Raises LoadCancelled if `monitor` cancels the load.
         """
         started = told = time.monotonic()
         descriptor = self._try_lock(key)
@@ -191,11 +191,11 @@ class EngineCache:
             _release(descriptor)
 
     def engines(self) -> list[CachedEngine]:
-        """What is in the cache, the longest unused first. Raises nothing for a folder that is not there."""
+        """Return the engines in the cache, least recently used first. A missing folder counts as empty."""
         found = []
         for plan in sorted(self.folder.glob("*.engine")):
             sidecar = self._sidecar(plan.stem)
-            with suppress(OSError):  # removed meanwhile
+            with suppress(OSError):  # removed in the meantime
                 size, used = plan.stat().st_size, plan.stat().st_mtime
                 description: Any = None
                 with suppress(OSError, ValueError):
@@ -207,7 +207,7 @@ class EngineCache:
         return sorted(found, key=lambda engine: engine.used)
 
     def remove(self, key: str) -> bool:
-        """Removes an engine unless another process holds its lock; whether it is gone. Raises OSError if it cannot."""
+        """Remove an engine unless another process holds its lock; return True if gone. Raises OSError on failure."""
         descriptor = self._try_lock(key)
         if descriptor is None:
             return False
@@ -219,7 +219,7 @@ class EngineCache:
         return True
 
     def trim(self, keep: str = "", room_for: int = 0) -> None:
-        """Removes what killed processes left, and the longest unused engines until the rest and `room_for` fit.
+        """Remove leftovers of killed processes, and the least recently used engines until the rest and `room_for` fit.
 
         The engine `keep`, and those whose locks others hold, stay.
         """
@@ -237,17 +237,17 @@ class EngineCache:
                 logger.warning("the engine %s cannot be removed to make room: %s", engine.path, error)
 
     def timing_cache(self, tensorrt: str, gpu: str) -> Path:
-        """The file for what `tensorrt` measured on `gpu`."""
+        """Return the file with the timings that `tensorrt` measured on `gpu`."""
         name = re.sub("[^A-Za-z0-9-]", "_", f"{tensorrt}-{gpu}")
         return self.folder / f"{name}.timing"
 
     def remove_timing_caches(self) -> None:
-        """Removes what was measured for all GPUs. Raises OSError if it cannot."""
+        """Remove the timings of all GPUs. Raises OSError on failure."""
         for path in self.folder.glob("*.timing"):
             path.unlink(missing_ok=True)
 
     def _remove_leftovers(self, held: str) -> None:
-        """Removes half-written files, which only a process that is killed leaves; while it lives, it has the lock."""
+        """Remove incomplete files, which only a killed process leaves; a live process holds the lock."""
         for part in self.folder.glob("*.part"):
             key = part.name.partition(".")[0]
             descriptor = _UNLOCKED if key == held else self._try_lock(key)
@@ -260,9 +260,10 @@ class EngineCache:
             _release(descriptor)
 
     def _try_lock(self, key: str) -> int | None:
-        """A descriptor that holds the lock until it is closed; None if another process holds it.
+        """Return a descriptor that holds the lock until it is closed; None if another process holds it.
 
-        Where the folder cannot be written or its file system knows no locks, it is _UNLOCKED, and all go on without.
+        If the folder is read-only or its file system has no locks, this is _UNLOCKED, and all processes continue
+        without.
         """
         try:
             import fcntl
@@ -285,7 +286,7 @@ class EngineCache:
             is_ours = os.path.samestat(os.fstat(descriptor), self._lock(key).stat())
         except OSError:
             is_ours = False
-        if not is_ours:  # `remove` took the file away between our opening and locking it
+        if not is_ours:  # `remove` deleted the file after we opened it and before we locked it
             os.close(descriptor)
             return self._try_lock(key)
         return descriptor
@@ -306,7 +307,7 @@ def _release(descriptor: int) -> None:
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file that is there whole or not at all, also after a power cut. Raises OSError, and leaves nothing."""
+    """Write a file that is complete or absent, even after a power failure. Raises OSError, and leaves nothing."""
     part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:

@@ -1,4 +1,4 @@
-"""From a prepared network to an engine that can be run: out of the cache, or built and put there."""
+"""From a prepared network to an executable engine: from the cache, or built and stored there."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def engine_for(
     monitor: LoadMonitor,
     deserialise: Deserialise,
 ) -> Any:
-    """The deserialised engine of `request` for `gpu`; where it is not in the cache it is built, and kept there.
+    """Return the deserialized engine of `request` for `gpu`; if it is not in the cache, build it and store it there.
 
     Args:
-        tensorrt: what builds it.
-        request: what it is built of.
-        gpu: what it is to run on; None only for engines that are not bound to one, those of TensorRT for RTX.
-        cache: where engines are kept.
-        monitor: hears how it goes on, and may end it.
-        deserialise: gives the engine of a plan, or None for one that this TensorRT and GPU cannot take.
+        tensorrt: the TensorRT that builds the engine.
+        request: the network and the build settings.
+        gpu: the target GPU; None only for engines that are not bound to one, those of TensorRT for RTX.
+        cache: the cache of engines.
+        monitor: receives the progress and can cancel.
+        deserialise: returns the engine of a plan, or None if this TensorRT and GPU cannot load it.
 
     Raises:
-        BackendError: the engine cannot be built, or not be deserialised although it was built here and now.
-        NetworkError: the network cannot be rewritten as this TensorRT needs it.
-        LoadCancelled: `monitor` said that the engine is not wanted any more.
+        BackendError: the engine cannot be built, or cannot be deserialized although it was just built here.
+        NetworkError: the network cannot be rewritten for this TensorRT.
+        LoadCancelled: `monitor` cancelled the load.
     """
     identity = identify(tensorrt, request, gpu)
-    # Others who want the same engine wait here, and then find it.
+    # Other loads of the same engine wait here, and then find it in the cache.
     with cache.lock(identity.key, monitor):
         level = logging.WARNING
         try:
@@ -84,9 +84,9 @@ def engine_for(
 
 
 def identify(tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None) -> EngineIdentity:
-    """What the engine of `request` depends on.
+    """Return everything that the engine of `request` depends on.
 
-    Raises BackendError where it would depend on a GPU and there is none.
+    Raises BackendError if it would depend on a GPU and there is none.
     """
     if portable(tensorrt, gpu):
         name, capability = "any", "any"

@@ -1,4 +1,4 @@
-"""Finds TensorRT, which goes by three names, and knows in what its versions differ."""
+"""Finds TensorRT, which has three module names, and describes how its versions differ."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ros2_actionnet.errors import BackendError
 
 logger = logging.getLogger(__name__)
 
-# TensorRT, then TensorRT for RTX as NVIDIA's archive installs it, and as PyPI's packages do.
+# TensorRT, then TensorRT for RTX as installed from NVIDIA's archive, and from PyPI's packages.
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
-# The newest operators that the ONNX parsers of 8.5 and 8.6 read.
+# The newest opset that the ONNX parsers of 8.5 and 8.6 support.
 OPSET_OF_8 = 17
 
 
 @dataclass(frozen=True)
 class TensorRT:
-    """An installed TensorRT. Each predicate names what is decided by it.
+    """An installed TensorRT. Each predicate is named after the decision that it controls.
 
     Attributes:
         module: the Python module. The type checker sees it where a function imports `tensorrt` for it (see `Logger`).
-        version: in full, as engines depend on it: "10.3.0.30".
-        is_rtx: whether it is TensorRT for RTX, whose version numbers are its own and whose API is that of TensorRT 11.
+        version: the full version, on which engines depend: "10.3.0.30".
+        is_rtx: True for TensorRT for RTX, which has its own version numbers and the API of TensorRT 11.
     """
 
     module: Any
@@ -35,58 +35,58 @@ class TensorRT:
 
     @property
     def name(self) -> str:
-        """What it is, for a person: "TensorRT 10.3.0.30"."""
+        """Display name: "TensorRT 10.3.0.30"."""
         return f"TensorRT for RTX {self.version}" if self.is_rtx else f"TensorRT {self.version}"
 
     @property
     def major(self) -> int:
-        """The first number of the version."""
+        """First number of the version."""
         return int(self.version.partition(".")[0])
 
     @property
     def needs_explicit_batch(self) -> bool:
-        """Whether a network with a batch dimension of its own must be asked for; since 10 there is no other."""
+        """True if a network with an explicit batch dimension must be requested; since 10 there is no other."""
         return not self.has_strong_typing
 
     @property
     def has_strong_typing(self) -> bool:
-        """Whether an engine computes in the types that the ONNX model states; before, a flag allows it fp16."""
+        """True if an engine computes in the types of the ONNX model; in earlier versions a flag allows fp16."""
         return self.is_rtx or self.major >= 10
 
     @property
     def needs_strong_typing_flag(self) -> bool:
-        """Whether strong typing must be asked for; since 11, and under RTX, there is no other."""
+        """True if strong typing must be requested; since 11, and with RTX, there is no other."""
         return not self.is_rtx and self.major == 10
 
     @property
     def has_timing_cache(self) -> bool:
-        """Whether what was measured for one engine can be kept for the next. RTX measures nothing."""
+        """True if the timings of one engine build can be reused for the next. RTX measures nothing."""
         return not self.is_rtx
 
     @property
     def has_portable_engines(self) -> bool:
-        """Whether an engine runs on other GPUs than the one it was built on, and can be built without one."""
+        """True if an engine runs on other GPUs than the one it was built on, and can be built without one."""
         return self.is_rtx
 
     @property
     def newest_opset(self) -> int | None:
-        """The newest ONNX opset that the parser reads; None where that is later than any model has met."""
+        """Newest ONNX opset that the parser supports; None if it is newer than that of any known model."""
         return None if self.has_strong_typing else OPSET_OF_8
 
     @property
     def names_failed_nodes(self) -> bool:
-        """Whether the parser's errors name the node and its operator, and not its number only."""
+        """True if the parser's errors name the node and its operator, and not only its number."""
         return self.is_rtx or self.major >= 10
 
     @cached_property
     def logger(self) -> Any:
-        """The one logger for all that is made with TensorRT, which takes no second one in a process; see `Logger`."""
+        """The only logger for all TensorRT objects, since TensorRT accepts just one per process; see `Logger`."""
         return _logger_class(self.module)()
 
     def deserialise(self, plan: bytes) -> Any | None:
-        """The engine of `plan`, with a context on its GPU pushed; None if this TensorRT and GPU cannot take it.
+        """Deserialize `plan`, with a context on its GPU pushed; None if this TensorRT and GPU cannot load it.
 
-        What TensorRT says about that is then the logger's `last_error`.
+        The logger's `last_error` then has TensorRT's reason.
         """
         if TYPE_CHECKING:
             import tensorrt as trt
@@ -98,9 +98,9 @@ class TensorRT:
 
 @cache
 def find_tensorrt() -> TensorRT:
-    """The TensorRT that is installed; the same value for the whole process.
+    """Return the installed TensorRT; the same value for the whole process.
 
-    Raises BackendError, saying what to install, where there is none that works.
+    Raises BackendError, with what to install, if no working one is found.
     """
     reasons = []
     for name in MODULES:
@@ -109,10 +109,10 @@ def find_tensorrt() -> TensorRT:
         except ModuleNotFoundError as error:
             if error.name != name:
                 reasons.append(f"{name}: {error}")
-        except Exception as error:  # a library that is missing or does not fit: ImportError, OSError, RuntimeError
+        except Exception as error:  # a missing or incompatible library: ImportError, OSError, RuntimeError
             reasons.append(f"{name}: {error}")
         else:
-            # A folder that is left of a removed package, or of type stubs, is importable too.
+            # A leftover folder of a removed package, or of type stubs, is importable too.
             if hasattr(module, "Builder"):
                 return TensorRT(module, str(module.__version__), is_rtx=name != "tensorrt")
             reasons.append(f"{name}: it is empty")
@@ -125,24 +125,24 @@ def find_tensorrt() -> TensorRT:
 
 
 def _logger_class(module: Any) -> type[Any]:
-    """The class of loggers, which can be made only when TensorRT is there to derive it from."""
+    """Create the logger class, which can be derived only once TensorRT is imported."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
         trt = module
 
     class Logger(trt.ILogger):
-        """Hands TensorRT's warnings and errors to `logging`, from whatever thread they come.
+        """Forwards TensorRT's warnings and errors to `logging`, from any thread.
 
-        `last_error` has the words of the newest error; whoever wants to know those of one call empties it before.
+        `last_error` is the newest error message; to get the error of one call, clear it before the call.
         """
 
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # pybind11 asks for this spelling
+            trt.ILogger.__init__(self)  # pybind11 requires an explicit call
             self.last_error = ""
 
         def log(self, severity: trt.ILogger.Severity, message: str) -> None:
-            """Takes a message; called by TensorRT."""
+            """Forward a message; called by TensorRT."""
             message = message.strip()
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.last_error = message

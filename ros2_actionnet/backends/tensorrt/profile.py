@@ -1,4 +1,4 @@
-"""Where the time of a network on a GPU goes: by stage, and by layer."""
+"""Profiles a network on a GPU: by stage, and by layer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ros2_actionnet.networks import PreparedNetwork
 if TYPE_CHECKING:
     import tensorrt as trt
 
-WARM_UP = 10  # inferences before it counts: clocks rise, and kernels are loaded by the first
+WARM_UP = 10  # uncounted inferences: clocks rise, and the first one loads kernels
 RUNS = 50
-SLOWEST = 20  # layers that are listed
+SLOWEST = 20  # number of layers listed
 
 
 def profile_network(network: PreparedNetwork, options: LoadOptions) -> str:
-    """Tables of what each stage of an inference takes on the GPU, and of the slowest layers, as text for a person.
+    """Return tables of the GPU time of each stage of an inference, and of the slowest layers, as text.
 
-    A stage's time is what passes on the session's stream, by CUDA events: the median of 50 runs with batches of
-    `options.max_batch`. Layers are timed one by one, with gaps in between, so their sum is more than the inference's.
+    A stage's time is measured on the session's stream, by CUDA events: the median of 50 runs with batches of
+    `options.max_batch`. Layers are timed one by one, with gaps in between, so their sum exceeds the inference's time.
 
     Raises BackendError as `TensorRTBackend.load` does.
     """
@@ -45,7 +45,7 @@ def profile_network(network: PreparedNetwork, options: LoadOptions) -> str:
 
 
 def _stage_times(session: TensorRTSession) -> dict[str, float]:
-    """The ms of each stage, in the order in which they come."""
+    """Return the time of each stage in ms, in order."""
     network = session.network
     frame = np.random.default_rng(0).integers(0, 256, (network.height, network.width, 3), np.uint8)
     ring = session.create_ring()
@@ -61,7 +61,7 @@ def _stage_times(session: TensorRTSession) -> dict[str, float]:
 
 
 def _layer_times(session: TensorRTSession) -> dict[str, float]:
-    """The ms of each layer, in the order in which they run."""
+    """Return the time of each layer in ms, in order of execution."""
     times: defaultdict[str, list[float]] = defaultdict(list)
     profiler = _layer_profiler(times)
     session.report_layers(profiler)
@@ -72,13 +72,13 @@ def _layer_times(session: TensorRTSession) -> dict[str, float]:
 
 
 def _layer_profiler(times: Mapping[str, list[float]]) -> trt.IProfiler:
-    """An IProfiler that adds what it hears to `times`; its class can be made only when TensorRT is there."""
+    """Return an IProfiler that adds the reported times to `times`; derived here because it needs TensorRT."""
     if not TYPE_CHECKING:
         trt = find_tensorrt().module
 
     class LayerProfiler(trt.IProfiler):
         def __init__(self) -> None:
-            trt.IProfiler.__init__(self)  # pybind11 asks for this spelling
+            trt.IProfiler.__init__(self)  # pybind11 requires an explicit call
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             times[layer_name].append(ms)

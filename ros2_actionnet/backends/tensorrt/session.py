@@ -1,4 +1,4 @@
-"""A network on a GPU: windows in device memory in, scores in host memory out."""
+"""A network on a GPU: from windows in device memory to scores in host memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SIGNATURE = {INPUT_NAME: "UINT8", OUTPUT_NAME: "FLOAT"}
 
 
 class TensorRTSession(Session[DeviceWindow]):
-    """A TensorRT engine with its execution context, and the rings whose windows it infers.
+    """A TensorRT engine with its execution context, and the rings of its windows.
 
-    It owns `cuda`, and closes it in `close` or when its construction fails. `make_engine` is called with the context
-    pushed; its engine takes 1 to `max_batch` windows.
+    The session owns `cuda`, and closes it in `close` or if the construction fails. `make_engine` is called with the
+    context pushed; its engine accepts 1 to `max_batch` windows.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class TensorRTSession(Session[DeviceWindow]):
         precision: str,
         max_batch: int,
     ) -> None:
-        """Raises BackendError if the GPU's memory does not suffice, or the engine is not the network's."""
+        """Raise BackendError if the GPU's memory does not suffice, or the engine does not match the network."""
         super().__init__(network, backend="tensorrt", device=device, precision=precision)
         self.cuda = cuda
         self.max_batch = max_batch
-        self._batch = 0  # what the execution context is set to
-        self._unused: list[int] = []  # the addresses of rings that nobody holds any more
+        self._batch = 0  # current batch of the execution context
+        self._unused: list[int] = []  # addresses of rings that are no longer referenced
         frame_shape = (network.height, network.width, 3)
         self._window_bytes = network.frames * int(np.prod(frame_shape))
         try:
@@ -50,11 +50,11 @@ class TensorRTSession(Session[DeviceWindow]):
                 self._staging = cuda.allocate_pinned(frame_shape, np.uint8)
                 self._scores = cuda.allocate_pinned((max_batch, network.num_classes), np.float32)
                 self._output = cuda.allocate(self._scores.nbytes)
-                # Not needed where every window can be given to TensorRT as it lies in its ring.
+                # Not needed if every window can be passed to TensorRT in place, in its ring.
                 as_it_lies = max_batch == 1 and self._staging.nbytes % ALIGNMENT == 0
                 self._input = 0 if as_it_lies else cuda.allocate(max_batch * self._window_bytes)
                 cuda.on_close(self._drop_engine)
-                # Kept in attributes alone, which `close` can clear, never in a variable: an exception keeps those.
+                # Stored in attributes only, which `close` can clear, never in variables: exceptions keep those alive.
                 self._engine: trt.ICudaEngine = make_engine()
                 self._check_signature()
                 self._execution: trt.IExecutionContext = self._engine.create_execution_context()
@@ -65,7 +65,7 @@ class TensorRTSession(Session[DeviceWindow]):
             raise
 
     def create_ring(self) -> DeviceRing:
-        """A new ring in device memory; it takes over that of a ring that is no longer held, if there is one."""
+        """Return a new ring in device memory; it reuses the memory of an unreferenced ring, if there is one."""
         with self.cuda.pushed():
             address = self._unused.pop() if self._unused else self.cuda.allocate(2 * self._window_bytes)
         ring = DeviceRing(self.cuda, address, self._staging, self.network.frames)
@@ -73,24 +73,24 @@ class TensorRTSession(Session[DeviceWindow]):
         return ring
 
     def enqueue(self, windows: Sequence[DeviceWindow]) -> None:
-        """Queues the inference of 1 to `max_batch` windows, with the context pushed."""
+        """Queue the inference of 1 to `max_batch` windows, with the context pushed."""
         batch = len(windows)
         if batch != self._batch:
             shape = (batch, self.network.frames, self.network.height, self.network.width, 3)
-            self._batch = 0  # unknown, if this fails
+            self._batch = 0  # unknown, if the next step fails
             _check(self._execution.set_input_shape(INPUT_NAME, shape), "set_input_shape")
             self._batch = batch
         _check(self._execution.set_tensor_address(INPUT_NAME, self._input_address(windows)), "set_tensor_address")
         _check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
 
     def enqueue_scores(self, batch: int) -> Scores:
-        """Queues the copying of `batch` rows of scores; they are there, until the next call, once it has been done."""
+        """Queue the copy of `batch` rows of scores; they are valid from its completion until the next call."""
         scores: Scores = self._scores[:batch]
         self.cuda.copy_out(scores, self._output)
         return scores
 
     def report_layers(self, profiler: trt.IProfiler) -> None:
-        """From now on, `profiler` (a TensorRT IProfiler) hears the time of every layer in every inference."""
+        """Report the time of every layer in all further inferences to `profiler` (a TensorRT IProfiler)."""
         self._execution.profiler = profiler
 
     def _infer(self, windows: Sequence[DeviceWindow]) -> Scores:
@@ -105,11 +105,11 @@ class TensorRTSession(Session[DeviceWindow]):
         return scores
 
     def close(self) -> None:
-        """Frees the engine, the rings and all other memory; may be called twice."""
+        """Free the engine, the rings and all other memory; may be called twice."""
         self.cuda.close()
 
     def _input_address(self, windows: Sequence[DeviceWindow]) -> int:
-        """Where the windows lie one after the other, aligned: in the ring, or after a copy within the device."""
+        """Return the address of the windows, contiguous and aligned: in the ring, or after a copy within the device."""
         if len(windows) == 1 and windows[0].address % ALIGNMENT == 0:
             return windows[0].address
         for index, window in enumerate(windows):
@@ -131,6 +131,6 @@ class TensorRTSession(Session[DeviceWindow]):
 
 
 def _check(answer: Any, call: str, remedy: str = "see TensorRT's own message in the log") -> None:
-    """Raises BackendError for what TensorRT answers where others would raise: False or None."""
+    """Raise BackendError for a failure that TensorRT reports by returning False or None."""
     if answer is None or answer is False:
         raise BackendError(f"TensorRT refused {call}; {remedy}")

@@ -1,13 +1,13 @@
-"""Makes a network that was exported for one window take any number of them.
+"""Makes a network that was exported for one window accept any number of windows.
 
-Exporters write the batch of 1 into Reshape targets and the like. Here those are rewritten, and then every node is
-checked to keep the windows apart; what cannot be shown to do so is left as it was, for one window at a time.
+Exporters write the batch of 1 into Reshape targets and the like. This module rewrites those, and then checks that every
+node keeps the windows separate; if that cannot be proven, the network stays as it was, for one window at a time.
 
-How the batch is followed: shapes are inferred once for a batch of 1 and once for a batch of PROBE, a prime so large
-that no dimension is a multiple of it by chance. A dimension that is one *carries the batch*. The invariant, which
-every accepted node keeps: each tensor made from the frames carries the batch in exactly one dimension, and within
-that dimension the windows follow one another (a dimension of size B * m holds window 0's m entries, then window 1's,
-...).
+To follow the batch, shapes are inferred once for a batch of 1 and once for a batch of PROBE, a prime so large that no
+dimension is a multiple of it by chance. A dimension that is a multiple of PROBE *carries the batch*. The invariant,
+which every accepted node preserves: each tensor computed from the frames carries the batch in exactly one dimension,
+and within that dimension the windows follow one another (a dimension of size B * m holds window 0's m entries, then
+window 1's, ...).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute, se
 
 PROBE = 7919
 
-# Each output element depends on the elements at the same place, or the shapes alone show whether the batch was mixed:
-# then the output carries it in no dimension, or in two.
+# Each output element depends on the elements at the same position, or the shapes alone show that the batch was mixed:
+# the output then carries it in no dimension, or in two.
 ANYWHERE = frozenset(
     """
     Abs Add And Cast CastLike Ceil Celu Clip Cos Div Dropout Einsum Elu Equal Erf Exp Expand Floor Gelu Greater
@@ -33,41 +33,41 @@ ANYWHERE = frozenset(
     ThresholdedRelu Transpose Where Xor
     """.split()  # noqa: SIM905
 )
-# Each entry of the first dimension of the first input is treated by itself.
+# Each entry of the first dimension of the first input is processed independently.
 ALONG_FIRST = frozenset(
     """
     AveragePool BatchNormalization Conv ConvTranspose DepthToSpace Gemm GlobalAveragePool GlobalLpPool
     GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool Resize SpaceToDepth Upsample
     """.split()  # noqa: SIM905
 )
-# Memory stays as it is.
+# Only the shape changes, not the order in memory.
 RESHAPING = frozenset(["Flatten", "Reshape", "Squeeze", "Unsqueeze"])
-# Entries along `axis` are mixed or selected, all others are treated by themselves ...
+# Entries along `axis` are mixed or selected, all others are processed independently ...
 ALONG_AXIS = frozenset(["Concat", "Gather", "LogSoftmax", "LpNormalization", "Softmax", "Split"])
 # ... or those along `axis` and all later dimensions.
 FROM_AXIS = frozenset(["LayerNormalization", "RMSNormalization"])
 
 
 def takes_any_batch(graph: Graph) -> bool:
-    """Whether a model that declares a dynamic batch gives as many outputs, as far as can be seen."""
+    """Return True if a model that declares a dynamic batch returns as many outputs, as far as can be determined."""
     shape = graph.infer_shapes(batch=PROBE).get(graph.proto.output[0].name)
     return not shape or shape[0] in (PROBE, None)
 
 
 def make_batch_dynamic(graph: Graph) -> bool:
-    """Rewrites what fixes the batch of 1; the graph has one input and one output [B, classes].
+    """Rewrite the nodes that fix the batch to 1; the graph has one input and one output [B, classes].
 
     Returns:
-        Whether any batch now works. If not, the graph is as it was.
+        True if any batch now works; otherwise the graph is unchanged.
     """
     original = graph.backup_nodes()
     single = graph.infer_shapes(batch=1)
     for node in graph.nodes:
         if node.op_type not in ("Reshape", "Squeeze"):
             continue
-        # Inferred anew for each, since the shapes after a Reshape are right only when it has been rewritten.
+        # Inferred again for each node, since the shapes after a Reshape are correct only once it has been rewritten.
         data = graph.infer_shapes(batch=PROBE).get(node.input[0])
-        if data is None:  # something before it does not take a batch
+        if data is None:  # an earlier node does not accept a batch
             break
         if node.op_type == "Reshape":
             _free_reshape(graph, node, data, single.get(node.output[0]))
@@ -80,7 +80,7 @@ def make_batch_dynamic(graph: Graph) -> bool:
 
 
 def keeps_windows_apart(graph: Graph) -> bool:
-    """Whether every node that touches the frames is known to keep the windows of a batch apart, up to the output."""
+    """Return True if every node between the frames and the output is known to keep the windows of a batch separate."""
     try:
         shapes = graph.infer_shapes(batch=PROBE, strict=True)
     except InferenceError:
@@ -101,7 +101,7 @@ def keeps_windows_apart(graph: Graph) -> bool:
 
 
 def _is_separable(graph: Graph, node: NodeProto, carried: list[str], shapes: dict[str, Shape]) -> bool:
-    """Whether a node keeps the windows apart; its outputs are known to carry the batch in one dimension each."""
+    """Return True if a node keeps the windows separate, given that each output carries the batch in one dimension."""
     if node.domain not in ("", "ai.onnx"):
         return False
     shape, result = shapes[carried[0]], shapes[node.output[0]]
@@ -126,7 +126,7 @@ def _is_separable(graph: Graph, node: NodeProto, carried: list[str], shapes: dic
 
 
 def _slices_elsewhere(graph: Graph, node: NodeProto, batch: int, rank: int) -> bool:
-    """Whether a Slice leaves the batch's dimension alone."""
+    """Return True if a Slice does not touch the batch dimension."""
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 3 and node.input[3]:
         axes = graph.constant(node.input[3])
@@ -134,28 +134,28 @@ def _slices_elsewhere(graph: Graph, node: NodeProto, batch: int, rank: int) -> b
 
 
 def _pads_elsewhere(graph: Graph, node: NodeProto, batch: int, rank: int) -> bool:
-    """Whether a Pad leaves the batch's dimension alone: padded by +1 and -1 it would keep its size, but shift."""
+    """Return True if a Pad skips the batch dimension: padding by +1 and -1 would keep its size but shift it."""
     pads = attribute(node, "pads")
-    if pads is None and (len(node.input) < 4 or not node.input[3]):  # with a list of axes: not looked into
+    if pads is None and (len(node.input) < 4 or not node.input[3]):  # with a list of axes: not supported here
         pads = graph.constant(node.input[1])
     return pads is not None and len(pads) == 2 * rank and pads[batch] == pads[batch + rank] == 0
 
 
 def _free_reshape(graph: Graph, node: NodeProto, data: Shape, single: Shape | None) -> None:
-    """Gives a Reshape a target with -1 where the batch must go.
+    """Give a Reshape a target with -1 for the batch dimension.
 
     Args:
         graph: the graph.
         node: the Reshape.
-        data: shape of what is reshaped, for a batch of PROBE.
-        single: shape of the result, for a batch of 1.
+        data: shape of the input, for a batch of PROBE.
+        single: shape of the output, for a batch of 1.
     """
     axis = _batch_axis(data)
     if axis is None or single is None or None in single:
         return
     target = [size for size in single if size is not None]
-    # As many entries must come before the batch's dimension in the result as in the data: then what lies in one
-    # window's part of memory stays in that window's part.
+    # The result must have as many entries before the batch dimension as the data: then the entries of each window
+    # remain within that window's part of memory.
     before = _entries(data[:axis])
     places = [place for place in range(len(target)) if math.prod(target[:place]) == before]
     if places:
@@ -164,7 +164,7 @@ def _free_reshape(graph: Graph, node: NodeProto, data: Shape, single: Shape | No
 
 
 def _free_squeeze(graph: Graph, node: NodeProto, data: Shape, single: Shape | None) -> None:
-    """Gives a Squeeze that removes every dimension of 1 the list of them, without the batch's."""
+    """Give a Squeeze that removes every dimension of 1 an explicit list of axes, without the batch's."""
     if attribute(node, "axes") is not None or (len(node.input) > 1 and node.input[1]):
         return
     batch = _batch_axis(data)
@@ -179,12 +179,12 @@ def _free_squeeze(graph: Graph, node: NodeProto, data: Shape, single: Shape | No
 
 
 def _entries(shape: Shape) -> int:
-    """How many entries a tensor has, whose dimensions are known."""
+    """Return the number of entries of a tensor with known dimensions."""
     return math.prod(size for size in shape if size is not None)
 
 
 def _batch_axis(shape: Shape | None) -> int | None:
-    """The one dimension that carries the batch; None if none or several do, or a dimension is not known."""
+    """Return the dimension that carries the batch; None if none or several do, or if a dimension is unknown."""
     if shape is None or None in shape:
         return None
     axes = [axis for axis, size in enumerate(shape) if size and size % PROBE == 0]

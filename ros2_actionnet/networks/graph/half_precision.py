@@ -1,8 +1,9 @@
-"""Rewrites a prepared network so that it computes in fp16, for backends that take the types from the ONNX model.
+"""Rewrites a prepared network to compute in fp16, for backends that use the types of the ONNX model.
 
-Weights and activations become float16 between the normalisation and the scores. What stays float32: the arithmetic on
-the frames, the softmax or whatever else the scores end in, sums and squares (which leave fp16's range), what follows
-from sizes (fp16 counts up to 2048 only), and operators that ONNX defines for float32 alone. Casts stand between.
+Weights and activations become float16 between the normalization and the scores. The following stay float32: the
+arithmetic on the frames, the softmax or other final operators of the scores, sums and squares (which exceed fp16's
+range), values computed from sizes (fp16 represents integers exactly up to 2048 only), and operators that ONNX defines
+for float32 alone. Casts are inserted in between.
 """
 
 from __future__ import annotations
@@ -21,46 +22,46 @@ from ros2_actionnet.networks.spec import INPUT_NAME, OUTPUT_NAME
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 
-# The chain that the preparation puts before every network.
+# The chain of nodes that the preparation inserts before every network.
 NORMALISATION = ("Cast", "Mul", "Add")
-# What may stand between the last weights and the scores.
+# Operators allowed between the last weights and the scores.
 ENDING = frozenset(
     """
     Cast Div Dropout Exp Flatten Identity LogSoftmax ReduceSum Reshape Sigmoid Softmax Squeeze Unsqueeze
     """.split()  # noqa: SIM905
 )
-# Sums of many, squares, and what undoes them: their results leave the range of fp16 long before anything else does.
-# (A LayerNormalization is not among them: as an operator of its own it computes in float32 inside.)
+# Sums of many values, squares, and their inverses: their results exceed the range of fp16 long before any others.
+# (A LayerNormalization is not among them: as a single operator it computes in float32 internally.)
 WIDE_RANGE = frozenset(
     """
     CumSum Exp GlobalAveragePool GlobalLpPool Log LpNormalization LpPool Pow Reciprocal ReduceL1 ReduceL2
     ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum ReduceSumSquare Sqrt
     """.split()  # noqa: SIM905
 )
-# Where nearly all arithmetic is: in fp16 also between operators that are not.
+# Operators with nearly all of the arithmetic: in fp16 even between operators that are not.
 HEAVY = frozenset(["Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"])
-# A constant beyond fp16 in one of these stands for infinity: a bound, or a mask before a softmax.
+# A constant beyond fp16 in one of these means infinity: a bound, or a mask before a softmax.
 BOUNDING = frozenset(["Add", "Clip", "Max", "Min", "Pad", "Where"])
 
 
 def to_half_precision(model: ModelProto) -> None:
-    """Rewrites `model`, a prepared network, in place; its input `frames` and its output `scores` stay as they are.
+    """Rewrite `model`, a prepared network, in place; its input `frames` and its output `scores` keep their types.
 
     Raises:
-        NetworkError: the network has control flow or operators that this cannot look into, or a weight beyond fp16.
+        NetworkError: the network has control flow or operators that are not supported here, or a weight beyond fp16.
     """
     _Rewriting(Graph(model)).run()
 
 
 class _Rewriting:
-    """One pass over the nodes in their order, with what is known of the tensors made so far."""
+    """One pass over the nodes in order, with the known properties of the tensors so far."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.types = graph.infer_types()
         self.constants = dict(_constants(graph))
-        self.halved: set[str] = set()  # tensors that were float32 and are float16 now
-        self.casts: dict[tuple[str, int], str] = {}  # a tensor and another type to it in that type
+        self.halved: set[str] = set()  # tensors that were float32 and are now float16
+        self.casts: dict[tuple[str, int], str] = {}  # (tensor, element type) to the name of its cast
         self.nodes: list[NodeProto] = []
         self._refuse_what_is_unknown()
 
@@ -73,7 +74,7 @@ class _Rewriting:
                 self._halve(node)
             self.nodes.append(node)
         self.graph.restore_nodes(self.nodes)
-        self.graph.keep_only(OUTPUT_NAME)  # without the float32 weights
+        self.graph.keep_only(OUTPUT_NAME)  # removes the float32 weights
 
     def _refuse_what_is_unknown(self) -> None:
         for node in self.graph.nodes:
@@ -90,12 +91,12 @@ class _Rewriting:
                 )
 
     def _wide_nodes(self) -> set[int]:
-        """The indices of the nodes that stay in float32."""
+        """Return the indices of the nodes that stay in float32."""
         nodes = list(self.graph.nodes)
         spreading = {index for index, node in enumerate(nodes) if self._has_wide_range(node)}
         made_wide = {name for index in spreading for name in nodes[index].output}
         for index, node in enumerate(nodes):
-            # What takes wide tensors alone is between them: the epsilon of a variance before its root, say.
+            # A node with only wide inputs is between wide nodes: e.g. the epsilon added to a variance before its root.
             taken = {name for name in node.input if self._is_float(name) and name not in self.constants}
             if taken and taken <= made_wide and node.op_type not in HEAVY:
                 spreading.add(index)
@@ -108,7 +109,7 @@ class _Rewriting:
         return node.op_type in WIDE_RANGE or made_from_integers
 
     def _can_be_halved(self, node: NodeProto) -> bool:
-        """Whether every float32 output follows the type of a float32 input that may as well be float16."""
+        """Return True if every float32 output has the type of a float32 input that can be float16 instead."""
         if node.op_type == "Cast":
             return self._is_float(node.input[0])
         schema = _schema(node, self.graph.opset)
@@ -119,7 +120,7 @@ class _Rewriting:
         return all(_formal(schema.outputs, index).type_str in followed for index in outputs)
 
     def _variable_inputs(self, node: NodeProto) -> list[int]:
-        """The float32 inputs whose type the operator's definition lets be float16."""
+        """Return the float32 inputs that the operator's definition allows to be float16."""
         schema = _schema(node, self.graph.opset)
         variables = {
             constraint.type_param_str
@@ -130,11 +131,11 @@ class _Rewriting:
         return [index for index in inputs if _formal(schema.inputs, index).type_str in variables]
 
     def _is_float(self, name: str) -> bool:
-        """Whether a tensor was float32 to begin with."""
+        """Return True if a tensor was originally float32."""
         return bool(name) and self.types.get(name) == TensorProto.FLOAT
 
     def _halve(self, node: NodeProto) -> None:
-        """Makes a node compute in fp16."""
+        """Make a node compute in fp16."""
         if node.op_type == "Cast":
             if attribute(node, "to") == TensorProto.FLOAT:
                 set_attribute(node, "to", TensorProto.FLOAT16)
@@ -145,7 +146,7 @@ class _Rewriting:
         self.halved.update(name for name in node.output if self._is_float(name))
 
     def _replace_inputs(self, node: NodeProto, indices: Iterable[int], element: int) -> None:
-        """Gives a node some of its inputs, as far as they are float32 or were so, in the type `element`."""
+        """Convert those of a node's inputs that are or were float32 to the type `element`."""
         for index in indices:
             name = node.input[index]
             now = TensorProto.FLOAT16 if name in self.halved else TensorProto.FLOAT
@@ -153,7 +154,7 @@ class _Rewriting:
                 node.input[index] = self._as(name, element, node)
 
     def _as(self, name: str, element: int, node: NodeProto) -> str:
-        """The name of tensor `name` in another type, for `node`."""
+        """Return the name of tensor `name` in another type, for `node`."""
         if (name, element) not in self.casts:
             if name in self.constants and element == TensorProto.FLOAT16:
                 value = _halved(numpy_helper.to_array(self.constants[name]), name, node)
@@ -174,7 +175,7 @@ def _constants(graph: Graph) -> Iterator[tuple[str, TensorProto]]:
 
 
 def _normalisation(nodes: list[NodeProto]) -> list[int]:
-    """The indices of the nodes that make normalised colours of the frames."""
+    """Return the indices of the nodes that compute normalized colors from the frames."""
     name, found = INPUT_NAME, []
     for kind in NORMALISATION:
         index = next(index for index, node in enumerate(nodes) if name in node.input and node.op_type == kind)
@@ -184,7 +185,7 @@ def _normalisation(nodes: list[NodeProto]) -> list[int]:
 
 
 def _ending(nodes: list[NodeProto]) -> list[int]:
-    """The indices of the nodes that make the scores of the network's own last result."""
+    """Return the indices of the nodes that compute the scores from the network's own last result."""
     wanted, found = {OUTPUT_NAME}, []
     for index in reversed(range(len(nodes))):
         node = nodes[index]
@@ -195,7 +196,7 @@ def _ending(nodes: list[NodeProto]) -> list[int]:
 
 
 def _halved(value: NDArray[Any], name: str, node: NodeProto) -> NDArray[np.float16]:
-    """A constant of `node` in float16. Raises NetworkError if that is not what it was."""
+    """Return a constant of `node` in float16. Raises NetworkError if a weight exceeds the range of fp16."""
     with np.errstate(over="ignore"):
         half = value.astype(np.float16)
     beyond = np.isfinite(value) & ~np.isfinite(half)
@@ -210,7 +211,7 @@ def _halved(value: NDArray[Any], name: str, node: NodeProto) -> NDArray[np.float
 
 
 def _schema(node: NodeProto, opset: int) -> Any:
-    """The definition of a node's operator; None for one that is not ONNX's own."""
+    """Return the definition of a node's operator; None if it is not a standard ONNX operator."""
     try:
         return onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
@@ -218,7 +219,7 @@ def _schema(node: NodeProto, opset: int) -> Any:
 
 
 def _formal(parameters: Any, index: int) -> Any:
-    """What an operator's definition says of its input or output number `index`; the last may stand for several."""
+    """Return an operator's formal input or output number `index`; the last one may be variadic."""
     return parameters[min(index, len(parameters) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Rewrites a network in an older version of ONNX's operators, for parsers that do not know the newer one."""
+"""Converts a network to an older ONNX opset, for parsers that do not support the newer one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ros2_actionnet.networks.graph.onnx_graph import Graph, attribute
 
 
 def to_opset(model: ModelProto, opset: int) -> ModelProto:
-    """`model` as it is if its opset is `opset` or older, else the same network in that opset.
+    """Return `model` unchanged if its opset is `opset` or older, else the same network in that opset.
 
     Raises:
-        NetworkError: the network has something that the older opset has not.
+        NetworkError: the network uses a feature that the older opset lacks.
     """
     graph = Graph(model)
     if graph.opset <= opset:
         return model
     for node in graph.nodes:
-        # An attribute that says what holds without it, and that onnx's converter leaves where it is not allowed.
+        # An attribute with its default value, which onnx's converter keeps although the older opset does not allow it.
         if attribute(node, "noop_with_empty_axes") == 0:
             kept = [candidate for candidate in node.attribute if candidate.name != "noop_with_empty_axes"]
             del node.attribute[:]
@@ -27,7 +27,7 @@ def to_opset(model: ModelProto, opset: int) -> ModelProto:
     try:
         converted: ModelProto = version_converter.convert_version(model, opset)
         onnx.checker.check_model(converted)
-    except Exception as error:  # RuntimeError, ValidationError, or whatever else a converter's step raises
+    except Exception as error:  # RuntimeError, ValidationError, or anything else that a converter's step raises
         raise NetworkError(
             f"the network is written in ONNX opset {graph.opset}, which cannot be turned into opset {opset}, the "
             f"newest that is read here: {error}. Export it again with opset {opset} (torch.onnx.export(..., "

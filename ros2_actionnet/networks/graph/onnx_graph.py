@@ -1,4 +1,4 @@
-"""An ONNX model's graph, with the few operations that preparing a network needs."""
+"""An ONNX model's graph, with the few operations needed to prepare a network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-# Dimensions of a tensor; None = not known.
+# Dimensions of a tensor; None = unknown.
 Shape = tuple[int | None, ...]
 
-# Initializers up to this many elements may be shapes, axes or indices, which shape inference looks into.
+# Initializers up to this many elements may be shapes, axes or indices, which shape inference reads.
 SMALL = 256
 
 
 class Graph:
-    """A view of a ModelProto, which it changes in place. It copies no weights and caches nothing."""
+    """A mutable view of a ModelProto. It copies no weights and caches nothing."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -27,30 +27,30 @@ class Graph:
 
     @property
     def nodes(self) -> Any:
-        """The graph's nodes, in topological order: a mutable sequence of NodeProto."""
+        """Nodes of the graph in topological order: a mutable sequence of NodeProto."""
         return self.proto.node
 
     @property
     def opset(self) -> int:
-        """Version of the standard operators that the model is written in."""
+        """Opset version of the standard operators that the model uses."""
         return max((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
     @property
     def inputs(self) -> list[ValueInfoProto]:
-        """What must be fed: the graph's inputs without those that have an initial value."""
+        """Inputs of the graph, without those that have an initial value."""
         initial = {tensor.name for tensor in self.proto.initializer}
         return [value for value in self.proto.input if value.name not in initial]
 
     def producers(self) -> dict[str, NodeProto]:
-        """Which node makes each tensor."""
+        """Map each tensor's name to the node that produces it."""
         return {name: node for node in self.nodes for name in node.output if name}
 
     def consumers(self, name: str) -> list[NodeProto]:
-        """The nodes that take tensor `name`."""
+        """Return the nodes that consume tensor `name`."""
         return [node for node in self.nodes if name in node.input]
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """The value of a tensor that is an initializer or made by a Constant node; None for any other."""
+        """Return the value of a tensor that is an initializer or the output of a Constant node; None for any other."""
         for tensor in self.proto.initializer:
             if tensor.name == name:
                 return np.asarray(numpy_helper.to_array(tensor))
@@ -60,13 +60,13 @@ class Graph:
         return None
 
     def add_constant(self, name: str, value: NDArray[Any]) -> str:
-        """Adds an initializer under a new name that begins with `name`; returns that name."""
+        """Add an initializer under a new name that begins with `name`; return that name."""
         name = self.new_name(name)
         self.proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def new_name(self, name: str) -> str:
-        """`name`, or `name_1`, `name_2`, ... if a tensor is called that."""
+        """Return `name`, or `name_1`, `name_2`, ... if a tensor of that name exists."""
         taken = self._tensor_names()
         candidate, count = name, 0
         while candidate in taken:
@@ -75,7 +75,7 @@ class Graph:
         return candidate
 
     def rename(self, old: str, new: str) -> None:
-        """Calls tensor `old` `new`, wherever it is made or taken."""
+        """Rename tensor `old` to `new`, wherever it is produced or consumed."""
         for value in (*self.proto.input, *self.proto.output, *self.proto.initializer):
             if value.name == old:
                 value.name = new
@@ -83,7 +83,7 @@ class Graph:
             _rename_in_node(node, old, new)
 
     def keep_only(self, output: str) -> None:
-        """Makes `output` the only output and removes the nodes, initializers and inputs that it does not need."""
+        """Make `output` the only output and remove the nodes, initializers and inputs that it does not need."""
         needed = {output}
         for index in reversed(range(len(self.nodes))):
             if needed.intersection(self.nodes[index].output):
@@ -100,7 +100,7 @@ class Graph:
                     del values[index]
 
     def lift_constants(self) -> None:
-        """Turns large Constant nodes into initializers, so that copying nodes is cheap."""
+        """Convert large Constant nodes to initializers, so that copying nodes is cheap."""
         for index in reversed(range(len(self.nodes))):
             node = self.nodes[index]
             if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -111,36 +111,36 @@ class Graph:
                     del self.nodes[index]
 
     def fix_input(self, name: str, shape: Sequence[int]) -> None:
-        """Gives the input `name` static dimensions."""
+        """Give the input `name` static dimensions."""
         for value in self.proto.input:
             if value.name == name:
                 element = value.type.tensor_type.elem_type
                 value.CopyFrom(helper.make_tensor_value_info(name, element, list(shape)))
 
     def remove_input(self, name: str) -> None:
-        """Takes the input `name` out of the graph's inputs; nodes may still take a tensor of that name."""
+        """Remove the input `name` from the graph's inputs; nodes may still consume a tensor of that name."""
         _replace(self.proto.input, [value for value in self.proto.input if value.name != name])
 
     def prepend(self, nodes: list[NodeProto]) -> None:
-        """Puts nodes before all others."""
+        """Insert nodes before all others."""
         for node in reversed(nodes):
             self.nodes.insert(0, node)
 
     def replace(self, node: NodeProto, replacement: list[NodeProto]) -> None:
-        """Puts other nodes into the place of `node`."""
+        """Replace `node` by other nodes."""
         place = list(self.nodes).index(node)
         del self.nodes[place]
         for offset, new in enumerate(replacement):
             self.nodes.insert(place + offset, new)
 
     def backup_nodes(self) -> list[NodeProto]:
-        """Copies of the nodes, for `restore_nodes`."""
+        """Return copies of the nodes, for `restore_nodes`."""
         copy = GraphProto()
         copy.node.extend(self.nodes)
         return list(copy.node)
 
     def restore_nodes(self, nodes: list[NodeProto]) -> None:
-        """Puts back what `backup_nodes` gave."""
+        """Restore the nodes returned by `backup_nodes`."""
         _replace(self.nodes, nodes)
 
     def _tensor_names(self) -> set[str]:
@@ -151,25 +151,25 @@ class Graph:
         return names
 
     def infer_shapes(self, batch: int | None = None, *, strict: bool = False) -> dict[str, Shape]:
-        """Shapes of the tensors, as ONNX's shape inference finds them, the input's first dimension being `batch`.
+        """Infer the shapes of the tensors with ONNX's shape inference; `batch` is the input's first dimension.
 
-        Works on the structure only: large weights are represented by their shapes, so it is fast for any model.
+        Works on the structure only: large weights are represented by their shapes, so this is fast for any model.
 
         Raises:
-            onnx.shape_inference.InferenceError: `strict` and the shapes contradict each other.
+            onnx.shape_inference.InferenceError: `strict` is set and the shapes contradict each other.
         """
         inferred = onnx.shape_inference.infer_shapes(self._skeleton(batch), strict_mode=strict, data_prop=True).graph
         return {value.name: shape_of(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
     def infer_types(self) -> dict[str, int]:
-        """ONNX element types of the tensors, the initializers included, as far as shape inference finds them."""
+        """Infer the ONNX element types of the tensors, initializers included, as far as shape inference finds them."""
         inferred = onnx.shape_inference.infer_shapes(self._skeleton(batch=None)).graph
         values = (*inferred.input, *inferred.value_info, *inferred.output)
         types = {value.name: value.type.tensor_type.elem_type for value in values}
         return types | {tensor.name: tensor.data_type for tensor in self.proto.initializer}
 
     def _skeleton(self, batch: int | None) -> ModelProto:
-        """The model without stored shapes and large weights, which become inputs; with the batch, if given."""
+        """Return the model without stored shapes and large weights, which become inputs; with the batch, if given."""
         skeleton = ModelProto(ir_version=max(self.model.ir_version, 4))
         skeleton.opset_import.extend(self.model.opset_import)
         skeleton.functions.extend(self.model.functions)
@@ -187,14 +187,14 @@ class Graph:
                 graph.initializer.append(tensor)
             else:
                 graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        # The types of the outputs without their shapes, which may hold for another batch.
+        # The types of the outputs without their shapes, which may be valid for another batch.
         for value in self.proto.output:
             graph.output.append(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None))
         return skeleton
 
 
 def shape_of(value: ValueInfoProto) -> Shape:
-    """The dimensions of an input, an output or an inferred tensor; None for each that is not known."""
+    """Return the dimensions of an input, an output or an inferred tensor; None for each unknown one."""
     return tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
         for dim in value.type.tensor_type.shape.dim
@@ -202,7 +202,7 @@ def shape_of(value: ValueInfoProto) -> Shape:
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """A node's attribute as a Python value, or `default` where the node has none of that name."""
+    """Return a node's attribute as a Python value, or `default` if the node has none of that name."""
     for candidate in node.attribute:
         if candidate.name == name:
             return helper.get_attribute_value(candidate)
@@ -210,32 +210,32 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
 
 
 def set_attribute(node: NodeProto, name: str, value: Any) -> None:
-    """Sets a node's attribute."""
+    """Set a node's attribute."""
     _replace(node.attribute, [kept for kept in node.attribute if kept.name != name])
     node.attribute.append(helper.make_attribute(name, value))
 
 
 def type_name(element: int) -> str:
-    """The name of an ONNX element type: "float32", "float16", "uint8", ..."""
+    """Return the name of an ONNX element type: "float32", "float16", "uint8", ..."""
     name = str(TensorProto.DataType.Name(element)).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _replace(repeated: Any, values: Iterable[Any]) -> None:
-    """`repeated[:] = values`, which protobuf does not offer; the values may be members of `repeated`."""
+    """Assign `repeated[:] = values`, which protobuf lacks; the values may be members of `repeated`."""
     copy = list(values)
     del repeated[:]
     repeated.extend(copy)
 
 
 def _subgraphs(node: NodeProto) -> list[GraphProto]:
-    """The bodies of an If, Loop or Scan, which can take tensors of the graph around them by name."""
+    """Return the bodies of an If, Loop or Scan, which can use tensors of the enclosing graph by name."""
     graphs = [attr.g for attr in node.attribute if attr.type == AttributeProto.GRAPH]
     return graphs + [graph for attr in node.attribute if attr.type == AttributeProto.GRAPHS for graph in attr.graphs]
 
 
 def taken_by(node: NodeProto) -> set[str]:
-    """Names of the tensors that a node takes, those that its subgraphs (If, Loop, Scan) take from outside included."""
+    """Return the names of the tensors that a node consumes, including the outer tensors used by its subgraphs."""
     names = set(node.input) - {""}
     for graph in _subgraphs(node):
         names.update(value.name for value in graph.output)

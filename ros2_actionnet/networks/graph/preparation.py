@@ -1,4 +1,4 @@
-"""Gives a network the one signature that every backend takes: a short list of steps on its ONNX graph."""
+"""Converts a network to the common signature of all backends, in a short list of steps on its ONNX graph."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ros2_actionnet.networks.spec import BATCH_NAME, INPUT_NAME, NetworkSpec, Pr
 
 logger = logging.getLogger(__name__)
 
-# The oldest operators that broadcast as the nodes added here need it.
+# The oldest opset whose operators broadcast as the added nodes require.
 MIN_OPSET = 7
 
 
 def prepare_network(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
-    """See `ros2_actionnet.networks.prepare`, which this implements."""
+    """Implement `ros2_actionnet.networks.prepare`."""
     model = load_model(spec)
     try:
         return _prepare(spec, model, fold_stem=fold_stem)
     except NetworkError:
         raise
-    except Exception as error:  # whatever onnx and protobuf raise over a file that breaks its format's rules
+    except Exception as error:  # anything that onnx and protobuf raise for a malformed file
         raise NetworkError(f"the model {spec.model} cannot be prepared: {error}") from error
 
 
 def load_model(spec: NetworkSpec) -> ModelProto:
-    """The model of `spec`, with weights that lie in files beside it.
+    """Load the model of `spec`, with weights from external files beside it.
 
     Raises:
-        NetworkError: the file is not what its checksum says, or is not a readable ONNX model with a graph.
+        NetworkError: the file does not match its checksum, or is not a readable ONNX model with a graph.
     """
     try:
         if spec.sha256:
@@ -48,7 +48,7 @@ def load_model(spec: NetworkSpec) -> ModelProto:
         model = onnx.load_model(str(spec.model))
     except NetworkError:
         raise
-    except Exception as error:  # protobuf's and onnx's own kinds, and OSError
+    except Exception as error:  # protobuf's and onnx's own exceptions, and OSError
         raise NetworkError(
             f"the model {spec.model} cannot be read: {error}. It is damaged or incomplete (a .data file with its "
             "weights must lie beside it); copy, download or export it again"
@@ -90,9 +90,9 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
 
 
 def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:
-    """Replaces the graph's input by `frames`, uint8 [batch, T, H, W, 3], normalised in the graph.
+    """Replace the graph's input by `frames`, uint8 [batch, T, H, W, 3], normalized in the graph.
 
-    The Cast comes first: TensorRT takes uint8 into nothing else. The Transpose comes last, so that a step that
+    The Cast comes first: TensorRT accepts uint8 in no other operator. The Transpose comes last, so that a step that
     changes the layout can merge with it. The arithmetic is in float32, whatever the network's own type.
     """
     if graph.new_name(INPUT_NAME) != INPUT_NAME:
@@ -118,12 +118,12 @@ def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:
 
 
 def tidy(graph: Graph) -> None:
-    """Leaves the graph with one input, and without stored shapes, which may hold for a batch of 1 only."""
+    """Leave one input in the graph, and remove stored shapes, which may be valid for a batch of 1 only."""
     graph.keep_only(graph.proto.output[0].name)
     for value in [value.name for value in graph.proto.input if value.name != INPUT_NAME]:
         graph.remove_input(value)
     del graph.proto.value_info[:]
-    # From version 4 on, initializers need not be inputs too.
+    # From IR version 4, initializers need not be inputs too.
     graph.model.ir_version = max(graph.model.ir_version, 4)
     graph.model.producer_name = "ros2_actionnet"
 

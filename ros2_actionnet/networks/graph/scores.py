@@ -1,4 +1,4 @@
-"""The end of a network: whatever it ends in becomes float32 [B, classes] scores."""
+"""Converts the output of a network, whatever its last operator, to float32 [B, classes] scores."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 Ending = Literal["logits", "probabilities", "log_probabilities", "sigmoid"]
 
-# Nodes that change how the scores are stored and not what they are.
+# Nodes that change how the scores are stored but not their values.
 TRANSPARENT = ("Reshape", "Flatten", "Identity", "Squeeze", "Unsqueeze", "Cast", "Dropout")
 
 
 def append_scores(graph: Graph, output: str, classes: int, shapes: dict[str, Shape]) -> None:
-    """Makes tensor `output` the graph's one output `scores`, float32 [B, classes], each row a probability distribution.
+    """Make tensor `output` the only output `scores`, float32 [B, classes], each row a probability distribution.
 
-    A softmax is added only if the network does not end in one. A network that ends in a sigmoid scores its classes
-    independently of each other; it is left at that, with a warning.
+    A softmax is added only if the network does not end in one. The scores of a network that ends in a sigmoid are
+    independent of each other; they are kept as they are, with a warning.
 
     Args:
-        graph: its only output is `output`.
+        graph: a graph whose only output is `output`.
         output: the tensor with the network's own scores, of any shape with one dimension that is not 1.
         classes: the length of that dimension.
         shapes: shapes of the tensors for a batch of 1.
@@ -40,7 +40,7 @@ def append_scores(graph: Graph, output: str, classes: int, shapes: dict[str, Sha
         output = renamed if output == OUTPUT_NAME else output
 
     chain = []
-    if element != TensorProto.FLOAT:  # before the softmax, so that a float16 network loses nothing in it
+    if element != TensorProto.FLOAT:  # before the softmax, so that a float16 network loses no precision in it
         chain.append(helper.make_node("Cast", [output], ["actionnet/float_output"], to=TensorProto.FLOAT))
         output = chain[-1].output[0]
     if not is_flat:
@@ -54,7 +54,7 @@ def append_scores(graph: Graph, output: str, classes: int, shapes: dict[str, Sha
 
 
 def _last_node(ending: Ending, output: str) -> NodeProto:
-    """The node that turns tensor `output` [B, classes] into the scores."""
+    """Return the node that converts tensor `output` [B, classes] to the scores."""
     if ending == "logits":
         return helper.make_node("Softmax", [output], [OUTPUT_NAME], axis=1)
     if ending == "log_probabilities":
@@ -65,7 +65,7 @@ def _last_node(ending: Ending, output: str) -> NodeProto:
 
 
 def find_ending(graph: Graph, output: str, classes: int, shapes: dict[str, Shape]) -> Ending:
-    """What the values of tensor `output` are, by the node that they come from."""
+    """Classify the values of tensor `output` by the node that produces them."""
     producers = graph.producers()
     node = producers.get(output)
     while node is not None and node.op_type in TRANSPARENT:
@@ -82,19 +82,19 @@ def find_ending(graph: Graph, output: str, classes: int, shapes: dict[str, Shape
 
 
 def _is_over_classes(node: NodeProto, classes: int, shapes: dict[str, Shape], opset: int) -> bool:
-    """Whether a Softmax or LogSoftmax normalises over the classes and not over some other dimension."""
+    """Return True if a Softmax or LogSoftmax normalizes over the classes and not over some other dimension."""
     shape = shapes.get(node.input[0])
     if not shape:
         return True
     axis = int(attribute(node, "axis", -1 if opset >= 13 else 1)) % len(shape)
     if opset >= 13:
         return shape[axis] == classes
-    # Before opset 13 it normalised over all the dimensions from `axis` on.
+    # Before opset 13, Softmax normalized over all dimensions from `axis` on.
     return [size for size in shape[axis:] if size != 1] == [classes]
 
 
 def _divides_by_own_sum(node: NodeProto, producers: dict[str, NodeProto]) -> bool:
-    """Whether a Div is the end of a softmax that was written out: Exp(x) / ReduceSum(Exp(x))."""
+    """Return True if a Div is the end of an explicit softmax: Exp(x) / ReduceSum(Exp(x))."""
     above, below = (producers.get(name) for name in node.input)
     if above is None or below is None:
         return False

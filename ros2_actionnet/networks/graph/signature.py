@@ -1,4 +1,4 @@
-"""What a model's own input and output are: read from the ONNX file, and asked for by name where it does not say."""
+"""Finds a model's input and output: from the ONNX file, or by the requested names where the file is ambiguous."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 def select_output(graph: Graph, spec: NetworkSpec) -> str:
-    """The name of the output that holds the scores: the one asked for, or the only one, or the only one of rank 2.
+    """Return the output with the scores: the requested one, or the only one, or the only one of rank 2.
 
     Raises:
-        NetworkError: there is none of that name, or it is not clear which it is.
+        NetworkError: there is no output of that name, or the choice is ambiguous.
     """
     shapes: dict[str, Shape] = {value.name: shape_of(value) for value in graph.proto.output}
     if spec.output_blob:
@@ -39,10 +39,10 @@ def select_output(graph: Graph, spec: NetworkSpec) -> str:
 
 
 def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
-    """The model's one input, of a float type and rank 5. Inputs that the output does not need are gone already.
+    """Return the model's only input, of a float type and rank 5. Inputs that the output does not need are already gone.
 
     Raises:
-        NetworkError: there is none of the name asked for, or several, or it cannot take frames.
+        NetworkError: there is no input of the requested name, or there are several inputs, or it cannot receive frames.
     """
     inputs = {value.name: value for value in graph.inputs}
     shapes = {name: shape_of(value) for name, value in inputs.items()}
@@ -71,10 +71,10 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
 
 
 def complete(spec: NetworkSpec, value: ValueInfoProto, output: str) -> NetworkSpec:
-    """`spec` with what it left open read from the model's input, whose rank is 5.
+    """Return `spec` with its unspecified values read from the model's input, whose rank is 5.
 
     Raises:
-        NetworkError: the model contradicts the spec, or leaves something open too: the message names it.
+        NetworkError: the model contradicts the spec, or leaves a value unspecified too: the message names it.
     """
     shape = shape_of(value)
     layout = spec.layout or _read_layout(spec, value.name, shape)
@@ -106,20 +106,20 @@ def complete(spec: NetworkSpec, value: ValueInfoProto, output: str) -> NetworkSp
 
 
 def input_shape(spec: NetworkSpec, batch: int = 1) -> tuple[int, ...]:
-    """The shape of the original model's input, which `spec` (complete) describes."""
+    """Return the shape of the original model's input, as described by `spec` (complete)."""
     assert spec.frames and spec.height and spec.width
     inner = (3, spec.frames) if spec.layout == "NCTHW" else (spec.frames, 3)
     return (batch, *inner, spec.height, spec.width)
 
 
 def count_classes(spec: NetworkSpec, shape: Shape | None) -> int:
-    """How many classes an output of this shape (for a batch of 1) scores: all its other dimensions must be 1.
+    """Return the number of classes in an output of this shape (for a batch of 1): all its other dimensions must be 1.
 
     Raises:
-        NetworkError: the shape is not known, or has more than one dimension that is not 1.
+        NetworkError: the shape is unknown, or has more than one dimension that is not 1.
     """
     if shape is not None and len(shape) == 2 and shape[0] is None:
-        shape = (1, shape[1])  # the batch, where an export works it out from other shapes
+        shape = (1, shape[1])  # the batch, where an export computes it from other shapes
     if shape is None or None in shape:
         raise NetworkError(
             f"{spec.model}: the number of classes in output '{spec.output_blob}' {_show(shape or ())} cannot be read "
@@ -135,7 +135,7 @@ def count_classes(spec: NetworkSpec, shape: Shape | None) -> int:
 
 
 def _agreed(spec: NetworkSpec, key: str, stated: int | None, found: int | None) -> int | None:
-    """A size as stated in the network.yaml or as found in the model, which must not contradict each other."""
+    """Return a size from the network.yaml or from the model; raise NetworkError if the two contradict each other."""
     if stated and found and stated != found:
         raise NetworkError(
             f"{spec.model}: {key} is {stated} in its network.yaml but {found} in the model; remove or correct the line"

@@ -1,11 +1,11 @@
 """Folds the stem of a 3D-CNN: its first convolution, exactly rewritten from 3D on RGB to 2D on stacked frames.
 
-A 3D convolution with kernel kT x kH x kW on 3 channels is slow where the hardware wants many channels. Its kT taps in
-time, of 3 channels each, are as well kT * 3 channels of a 2D convolution, with time as the batch. Relu and the
-spatial half of the max-pool follow in 2D, where they are cheapest, and only their smaller result is put back into [B,
-C, T, H, W], for the temporal half of the max-pool. It holds for any batch.
+A 3D convolution with kernel kT x kH x kW on 3 channels is slow on hardware that is built for many channels. Its kT
+taps in time, of 3 channels each, are equivalent to the kT * 3 channels of a 2D convolution, with time as the batch.
+Relu and the spatial half of the max-pool follow in 2D, where they are cheapest, and only their smaller result is
+reshaped back to [B, C, T, H, W], for the temporal half of the max-pool. This holds for any batch.
 
-Whether it pays depends on the backend and its precision: it has to be measured where it is used.
+The gain depends on the backend and its precision: measure it where it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute
 
-# What may stand between the convolution and the max-pool: it treats each entry of a channel alike, in 2D as in 3D.
+# Operators allowed between the convolution and the max-pool: they treat each entry of a channel alike, in 2D and 3D.
 POINTWISE = ("BatchNormalization", "Relu", "Clip", "LeakyRelu")
 SWAP_TIME_AND_CHANNELS = [0, 2, 1, 3, 4]
 
@@ -33,7 +33,7 @@ class Kernel:
 
     @classmethod
     def of(cls, node: NodeProto) -> Kernel | None:
-        """The kernel of a node; None if it is not 3D, or dilated, or padded by a rule or rounded up."""
+        """Return the kernel of a node; None if it is not 3D, or dilated, or uses automatic padding or rounds up."""
         size = tuple(attribute(node, "kernel_shape", ()))
         plain = attribute(node, "auto_pad", b"NOTSET") == b"NOTSET" and not attribute(node, "ceil_mode", 0)
         if len(size) != 3 or not plain or any(step != 1 for step in attribute(node, "dilations", ())):
@@ -42,25 +42,25 @@ class Kernel:
         return cls(size, tuple(attribute(node, "strides", (1, 1, 1))), pads[:3], pads[3:])
 
     def spatial(self) -> dict[str, list[int]]:
-        """The attributes of its spatial half, for a 2D node."""
+        """Return the attributes of the spatial half, for a 2D node."""
         pads = [*self.begins[1:], *self.ends[1:]]
         return {"kernel_shape": list(self.size[1:]), "strides": list(self.strides[1:]), "pads": pads}
 
     def temporal(self) -> dict[str, list[int]]:
-        """The attributes of its temporal half, for a 3D node."""
+        """Return the attributes of the temporal half, for a 3D node."""
         pads = [self.begins[0], 0, 0, self.ends[0], 0, 0]
         return {"kernel_shape": [self.size[0], 1, 1], "strides": [self.strides[0], 1, 1], "pads": pads}
 
 
 def fold_temporal_stem(model: ModelProto) -> bool:
-    """Rewrites the stem of `model` in place; the network computes the same.
+    """Rewrite the stem of `model` in place; the network computes the same.
 
-    It applies to a Conv longer than 1 in time on [B, 3, T, H, W] with static T, H and W, not grouped or dilated, that
-    goes through BatchNormalization and Relu (if any) into a MaxPool without branches: the stem of 3D-ResNets. It does
-    not apply to R(2+1)D, whose first convolution has no length in time.
+    This applies to a Conv longer than 1 in time on [B, 3, T, H, W] with static T, H and W, not grouped or dilated, that
+    continues through BatchNormalization and Relu (if any) into a MaxPool without branches: the stem of 3D-ResNets. It
+    does not apply to R(2+1)D, whose first convolution has length 1 in time.
 
     Returns:
-        Whether it applied. If not, the model is as it was. What the old stem alone used is left, unused.
+        True if the stem was rewritten; otherwise the model is unchanged. Leftovers of the old stem remain, unused.
     """
     graph = Graph(model)
     shapes = graph.infer_shapes(batch=1)
@@ -87,13 +87,13 @@ def fold_temporal_stem(model: ModelProto) -> bool:
 
 
 def _sizes(shapes: dict[str, Shape], name: str) -> list[int]:
-    """A tensor's dimensions, or nothing where one of them is not known."""
+    """Return a tensor's dimensions, or an empty list if one of them is unknown."""
     shape = shapes.get(name, ())
     return [size for size in shape if size is not None] if None not in shape else []
 
 
 def _pool_after(graph: Graph, conv: NodeProto) -> NodeProto | None:
-    """The MaxPool that alone takes what a Conv makes, pointwise nodes between them; None if it is otherwise."""
+    """Return the MaxPool that is the only consumer of a Conv, with only pointwise nodes in between; None otherwise."""
     if conv.op_type != "Conv":
         return None
     node, kept = conv, {value.name for value in graph.proto.output}
@@ -109,7 +109,7 @@ def _pool_after(graph: Graph, conv: NodeProto) -> NodeProto | None:
 
 
 def _stack_frames(graph: Graph, conv: NodeProto, kernel: Kernel, steps: int, size: list[int]) -> list[NodeProto]:
-    """Nodes that make the 2D convolution's input, [B * steps, kT * 3, H, W]: for each step the frames under the kernel.
+    """Return nodes for the 2D convolution's input, [B * steps, kT * 3, H, W]: per step the frames under the kernel.
 
     `size` is H, W.
     """
@@ -129,7 +129,7 @@ def _stack_frames(graph: Graph, conv: NodeProto, kernel: Kernel, steps: int, siz
 
 
 def _pad_time(graph: Graph, kernel: Kernel, source: str) -> NodeProto:
-    """Pads [B, T, 3, H, W] in time with zeros, as the convolution did: after the normalisation."""
+    """Pad [B, T, 3, H, W] in time with zeros, as the convolution did: after the normalization."""
     pads = [0, kernel.begins[0], 0, 0, 0, 0, kernel.ends[0], 0, 0, 0]
     output = graph.new_name("stem/padded")
     if graph.opset < 11:
@@ -138,7 +138,7 @@ def _pad_time(graph: Graph, kernel: Kernel, source: str) -> NodeProto:
 
 
 def _conv_2d(graph: Graph, conv: NodeProto, kernel: Kernel, source: str) -> NodeProto:
-    """The 2D convolution that makes of the stacked frames what `conv` made, as [B * steps, C, H', W']."""
+    """Return the 2D convolution that computes `conv`'s output from the stacked frames, as [B * steps, C, H', W']."""
     weight = graph.constant(conv.input[1])
     assert weight is not None
     stacked = weight.transpose(0, 2, 1, 3, 4).reshape(weight.shape[0], -1, *weight.shape[3:])
@@ -147,9 +147,9 @@ def _conv_2d(graph: Graph, conv: NodeProto, kernel: Kernel, source: str) -> Node
 
 
 def _split_pool(graph: Graph, pool: NodeProto, kernel: Kernel, shape: list[int]) -> list[NodeProto]:
-    """A 3D max-pool as its spatial half, the way back to 3D, and its temporal half.
+    """Split a 3D max-pool into its spatial half, the reshape back to 3D, and its temporal half.
 
-    `shape` is [-1, steps, C, H, W] after the spatial half. Padding of a max-pool never wins, so the halves are exact.
+    `shape` is [-1, steps, C, H, W] after the spatial half. A max-pool never selects padding, so the halves are exact.
     """
     names = [graph.new_name(f"stem/{name}") for name in ("pooled", "series", "volume")]
     target = graph.add_constant("stem/series_shape", np.array(shape, np.int64))
