@@ -22,14 +22,14 @@ from launch_ros.actions import Node
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile
-from ros2_actionnet.settings import SETTINGS, Effect, Setting, Value
+from ros2_actionnet.settings import SETTINGS, Effect, Scope, Setting, Value
 from ros2_actionnet.system.resources import PACKAGE, shared_folder
 
 
 def _argument(name: str, default: Value, description: str, *choices: str) -> Setting:
     """An argument of the launch file's own, described and checked like a setting."""
     minimum = 0.0 if isinstance(default, float) else None
-    return Setting(name, default, description, Effect.CONFIGURE, minimum, None, choices, node_only=True)
+    return Setting(name, default, description, Effect.CONFIGURE, minimum, None, choices, Scope.NODE)
 
 
 PARAMETERS = (

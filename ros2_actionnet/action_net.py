@@ -16,7 +16,7 @@ from ros2_actionnet.networks import obtain, prepare
 from ros2_actionnet.recognition.loading import load_options, network_request
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
 from ros2_actionnet.recognition.recognizer import Recognizer
-from ros2_actionnet.settings import SETTINGS, Effect, Settings
+from ros2_actionnet.settings import SETTINGS, Effect, Scope, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -180,7 +180,7 @@ def _raise(frame: _Frame, error: ImageError) -> NoReturn:
 
 def _check_keywords(keywords: Iterable[str]) -> None:
     """Raises SettingsError for a keyword that is no setting, or one that only the node has."""
-    known = [setting.name for setting in SETTINGS if not setting.node_only]
+    known = [setting.name for setting in SETTINGS if setting.scope is Scope.EVERYWHERE]
     for name in keywords:
         if name not in known:
             raise SettingsError(f"ActionNet has no keyword {name}; there are {', '.join(known)}")

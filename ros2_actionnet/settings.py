@@ -25,6 +25,14 @@ class Effect(Enum):
     CONFIGURE = "acts when the node is configured"
 
 
+class Scope(Enum):
+    """Where a setting exists; the value is the remark in the docs."""
+
+    EVERYWHERE = ""
+    NODE_AND_COMMAND = "Not a keyword of the class."
+    NODE = "Node only."
+
+
 @dataclass(frozen=True)
 class Setting:
     """One row of the table; `minimum` and `maximum` are inclusive and hold for each element of a list."""
@@ -36,7 +44,7 @@ class Setting:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
-    node_only: bool
+    scope: Scope
 
     @property
     def kind(self) -> str:
@@ -122,7 +130,7 @@ _IN_WORDS = {
     "double": "a number",
     "string": "text",
     "double_array": "a list of numbers",
-    "string_array": "a list of texts",
+    "string_array": "a list of strings",
 }
 
 
@@ -134,7 +142,7 @@ def _setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    node_only: bool = False,
+    scope: Scope = Scope.EVERYWHERE,
 ) -> Any:
     """A field of `Settings` that carries its row of the table."""
     return field(
@@ -146,7 +154,7 @@ def _setting(
             "minimum": minimum,
             "maximum": maximum,
             "choices": choices,
-            "node_only": node_only,
+            "scope": scope,
         },
     )
 
@@ -234,32 +242,36 @@ class Settings:
         "label",
         "What class_id holds: the label, or the index as a decimal number.",
         choices=("label", "index"),
-        node_only=True,
+        scope=Scope.NODE,
     )
-    event_on: float = _setting(0.5, "Score at which an event begins.", minimum=0.0, maximum=1.0, node_only=True)
-    event_off: float = _setting(0.3, "Score under which an event ends.", minimum=0.0, maximum=1.0, node_only=True)
+    event_on: float = _setting(
+        0.5, "Score at which an event begins.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
+    )
+    event_off: float = _setting(
+        0.3, "Score under which an event ends.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
+    )
     event_min_duration: float = _setting(
-        0.3, "An action must last this long (s) to be reported as an event.", minimum=0.0, node_only=True
+        0.3, "An action must last this long (s) to be reported as an event.", minimum=0.0, scope=Scope.NODE_AND_COMMAND
     )
     image_transport: str = _setting(
         "raw",
         "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage on image/compressed.",
         effect=Effect.CONFIGURE,
         choices=("raw", "compressed"),
-        node_only=True,
+        scope=Scope.NODE,
     )
     image_reliability: str = _setting(
         "auto",
         "QoS reliability of the image subscription; auto follows what the publishers offer.",
         effect=Effect.CONFIGURE,
         choices=("auto", "reliable", "best_effort"),
-        node_only=True,
+        scope=Scope.NODE,
     )
     annotated_width: int = _setting(
-        0, "Width of the annotated image in pixels; 0: as the input.", minimum=0, maximum=16384, node_only=True
+        0, "Width of the annotated image in pixels; 0: as the input.", minimum=0, maximum=16384, scope=Scope.NODE
     )
     autostart: bool = _setting(
-        True, "Configure and activate without being told to.", effect=Effect.CONFIGURE, node_only=True
+        True, "Configure and activate without being told to.", effect=Effect.CONFIGURE, scope=Scope.NODE
     )
 
     def __post_init__(self) -> None:

@@ -170,7 +170,7 @@ def test_texts_become_values_of_the_settings_type(launch_file: Any, name: str, t
         ({"top_k": "1.5"}, "top_k takes a whole number, not 1.5"),
         ({"backend": "cuda"}, "backend 'cuda' is unknown"),
         ({"roi": "[0, 0"}, "roi:=[0, 0 is not YAML"),
-        ({"class_filter": "running"}, "class_filter takes a list of texts, not 'running'"),
+        ({"class_filter": "running"}, "class_filter takes a list of strings, not 'running'"),
         ({"class_filter": "[]"}, "class_filter:=[] cannot be passed"),
         ({"loop": "often"}, "loop takes true or false, not 'often'"),
         ({"rate": "-1"}, "rate -1 is out of range"),

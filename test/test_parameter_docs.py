@@ -64,6 +64,7 @@ def test_ros_reads_the_parameter_file(namespace: str) -> None:
 
 
 def test_the_table_has_a_row_for_each_setting(generator: Any) -> None:
+    assert set(generator.SET_FIRST) < {setting.name for setting in SETTINGS}
     _, _, *rows = generator.table().splitlines()
     assert [row.split("`")[1] for row in rows] == [s.name for s in SETTINGS]
     assert all(row.replace(r"\|", "").count("|") == 7 for row in rows)
@@ -94,7 +95,9 @@ def test_the_readme_keeps_what_is_around_the_table(generator: Any, checkout: Pat
     readme.write_text(f"before\n{generator.BEGIN}\nold\n{generator.END}\nafter ü\n", encoding="utf-8")
     assert generator.main([]) == 0
     text = readme.read_text(encoding="utf-8")
-    assert text == f"before\n{generator.BEGIN}\n\n{generator.table()}\n\n{generator.END}\nafter ü\n"
+    table = generator.table(setting for setting in SETTINGS if setting.name in generator.SET_FIRST)
+    assert table.count("\n") == len(generator.SET_FIRST) + 1
+    assert text == f"before\n{generator.BEGIN}\n\n{table}\n\n{generator.END}\nafter ü\n"
     assert generator.main(["--check"]) == 0
 
 

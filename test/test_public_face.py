@@ -14,7 +14,7 @@ import pytest
 
 import ros2_actionnet
 from ros2_actionnet import action_net, errors
-from ros2_actionnet.settings import SETTINGS, Settings
+from ros2_actionnet.settings import SETTINGS, Scope, Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ def test_the_docs_import_nothing_deeper() -> None:
 
 def test_an_editor_knows_the_keywords_of_the_class() -> None:
     hints = get_type_hints(action_net.Keywords)
-    named = {setting.name for setting in SETTINGS if not setting.node_only} - {"network"}
+    named = {setting.name for setting in SETTINGS if setting.scope is Scope.EVERYWHERE} - {"network"}
     assert set(hints) == named
     types = get_type_hints(Settings)
     for name in named:

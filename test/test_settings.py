@@ -98,10 +98,10 @@ def test_lists_become_tuples_of_the_right_type() -> None:
         ("roi", "0 0 1 1", "a list of numbers"),
         ("roi", [0, 0, 1, "1"], "a list of numbers"),
         ("roi", 1.0, "a list of numbers"),
-        ("class_filter", "running", "a list of texts"),
-        ("class_filter", b"running", "a list of texts"),
-        ("class_filter", {"running": 1}, "a list of texts"),
-        ("class_filter", ["running", 7], "a list of texts"),
+        ("class_filter", "running", "a list of strings"),
+        ("class_filter", b"running", "a list of strings"),
+        ("class_filter", {"running": 1}, "a list of strings"),
+        ("class_filter", ["running", 7], "a list of strings"),
     ],
 )
 def test_another_type_is_refused_naming_the_value_and_what_is_meant(name: str, value: Any, expected: str) -> None:

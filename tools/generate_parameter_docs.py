@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from ros2_actionnet.settings import SETTINGS, Effect, Setting
@@ -18,6 +19,20 @@ from ros2_actionnet.settings import SETTINGS, Effect, Setting
 ROOT = Path(__file__).absolute().parents[1]
 BEGIN = "<!-- parameters: begin -->"
 END = "<!-- parameters: end -->"
+
+SET_FIRST = (
+    "network",
+    "model",
+    "labels",
+    "backend",
+    "threshold",
+    "skip_frames",
+    "sample_rate",
+    "smoothing",
+    "roi",
+    "class_filter",
+)
+"""The settings that people set first: README's table; the whole one is in docs/parameters.md."""
 
 _YAML_HEAD = """\
 # Every setting of the node, at its default. Copy this file, keep what you change, and start the node with it:
@@ -60,7 +75,7 @@ ros2 param set /actionnet threshold 0.2
 ros2 param describe /actionnet threshold
 ```
 
-As keywords of the Python class, those that are not marked *node only*:
+As keywords of the Python class, those that are not marked *node only* or *not a keyword*:
 
 ```python
 ActionNet("camera_motion", threshold=0.2, class_filter=["pan_left", "pan_right"])
@@ -90,7 +105,8 @@ def pages(root: Path) -> dict[Path, str]:
     result = {root / "config/actionnet.yaml": parameter_file(), root / "docs/parameters.md": docs}
     readme = root / "README.md"
     if readme.exists():
-        result[readme] = with_table(readme.read_text(encoding="utf-8"), readme.name)
+        first = [setting for setting in SETTINGS if setting.name in SET_FIRST]
+        result[readme] = with_table(readme.read_text(encoding="utf-8"), readme.name, first)
     return result
 
 
@@ -99,22 +115,25 @@ def parameter_file() -> str:
     return _YAML_HEAD + "\n".join(textwrap.indent(_yaml(setting), " " * 6) for setting in SETTINGS)
 
 
-def with_table(page: str, name: str) -> str:
-    """`page` with the table between its markers. Raises ValueError, with `name`, if it does not have both, in order."""
+def with_table(page: str, name: str, settings: Iterable[Setting] = SETTINGS) -> str:
+    """Return `page` with the table of `settings` between its markers.
+
+    Raises ValueError, with `name`, if it does not have both markers, in order.
+    """
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise ValueError(
             f"{name} has no place for the table of parameters; put the lines '{BEGIN}' and '{END}' where it belongs"
         )
-    return f"{head}{begin}\n\n{table()}\n\n{end}{tail}"
+    return f"{head}{begin}\n\n{table(settings)}\n\n{end}{tail}"
 
 
-def table() -> str:
-    """All settings, as a Markdown table."""
+def table(settings: Iterable[Setting] = SETTINGS) -> str:
+    """Return `settings` as a Markdown table."""
     rows = [_row("name", "type", "default", "allowed", "live", "meaning"), "|---|---|---|---|---|---|"]
-    for s in SETTINGS:
-        meaning = f"{s.description} *Node only.*" if s.node_only else s.description
+    for s in settings:
+        meaning = f"{s.description} *{s.scope.value}*" if s.scope.value else s.description
         kind = s.kind.replace("_array", "[]")
         rows.append(_row(f"`{s.name}`", kind, f"`{_literal(s)}`", s.limits, "yes" if s.live else "no", meaning))
     return "\n".join(rows)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ros2_actionnet import __version__
 from ros2_actionnet.backends import BACKENDS, LoadOptions
 from ros2_actionnet.backends.tensorrt.builder import onnx_for
 from ros2_actionnet.backends.tensorrt.engine_cache import CachedEngine, EngineCache, NotCached
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command's flags; `run` of what it gives is the subcommand's function."""
     parser = argparse.ArgumentParser(prog="actionnet-engine", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     build_parser = commands.add_parser("build", help="build the engine of a network, unless it is there already")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ros2_actionnet import __version__
 from ros2_actionnet.settings import SETTINGS, Setting, Settings
 
 USAGE = """actionnet [options] [input [output]]
@@ -119,6 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("uris", nargs="*", metavar="input, output", help=argparse.SUPPRESS)
     _add_input_flags(parser.add_argument_group("input"))
     _add_output_flags(parser.add_argument_group("output"))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ros2_actionnet import __version__
 from ros2_actionnet.cli.trial import Trial, try_out
 from ros2_actionnet.errors import ActionNetError, NetworkError
 from ros2_actionnet.networks import (
@@ -262,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="ACTIONNET_NETWORKS: the folder they are kept in. ACTIONNET_MIRROR: a folder, or the URL of one, with "
         "the archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "list", list_networks)
     _command(commands, "info", show_info).add_argument("name", metavar="NAME", help="a network's name, or a path")

@@ -45,7 +45,7 @@ class Parameters:
             node.declare_parameter(setting.name, _value(setting.default), _descriptor(setting))
             empty = node.get_parameter(setting.name).type_ is Parameter.Type.BYTE_ARRAY
             if empty and setting.kind == "string_array":
-                # What rclpy makes of an empty list; this one is of texts.
+                # What rclpy makes of an empty list; this one is of strings.
                 node.set_parameters([_parameter(setting, setting.default)])
         node.declare_parameter(
             LABELS_PARAMETER,

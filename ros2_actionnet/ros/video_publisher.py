@@ -22,6 +22,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
+from ros2_actionnet import __version__
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import FrameHeader
@@ -51,6 +52,7 @@ def parse_options(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(
         prog="video_publisher", description="Publishes a video file or a camera device as an image topic."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("input", help="video file, or the number or path of a camera device (0, /dev/video0)")
     parser.add_argument("--topic", default="image_raw", help="image topic (default: %(default)s)")
     parser.add_argument("--rate", type=_rate, default=0.0, help="frames a second; 0: the file's own (default)")

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+from ros2_actionnet import __version__
 from ros2_actionnet.cli.flags import WITHOUT_EFFECT, make_parser, parse_flags, with_dashes
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.media.encoder import ENCODERS
 from ros2_actionnet.media.filters import FLIPS
-from ros2_actionnet.settings import SETTINGS, Settings
+from ros2_actionnet.settings import SETTINGS, Scope, Settings
 
 PAGE = Path(__file__).absolute().parents[2] / "docs" / "command.md"
 
@@ -70,12 +73,12 @@ def test_every_flag_of_jetson_inference_is_taken_in_every_spelling(flag: str, sp
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if not s.node_only], ids=lambda s: s.name)
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.scope is not Scope.NODE], ids=lambda s: s.name)
 def test_every_setting_of_the_library_is_a_flag_in_every_spelling(setting: object, spelling: str) -> None:
     name, kind = setting.name, setting.kind  # type: ignore[attr-defined]
     value = {
         "integer": "3",
-        "double": "0.25",
+        "double": "0.4",
         "string": setting.choices[-1] if setting.choices else "x",  # type: ignore[attr-defined]
         "double_array": "0.1,0.2,0.5,0.6",
         "string_array": "walking,running",
@@ -83,7 +86,7 @@ def test_every_setting_of_the_library_is_a_flag_in_every_spelling(setting: objec
     options = parse_flags(["clip.mp4", *written("--" + name.replace("_", "-"), value, spelling)])
     expected = {
         "integer": 3,
-        "double": 0.25,
+        "double": 0.4,
         "double_array": (0.1, 0.2, 0.5, 0.6),
         "string_array": ("walking", "running"),
     }
@@ -184,7 +187,9 @@ def test_the_page_lists_exactly_the_flags_that_there_are_with_their_defaults() -
         expected = defaults[flag]
         if isinstance(expected, tuple):
             expected = ",".join(map(str, expected))
-        assert default == ("" if expected is None or expected is False else str(expected)), flag
+        assert default == (
+            "" if any(expected is nothing for nothing in (None, False, argparse.SUPPRESS)) else str(expected)
+        ), flag
 
 
 def test_the_page_says_of_every_flag_of_jetson_inference_what_it_is_there() -> None:
@@ -192,3 +197,17 @@ def test_the_page_says_of_every_flag_of_jetson_inference_what_it_is_there() -> N
     listed = re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE)
     assert sorted(listed) == sorted([*JETSONS, "--batch-size"])
     assert {flag[2:] for flag in listed} >= set(WITHOUT_EFFECT)
+
+
+def test_the_settings_of_the_node_alone_are_no_flags() -> None:
+    there = set(flags())
+    for setting in SETTINGS:
+        assert (f"--{setting.name.replace('_', '-')}" in there) is (setting.scope is not Scope.NODE), setting.name
+
+
+@pytest.mark.parametrize("command", ["actionnet", "engine", "networks"])
+def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"ros2_actionnet.cli.{command}").main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split()[-1] == __version__

@@ -132,7 +132,7 @@ class TestSetting:
             ("roi", [0.0, 0.0, 1.0], ["four numbers"]),
             ("event_off", 0.9, ["event_off 0.9", "event_on 0.5"]),
             ("autostart", 1, ["true or false"]),
-            ("class_filter", [1, 2], ["list of texts"]),
+            ("class_filter", [1, 2], ["list of strings"]),
         ],
     )
     def test_a_bad_value_is_refused_with_a_reason_and_changes_nothing(
