@@ -52,6 +52,7 @@ from ros2_actionnet.media.base import (
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import keep_large_blocks
@@ -231,7 +232,7 @@ class Files:
                     texts = _classify_clip(network, [frames[i] for i in range(first, index + 1, step)], labels)
                 for row, text in enumerate(texts):
                     cv2.putText(frame, text, (0, 40 + 20 * row), cv2.FONT_HERSHEY_COMPLEX_SMALL, 1, (255, 255, 255))
-                taken = MediaFrame(index, index / self._rate, index / self._rate, self._kept[0].image)
+                taken = MediaFrame(index, index / self._rate, nanoseconds(index / self._rate), self._kept[0].image)
                 sink.write(ClassifiedFrame(taken, None, False, annotated=frame))
             sink.close()
 
@@ -240,7 +241,7 @@ class Files:
     def _frames(self) -> Iterator[MediaFrame]:
         for index in range(self.count):
             time_of_frame = index / self._rate
-            yield MediaFrame(index, time_of_frame, time_of_frame, self._kept[index % _KEPT].image)
+            yield MediaFrame(index, time_of_frame, nanoseconds(time_of_frame), self._kept[index % _KEPT].image)
 
     def _source(self) -> FrameSource:
         return open_source(str(self._clip), InputOptions(), print)

@@ -40,7 +40,7 @@ def main() -> None:
 
     def take(message: Any) -> None:
         header = read_header(message) if options.raw else to_frame_header(message.header)
-        delays.append(time.time() - header.stamp)
+        delays.append(time.time() - header.stamp / 1e9)
 
     # rclpy's own handlers end the context under a callback that is running, and now and then the count with it.
     ended = threading.Event()

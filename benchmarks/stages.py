@@ -54,7 +54,7 @@ def our_stages(message: bytes, model: Path) -> Stages:
     publisher = rclpy.create_node("stages").create_publisher(Classification, "classification", 10)
     return {
         "read the header": lambda: read_header(message),
-        "sampled or not": lambda: sampler.offer(0.0),
+        "sampled or not": lambda: sampler.offer(0),
         "view the pixels": lambda: read_image(message),
         "thumbnail": lambda: resize.thumbnail(image, thumbnail),
         "push into the ring": lambda: classifier.push(thumbnail, Sample()),

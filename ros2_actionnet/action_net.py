@@ -13,6 +13,7 @@ from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.networks import obtain, prepare
+from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
 from ros2_actionnet.recognition.loading import load_options, network_request
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
 from ros2_actionnet.recognition.recognizer import Recognizer
@@ -49,7 +50,7 @@ class Keywords(TypedDict, total=False):
 @dataclass(frozen=True, eq=False)
 class _Frame:
     index: int
-    stamp: float
+    stamp: int
     image: RawImage
 
 
@@ -91,7 +92,8 @@ class ActionNet:
         recognizer = self._opened()
         image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
         index, self._frames = self._frames, self._frames + 1
-        timed = _Frame(index, index / 30 if stamp is None else stamp, image)
+        taken_at = index * NANOSECONDS // 30 if stamp is None else nanoseconds(stamp)
+        timed = _Frame(index, taken_at, image)
         for _ in recognizer.recognize([timed], _raise):
             pass
         return recognizer.prediction

@@ -129,9 +129,9 @@ class InferenceWorker:
     # What the caller's thread calls. Nothing here waits for an inference or a load.
 
     def submit(
-        self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: float | None = None
+        self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int | None = None
     ) -> None:
-        """Queue a sampled frame, taken at `taken_at` (s; None: its stamp); `image` may be reused afterwards.
+        """Queue a sampled frame, taken at `taken_at` (ns; None: its stamp); `image` may be reused afterwards.
 
         Raises ImageError for an image that cannot be understood.
         """

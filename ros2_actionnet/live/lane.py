@@ -28,14 +28,14 @@ class SampledFrame:
         sample: Its place in the window.
         index: Counted from 0 over all frames of the stream, sampled or not.
         handed_over: When it was queued, in seconds of the monotonic clock.
-        time: When it was taken, in seconds; the time that its sampling was decided by.
+        time: When it was taken, in nanoseconds; the time that its sampling was decided by.
     """
 
     header: FrameHeader
     sample: Sample
     index: int
     handed_over: float
-    time: float
+    time: int
 
 
 class Lane:

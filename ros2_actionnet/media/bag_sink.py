@@ -16,7 +16,7 @@ from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, de
 from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
 from ros2_actionnet.recognition.events import Event
-from ros2_actionnet.recognition.frame_header import FrameHeader, split_seconds
+from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class BagSink:
         frame, message = result.frame, result.frame.message
         with self._errors():
             if self._input is None or message is None:
-                header = FrameHeader(**split_seconds(frame.stamp), frame_id="")
-                self._results.write(result, header, received=round(frame.stamp * _NANOSECONDS))
+                header = FrameHeader.at(frame.stamp)
+                self._results.write(result, header, received=frame.stamp)
             else:
                 self._results.write(result, message.header, received=self._input.copy_to(message.number))
 
@@ -230,8 +230,8 @@ class _Results:
             label=self._details.labels[event.class_index],
             class_index=event.class_index,
             score=float(event.score),
-            start=self._make("builtin_interfaces/msg/Time", **split_seconds(event.start)),
-            duration=self._make("builtin_interfaces/msg/Duration", **split_seconds(event.duration)),
+            start=self._make("builtin_interfaces/msg/Time", **split_nanoseconds(event.start)),
+            duration=self._make("builtin_interfaces/msg/Duration", **split_nanoseconds(event.duration)),
         )
 
     def _picture(self, picture: Picture, header: FrameHeader) -> object:

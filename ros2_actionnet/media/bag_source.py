@@ -95,7 +95,7 @@ class BagSource:
                     stamp = self._stamp(header, received)
                     first = stamp if first is None else first
                     time = begin + (stamp - first) / _NANOSECONDS
-                    yield MediaFrame(index, time, stamp / _NANOSECONDS, image, BagMessage(header, index))
+                    yield MediaFrame(index, time, stamp, image, BagMessage(header, index))
                     understood += 1
                 index += 1
             if self._closed:
@@ -134,7 +134,7 @@ class BagSource:
         return FrameHeader(stamp.sec, stamp.nanosec, content.header.frame_id), content
 
     def _stamp(self, header: FrameHeader, received: int) -> int:
-        return received if self._unstamped else header.sec * _NANOSECONDS + header.nanosec
+        return received if self._unstamped else header.stamp
 
     def _peek(self) -> None:
         """Finds out what the first messages tell: the size, the rate, and whether they are stamped at all."""

@@ -81,7 +81,7 @@ class MediaFrame:
     Attributes:
         index: counted from 0 over all frames of the source, broken ones included.
         time: s since the source's first frame (in a video, its presentation time).
-        stamp: s since 1970 where the source knows when the frame was taken (a bag, a camera; a stream roughly), else
+        stamp: ns since 1970 where the source knows when the frame was taken (a bag, a camera; a stream roughly), else
             `time`.
         image: the pixels.
         message: in which it came, where the source is a bag.
@@ -89,7 +89,7 @@ class MediaFrame:
 
     index: int
     time: float
-    stamp: float
+    stamp: int
     image: RawImage
     message: BagMessage | None = None
 

@@ -16,6 +16,7 @@ from ros2_actionnet.images.compressed import is_whole_jpeg
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 """Of the images that OpenCV reads."""
@@ -83,7 +84,7 @@ class ImageSource:
             for number, picture in self._pictures(self._report):
                 index = turn * len(self._paths) + number
                 time = index / self.rate
-                yield MediaFrame(index, time, time, RawImage.from_array(picture, "bgr8"))
+                yield MediaFrame(index, time, nanoseconds(time), RawImage.from_array(picture, "bgr8"))
             if self._closed:
                 return
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.recognition.prediction import Prediction
 
 _DIGITS = 6  # of seconds and scores: microseconds, and more than a float32 holds
@@ -52,7 +53,7 @@ def _record(frame: MediaFrame, prediction: Prediction) -> dict[str, Any]:
     return {
         "frame": frame.index,
         "time": round(frame.time, _DIGITS),
-        "stamp": round(frame.stamp, _DIGITS),
+        "stamp": round(frame.stamp / NANOSECONDS, _DIGITS),
         "window": [prediction.first_frame, prediction.frame],
         "results": [
             {"label": result.label, "index": result.class_id, "score": round(result.score, _DIGITS)}

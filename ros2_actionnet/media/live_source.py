@@ -12,6 +12,7 @@ from typing import Protocol
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import MediaFrame, Report
 from ros2_actionnet.media.decoder import Decoded
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 LONGEST_WAIT = 10.0
 """s between two tries, at most; the first comes after half a second, each next one after twice the time."""
@@ -103,7 +104,7 @@ class LiveSource:
             try:
                 for decoded, stamp in self._stamped():
                     start = stamp if start is None else start
-                    yield MediaFrame(index + decoded.index, stamp - start, stamp, decoded.image)
+                    yield MediaFrame(index + decoded.index, stamp - start, nanoseconds(stamp), decoded.image)
                 lost = "it ended"
             except MediaError as error:
                 lost = str(error)

@@ -11,6 +11,7 @@ from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 _REMEDY = "see whether another player plays it: a recording that was cut short may lack what tells how to read it"
 _TIMEOUT = 20.0  # s, for a server that a file comes from
@@ -57,7 +58,7 @@ class VideoSource:
                     time = offset + decoded.time
                 # Times run backwards where a file is damaged or was joined from several.
                 newest = time if time > newest else due
-                yield MediaFrame(index + decoded.index, newest, newest, decoded.image)
+                yield MediaFrame(index + decoded.index, newest, nanoseconds(newest), decoded.image)
             index += self._decoder.count
             if self._closed:
                 return

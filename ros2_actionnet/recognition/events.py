@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import SettingsError
-
-# Stamps are seconds since 1970 as doubles, which are 0.24 us apart: without this, 0.3 s of frames may count as less.
-_STAMP_TOLERANCE = 1e-6
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 
 class EventType(Enum):
@@ -29,16 +27,16 @@ class Event:
         type: Whether it began or ended.
         class_index: Index of the class in the network's scores.
         score: Mean score over the predictions of the event so far, in [0, 1].
-        start: Stamp of the first prediction of the event, in seconds.
-        duration: Seconds from `start` to the prediction that reports it; for ENDED, to the last one in which the
+        start: Stamp of the first prediction of the event, in nanoseconds.
+        duration: Nanoseconds from `start` to the prediction that reports it; for ENDED, to the last one in which the
             class was still on.
     """
 
     type: EventType
     class_index: int
     score: float
-    start: float
-    duration: float
+    start: int
+    duration: int
 
 
 @dataclass
@@ -46,13 +44,13 @@ class _Run:
     """The unbroken run of predictions in which one class is on: a candidate, and once reported an event."""
 
     class_index: int
-    start: float
-    last: float
+    start: int
+    last: int
     score_sum: float = 0.0
     predictions: int = 0
     reported: bool = False
 
-    def extend(self, score: float, stamp: float) -> None:
+    def extend(self, score: float, stamp: int) -> None:
         self.last = stamp
         self.score_sum += score
         self.predictions += 1
@@ -101,16 +99,14 @@ class EventDetector:
             )
         self._event_on = event_on
         self._event_off = event_off
-        self._event_min_duration = event_min_duration
+        self._event_min_duration = nanoseconds(event_min_duration)
 
-    def update(
-        self, scores: NDArray[np.float32], stamp: float, allowed: NDArray[np.bool_] | None = None
-    ) -> list[Event]:
+    def update(self, scores: NDArray[np.float32], stamp: int, allowed: NDArray[np.bool_] | None = None) -> list[Event]:
         """Take in one prediction.
 
         Args:
             scores: float32 [classes], in [0, 1]; the number of classes may change only after `reset`.
-            stamp: When it was, in seconds; never before the last one (call `reset` when time runs backwards).
+            stamp: When it was, in nanoseconds; never before the last one (call `reset` when time runs backwards).
             allowed: bool [classes], the classes that may be on; None allows all.
 
         Returns:
@@ -144,7 +140,7 @@ class EventDetector:
     def _report_begun(self) -> list[Event]:
         began = []
         for _, run in sorted(self._runs.items()):
-            if not run.reported and run.last - run.start >= self._event_min_duration - _STAMP_TOLERANCE:
+            if not run.reported and run.last - run.start >= self._event_min_duration:
                 run.reported = True
                 began.append(run.event(EventType.BEGAN))
         return began

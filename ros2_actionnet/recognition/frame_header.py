@@ -1,11 +1,11 @@
-"""When and where a frame was taken."""
+"""When and where a frame was taken; in integer nanoseconds, as in ROS, because a float of seconds rounds stamps."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-_NANOSECONDS = 1_000_000_000
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds in a second."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,22 @@ class FrameHeader:
     frame_id: str = ""
 
     @property
-    def stamp(self) -> float:
-        """The stamp in seconds."""
-        return self.sec + self.nanosec * 1e-9
+    def stamp(self) -> int:
+        """The stamp in nanoseconds."""
+        return self.sec * NANOSECONDS + self.nanosec
+
+    @classmethod
+    def at(cls, stamp: int, frame_id: str = "") -> FrameHeader:
+        """Return the header of a frame taken at `stamp` (ns)."""
+        return cls(*divmod(stamp, NANOSECONDS), frame_id)
 
 
-def split_seconds(seconds: float) -> dict[str, int]:
-    """Seconds as the whole seconds and the nanoseconds of a Time or Duration: `sec` and `nanosec`."""
-    whole = math.floor(seconds)
-    nanosec = round((seconds - whole) * _NANOSECONDS)
-    return {"sec": whole + nanosec // _NANOSECONDS, "nanosec": nanosec % _NANOSECONDS}
+def nanoseconds(seconds: float) -> int:
+    """Return seconds, as a person gives them, in nanoseconds; rounded to the nearest."""
+    return round(seconds * NANOSECONDS)
+
+
+def split_nanoseconds(duration: int) -> dict[str, int]:
+    """Return nanoseconds as the fields of a Time or Duration: `sec` and `nanosec`."""
+    sec, nanosec = divmod(duration, NANOSECONDS)
+    return {"sec": sec, "nanosec": nanosec}

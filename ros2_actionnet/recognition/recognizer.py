@@ -28,15 +28,15 @@ from ros2_actionnet.settings import Effect, Settings
 
 
 class TimedImage(Protocol):
-    """A frame to recognize: its index, counted from 0 over the stream, its stamp (s) and its pixels."""
+    """A frame to recognize: its index, counted from 0 over the stream, its stamp (ns) and its pixels."""
 
     @property
     def index(self) -> int:
         """Number of the frame in its stream, from 0."""
 
     @property
-    def stamp(self) -> float:
-        """Time at which the frame was taken, in seconds."""
+    def stamp(self) -> int:
+        """Time at which the frame was taken, in nanoseconds."""
 
     @property
     def image(self) -> RawImage:

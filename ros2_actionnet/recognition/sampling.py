@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.settings import Settings
 
 
@@ -68,9 +69,9 @@ class FrameSampler:
 
     def reset(self) -> None:
         """Forgets all earlier frames; the next one is sampled."""
-        self._offered = math.nan  # stamp of the newest frame offered, s
-        self._sampled = math.nan  # stamp of the newest frame sampled, s
-        self._grid = math.nan  # the newest grid point passed, s
+        self._offered: int | None = None  # stamp of the newest frame offered, ns
+        self._sampled = 0  # stamp of the newest frame sampled, ns
+        self._begin_grid(0)
         self._skipped = 0
 
     @property
@@ -81,43 +82,50 @@ class FrameSampler:
     @policy.setter
     def policy(self, policy: SamplingPolicy) -> None:
         if policy.sample_rate != self._policy.sample_rate:
-            self._grid = self._sampled
+            self._begin_grid(self._sampled)
         self._policy = policy
 
-    def offer(self, stamp: float) -> Sample | None:
-        """What becomes of a frame taken at `stamp` (s): its place in the window, or None if it is not sampled."""
+    def offer(self, stamp: int) -> Sample | None:
+        """Return the place in the window of a frame taken at `stamp` (ns), or None if it is not sampled."""
         sample = self._decide(stamp)
         self._offered = stamp
         if sample is not None:
             self._sampled = stamp
             self._skipped = 0
             if sample.restart:
-                self._grid = stamp
+                self._begin_grid(stamp)
         else:
             self._skipped += 1
         return sample
 
-    def _decide(self, stamp: float) -> Sample | None:
-        if math.isnan(self._offered):
+    def _begin_grid(self, stamp: int) -> None:
+        """Let the points of the sampling grid be counted from `stamp` (ns)."""
+        self._grid_start, self._grid_points = stamp, 0
+
+    def _decide(self, stamp: int) -> Sample | None:
+        if self._offered is None:
             return Sample(restart=True, reason="first frame")
         if stamp < self._offered:
-            return Sample(restart=True, reason=f"time ran backwards by {self._offered - stamp:.3f} s")
+            seconds = (self._offered - stamp) / NANOSECONDS
+            return Sample(restart=True, reason=f"time ran backwards by {seconds:.3f} s")
         gap = stamp - self._sampled
-        if gap > self._policy.max_gap:
-            return Sample(restart=True, reason=f"gap of {gap:.3f} s, above max_gap {self._policy.max_gap:g} s")
+        if gap > self._policy.max_gap * NANOSECONDS:
+            seconds = gap / NANOSECONDS
+            return Sample(restart=True, reason=f"gap of {seconds:.3f} s, above max_gap {self._policy.max_gap:g} s")
         if self._policy.sample_rate > 0:
-            return self._decide_by_rate(stamp)
+            return self._decide_by_rate(stamp, stamp - self._offered)
         return Sample() if self._skipped >= self._policy.skip_frames else None
 
-    def _decide_by_rate(self, stamp: float) -> Sample | None:
-        period = 1 / self._policy.sample_rate
+    def _decide_by_rate(self, stamp: int, interval: int) -> Sample | None:
+        period = NANOSECONDS / self._policy.sample_rate
         # A frame half an interval before a grid point is nearer to it than the next frame will be. Without this a
         # camera whose stamps jitter around the grid would lose every other point.
-        early = min(stamp - self._offered, period) / 2
-        steps = math.floor((stamp - self._grid + early) / period)
+        early = min(interval, period) / 2
+        # Points are counted from the grid's start, so that a period that is no whole number of ns adds up no error.
+        steps = math.floor((stamp - self._grid_start + early) / period) - self._grid_points
         if steps < 1:
             return None
-        self._grid += steps * period
+        self._grid_points += steps
         return Sample(steps=steps)
 
 

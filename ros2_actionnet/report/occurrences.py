@@ -9,6 +9,7 @@ import numpy as np
 
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventType
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report.pictures import Thumbnail, thumbnail
 
@@ -55,7 +56,11 @@ class Occurrences:
                 self._begin(event, result.frame)
             elif event.class_index in self._running:
                 occurrence, _ = self._running.pop(event.class_index)
-                occurrence.duration, occurrence.score, occurrence.is_on = event.duration, event.score, False
+                occurrence.duration, occurrence.score, occurrence.is_on = (
+                    event.duration / NANOSECONDS,
+                    event.score,
+                    False,
+                )
         if result.is_new and result.prediction is not None:
             self._go_on(result.frame.time, result.prediction)
 
@@ -66,9 +71,9 @@ class Occurrences:
 
     def _begin(self, event: Event, frame: MediaFrame) -> None:
         # The event's time is a stamp, of which the frame's own time is known.
-        start = max(0.0, frame.time - (frame.stamp - event.start))
+        start = max(0.0, frame.time - (frame.stamp - event.start) / NANOSECONDS)
         picture = thumbnail(frame.time, frame.picture, _PICTURE_WIDTH)
-        occurrence = Occurrence(event.class_index, start, event.duration, event.score, picture=picture)
+        occurrence = Occurrence(event.class_index, start, event.duration / NANOSECONDS, event.score, picture=picture)
         self._all.append(occurrence)
         self._running[event.class_index] = occurrence, []
         if sum(other.picture is not None for other in self._all) > 2 * self._most_pictures:

@@ -28,6 +28,7 @@ from vision_msgs.msg import Classification, VisionInfo
 
 from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.media.opencv_capture import open_capture
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.ros.messages import to_frame_header
 from ros2_actionnet.system.resources import shared_folder
 
@@ -66,7 +67,7 @@ class Recorder(Node):
     def _note(self, message: Any) -> float:
         """Takes note that something came; the stamp (s) of its frame."""
         self.newest_message = time.monotonic()
-        stamp = to_frame_header(message.header).stamp
+        stamp = to_frame_header(message.header).stamp / NANOSECONDS
         self._start = min(self._start, stamp)
         return stamp
 

@@ -9,7 +9,7 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale, decode
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
-from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample, SamplingPolicy
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
@@ -62,8 +62,8 @@ class ImageIntake:
         self._read = read
         self._annotated_width = annotated_width  # pixels; 0: as the image
         self._missed = MissedFrames()  # those that could not be understood
-        # Adds to the monotonic clock to give seconds since 1970 that never step.
-        self._epoch = time.time() - time.monotonic()
+        # Adds to the monotonic clock to give nanoseconds since 1970 that never step.
+        self._epoch = time.time_ns() - time.monotonic_ns()
         self._fresh = True  # no window has been begun since the start or since a reset: nothing can be emptied
 
     def take(self, message: bytes) -> None:
@@ -104,15 +104,15 @@ class ImageIntake:
         annotated_width = self._annotated_width()
         return min(self._worker.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
 
-    def _taken_at(self, header: FrameHeader) -> float:
-        """Return the time of a frame in seconds, for its sampling and for its events: its stamp, or its arrival.
+    def _taken_at(self, header: FrameHeader) -> int:
+        """Return the time of a frame in nanoseconds, for its sampling and for its events: its stamp, or its arrival.
 
         Some drivers leave the stamp empty; by it nothing would ever be a gap and no action would ever last.
         """
         is_stamped = header.sec != 0 or header.nanosec != 0
-        return header.stamp if is_stamped else self._epoch + self.last_arrival
+        return header.stamp if is_stamped else self._epoch + nanoseconds(self.last_arrival)
 
-    def _sample(self, taken_at: float) -> Sample | None:
+    def _sample(self, taken_at: int) -> Sample | None:
         sample = self.sampler.offer(taken_at)
         if sample is None:
             return None

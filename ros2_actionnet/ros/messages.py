@@ -15,7 +15,7 @@ from vision_msgs.msg import Classification, ObjectHypothesis, VisionInfo
 from ros2_actionnet.msg import ActionEvent
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.events import Event
-from ros2_actionnet.recognition.frame_header import FrameHeader, split_seconds
+from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.settings import Settings
 
@@ -47,8 +47,8 @@ def event_message(event: Event, network: PreparedNetwork, header: FrameHeader) -
         label=network.labels[event.class_index],
         class_index=event.class_index,
         score=float(event.score),
-        start=Time(**split_seconds(event.start)),
-        duration=Duration(**split_seconds(event.duration)),
+        start=Time(**split_nanoseconds(event.start)),
+        duration=Duration(**split_nanoseconds(event.duration)),
     )
 
 

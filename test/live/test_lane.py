@@ -31,7 +31,7 @@ def make_lane(size: int = 4, settings: Settings | None = None) -> tuple[Lane, Fa
 
 def offer(lane: Lane, value: int, sample: Sample | None = None) -> None:
     """Frame number `value`, of that grey level."""
-    frame = SampledFrame(FrameHeader(value, 0), sample or Sample(), value, float(value), float(value))
+    frame = SampledFrame(FrameHeader(value, 0), sample or Sample(), value, float(value), value)
     lane.offer(grey_image(value), frame)
 
 
@@ -138,7 +138,7 @@ def test_an_image_that_cannot_be_understood_is_refused_and_leaves_the_queue_alon
     for value in range(3):
         offer(lane, value)
     with pytest.raises(ImageError, match="10 bytes received and 48 needed"):
-        lane.offer(BAD, SampledFrame(FrameHeader(3, 0), Sample(), 3, 3.0, 3.0))
+        lane.offer(BAD, SampledFrame(FrameHeader(3, 0), Sample(), 3, 3.0, 3))
     offer(lane, 4)
     lane.drain()
     assert window(lane, session) == [0, 1, 2, 4]
@@ -151,7 +151,7 @@ def test_the_image_may_be_reused_at_once() -> None:
         pixels[...] = value
         lane.offer(
             RawImage.from_array(pixels, "rgb8"),
-            SampledFrame(FrameHeader(value, 0), Sample(), value, float(value), float(value)),
+            SampledFrame(FrameHeader(value, 0), Sample(), value, float(value), value),
         )
     pixels[...] = 99
     lane.drain()
@@ -165,7 +165,7 @@ def test_the_region_of_interest_is_the_lanes_own() -> None:
     for roi, expected in (((0.0, 0.0, 0.5, 1.0), 0), ((0.5, 0.0, 0.5, 1.0), 200)):
         lane, session = make_lane(settings=Settings(roi=roi))
         for index in range(N):
-            lane.offer(image, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0.0))
+            lane.offer(image, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0))
         lane.drain()
         assert window(lane, session) == [expected] * N
 
@@ -177,9 +177,9 @@ def test_a_running_lane_allocates_no_thumbnail() -> None:
 
     def turn() -> None:
         for index in range(2 * N):
-            lane.offer(image, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0.0))
+            lane.offer(image, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0))
             with pytest.raises(ImageError):
-                lane.offer(BAD, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0.0))
+                lane.offer(BAD, SampledFrame(FrameHeader(0, 0), Sample(), index, 0.0, 0))
         lane.drain()
 
     turn()

@@ -92,9 +92,9 @@ def classified(frames: Iterable[MediaFrame], every: int = 2) -> Iterable[Classif
             prediction = Prediction(scores, LABELS, frame.index, threshold=0.01, top_k=2)
         events: tuple[Event, ...] = ()
         if frame.index == 4:
-            events = (Event(EventType.BEGAN, 0, 0.7, frame.stamp - 0.08, 0.08),)
+            events = (Event(EventType.BEGAN, 0, 0.7, frame.stamp - 80_000_000, 80_000_000),)
         if frame.index == 12:
-            events = (Event(EventType.ENDED, 0, 0.675, frame.stamp - 0.4, 0.32),)
+            events = (Event(EventType.ENDED, 0, 0.675, frame.stamp - 400_000_000, 320_000_000),)
         yield ClassifiedFrame(frame, prediction, is_new, events, frame.picture)
 
 
@@ -267,7 +267,7 @@ class TestAlone:
     def test_results_of_a_video_have_the_videos_time(self, clip: Clip, tmp_path: Path) -> None:
         sink = BagSink(tmp_path / "out", VideoDouble(), details(), annotated=True)
         frames = (
-            MediaFrame(index, index / 25, index / 25, RawImage.from_array(picture, "bgr8"))
+            MediaFrame(index, index / 25, index * 40_000_000, RawImage.from_array(picture, "bgr8"))
             for index, picture in enumerate(clip)
         )
         for result in classified(frames):

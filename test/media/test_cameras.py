@@ -80,7 +80,7 @@ class TestV4l2:
         reports = Reports()
         source = open_v4l2(str(device), InputOptions(save="kept.mkv"), reports)
         frames = list(itertools.islice(source.frames(), 6))
-        assert [frame.stamp - 1e9 for frame in frames] == pytest.approx(
+        assert [frame.stamp / 1e9 - 1e9 for frame in frames] == pytest.approx(
             [100, 100 + 1 / 30, 100 + 2 / 30, 200, 200 + 1 / 30, 200 + 2 / 30]
         )
         assert [frame.index for frame in frames] == list(range(6))
@@ -160,7 +160,7 @@ class TestCsi:
         source.close()
         assert [frame.index for frame in frames] == [0, 1, 2, 3]
         assert [int(frame.picture[0, 0, 0]) for frame in frames] == [level(1), level(0), level(1), level(0)]
-        assert all(0 <= frame.time < 10 and frame.stamp > 1e9 for frame in frames)
+        assert all(0 <= frame.time < 10 and frame.stamp > 1e18 for frame in frames)
         assert (np.diff([frame.time for frame in frames]) > 0).all()
         assert reports.lines[0].startswith("'csi://1' is lost: it gives no more pictures")
         assert {api for _, api in FakeCapture.opened} == {cv2.CAP_GSTREAMER}

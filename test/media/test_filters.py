@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import MediaFrame, Picture
 from ros2_actionnet.media.filters import FLIPS, ROTATIONS, Flipped, Thinned
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from support.videos import PictureSource, grey
 
 PICTURE: Picture = np.random.default_rng(3).integers(0, 255, (48, 64, 3), np.uint8)
@@ -62,7 +63,10 @@ def test_a_flip_that_is_none_is_refused_with_those_that_are() -> None:
 def test_the_rest_of_a_frame_stays() -> None:
     source = PictureSource([grey(0), grey(1)], rate=10.0, length=2)
     flipped = Flipped(source, "clockwise")
-    assert [(frame.index, frame.time, frame.stamp) for frame in flipped.frames()] == [(0, 0.0, 0.0), (1, 0.1, 0.1)]
+    assert [(frame.index, frame.time, frame.stamp) for frame in flipped.frames()] == [
+        (0, 0.0, 0),
+        (1, 0.1, 100_000_000),
+    ]
     assert (flipped.name, flipped.rate, flipped.length, flipped.is_live) == ("pictures", 10.0, 2, False)
     flipped.close()
     assert source.closed == 1
@@ -77,7 +81,7 @@ class Timed(PictureSource):
 
     def frames(self) -> Iterator[MediaFrame]:
         (image,) = [frame.image for frame in PictureSource([PICTURE]).frames()]
-        return (MediaFrame(index, time, time, image) for index, time in self.times)
+        return (MediaFrame(index, time, nanoseconds(time), image) for index, time in self.times)
 
 
 class TestThinned:

@@ -87,7 +87,7 @@ class TestFolder:
         frames = list(source.frames())
         assert levels(source) == [0, 1, 2, 3, 4]
         assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
-        assert [frame.time for frame in frames] == [frame.stamp for frame in frames] == [0.0, 0.1, 0.2, 0.3, 0.4]
+        assert [frame.time for frame in frames] == [frame.stamp / 1e9 for frame in frames] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
     def test_numbers_anywhere_in_the_name_count(self) -> None:
         names = ["a2b10", "a2b9", "a10b1", "a1", "b", "10", "9", "a", "²"]

@@ -16,6 +16,7 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.media.json_lines import ResultsFile
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 from support.clips import library_clip
 from support.random_network import save_random_network
@@ -25,7 +26,7 @@ LABELS = ("gehen", "rennen", "Fahrrad fahren", "日本語", '"quoted"', "<b>")
 
 
 def frame_at(index: int, time: float = 0.0, stamp: float = 0.0) -> MediaFrame:
-    return MediaFrame(index, time, stamp, RawImage(b"\0\0\0", 1, 1, 3, "bgr8"))
+    return MediaFrame(index, time, nanoseconds(stamp), RawImage(b"\0\0\0", 1, 1, 3, "bgr8"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

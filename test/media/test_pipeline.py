@@ -56,7 +56,7 @@ class VirtualSource:
             self.before(index)
             if index not in self.broken:
                 self.produced += 1
-                yield MediaFrame(index, index / 10, index / 10, self.image(index))
+                yield MediaFrame(index, index / 10, index * 100_000_000, self.image(index))
         self.before(self.count)
 
     def close(self) -> None:
@@ -370,7 +370,7 @@ def test_of_a_live_source_the_newest_frames_win_and_the_others_are_counted() -> 
 def test_of_frames_that_wait_only_the_newest_window_is_classified() -> None:
     session = FakeSession(make_network(frames=WINDOW))
     recognizer = Recognizer(session, Settings(skip_frames=1))
-    frames = [MediaFrame(index, index / 10, index / 10, grey_image(index)) for index in range(20)]
+    frames = [MediaFrame(index, index / 10, index * 100_000_000, grey_image(index)) for index in range(20)]
     results = [*recognizer.recognize(frames[:10], print), *recognizer.recognize(frames[10:16], print)]
     # Frames 0, 2, ... are sampled: the first window is full at 6, the newest of the first ten is 8, of the next 14.
     assert [result.frame.index for result in results] == list(range(16))

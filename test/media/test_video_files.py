@@ -51,7 +51,7 @@ class TestSource:
         frames = list(opened(clip).frames())
         assert [frame.index for frame in frames] == list(range(COUNT))
         times = [index / 25 for index in range(COUNT)]
-        assert [frame.time for frame in frames] == [frame.stamp for frame in frames] == pytest.approx(times)
+        assert [frame.time for frame in frames] == [frame.stamp / 1e9 for frame in frames] == pytest.approx(times)
         assert levels(opened(clip)) == list(range(COUNT))
 
     def test_times_begin_at_zero_where_the_files_do_not(self, tmp_path: Path) -> None:

@@ -12,14 +12,20 @@ from hypothesis import strategies as st
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.recognition.events import Event, EventDetector, EventType
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 BEGAN, ENDED = EventType.BEGAN, EventType.ENDED
 CLASSES = 3
 
 
+def event_at(event_type: EventType, class_index: int, score: float, start: float, duration: float) -> Event:
+    """An event by its times in seconds."""
+    return Event(event_type, class_index, score, nanoseconds(start), nanoseconds(duration))
+
+
 def feed(detector: EventDetector, *steps: tuple[float, Iterable[float]]) -> list[list[Event]]:
     """Update with (stamp, scores) pairs; the events of each."""
-    return [detector.update(np.array(list(scores), np.float32), stamp) for stamp, scores in steps]
+    return [detector.update(np.array(list(scores), np.float32), nanoseconds(stamp)) for stamp, scores in steps]
 
 
 def flags(*allowed: bool) -> np.ndarray:
@@ -36,9 +42,9 @@ def test_begins_after_the_minimum_duration_and_ends_under_event_off() -> None:
     assert events == [
         [],
         [],
-        [Event(BEGAN, 0, score=0.5, start=10, duration=1.0)],
+        [event_at(BEGAN, 0, score=0.5, start=10, duration=1.0)],
         [],
-        [Event(ENDED, 0, score=0.5, start=10, duration=1.5)],
+        [event_at(ENDED, 0, score=0.5, start=10, duration=1.5)],
         [],
     ]
 
@@ -52,8 +58,8 @@ def test_a_candidate_that_dies_early_is_never_reported() -> None:
 def test_minimum_duration_zero_reports_at_once() -> None:
     detector = EventDetector(0.5, 0.25, event_min_duration=0.0)
     assert feed(detector, (3, [0.75]), (4, [0.0])) == [
-        [Event(BEGAN, 0, 0.75, start=3, duration=0)],
-        [Event(ENDED, 0, 0.75, start=3, duration=0)],
+        [event_at(BEGAN, 0, 0.75, start=3, duration=0)],
+        [event_at(ENDED, 0, 0.75, start=3, duration=0)],
     ]
 
 
@@ -83,8 +89,8 @@ def test_a_class_that_is_not_allowed_neither_begins_nor_goes_on() -> None:
     detector = EventDetector(0.5, 0.25, 0.0)
     scores = np.array([1, 1], np.float32)
     assert [event.class_index for event in detector.update(scores, 0, flags(True, False))] == [0]
-    events = detector.update(scores, 1, flags(False, True))
-    assert events == [Event(ENDED, 0, 1.0, start=0, duration=0), Event(BEGAN, 1, 1.0, start=1, duration=0)]
+    events = detector.update(scores, nanoseconds(1), flags(False, True))
+    assert events == [event_at(ENDED, 0, 1.0, start=0, duration=0), event_at(BEGAN, 1, 1.0, start=1, duration=0)]
 
 
 def test_inputs_are_left_alone() -> None:
@@ -97,7 +103,7 @@ def test_inputs_are_left_alone() -> None:
 def test_reset_ends_what_was_reported_and_forgets_candidates() -> None:
     detector = EventDetector(0.5, 0.25, event_min_duration=1.0)
     feed(detector, (0, [0, 1, 0]), (1, [0, 1, 1]))
-    assert detector.reset() == [Event(ENDED, 1, 1.0, start=0, duration=1)]
+    assert detector.reset() == [event_at(ENDED, 1, 1.0, start=0, duration=1)]
     assert detector.reset() == []
     assert feed(detector, (2, [0, 0, 1])) == [[]]
 
@@ -106,21 +112,22 @@ def test_after_reset_the_number_of_classes_and_the_time_may_be_others() -> None:
     detector = EventDetector(0.5, 0.25, 0.0)
     feed(detector, (100, [0, 0, 1]))
     detector.reset()
-    assert feed(detector, (1, [1])) == [[Event(BEGAN, 0, 1.0, start=1, duration=0)]]
+    assert feed(detector, (1, [1])) == [[event_at(BEGAN, 0, 1.0, start=1, duration=0)]]
 
 
 def test_configure_applies_to_running_events() -> None:
     detector = EventDetector(0.5, 0.25, 0.0)
     feed(detector, (0, [0.5]))
     detector.configure(1.0, 0.5, 5.0)
-    assert feed(detector, (1, [0.5]), (2, [0.375])) == [[], [Event(ENDED, 0, 0.5, start=0, duration=1)]]
+    assert feed(detector, (1, [0.5]), (2, [0.375])) == [[], [event_at(ENDED, 0, 0.5, start=0, duration=1)]]
 
 
-def test_the_minimum_duration_is_met_in_spite_of_rounded_stamps() -> None:
-    start = 1_700_000_000.4  # a difference of 0.3 s comes out as 0.29999995
+def test_times_are_exact_to_the_nanosecond() -> None:
+    start = 1_764_000_000_123_456_789  # as float seconds this would be 117 ns off
     detector = EventDetector(0.5, 0.25, event_min_duration=0.3)
-    events = feed(detector, *((start + 0.1 * i, [1.0]) for i in range(4)))
-    assert [len(step) for step in events] == [0, 0, 0, 1]
+    scores = np.array([1.0], np.float32)
+    events = [detector.update(scores, start + step) for step in (0, 299_999_999, 300_000_000)]
+    assert events == [[], [], [Event(BEGAN, 0, 1.0, start, 300_000_000)]]
 
 
 def test_a_float32_score_equal_to_the_setting_counts_as_reaching_it() -> None:
@@ -206,15 +213,15 @@ def test_events_are_those_of_the_naive_model(settings: tuple[float, float, float
         stamp += gap
         mask = allowed or [True] * CLASSES
         expected = [
-            Event(event_type, index, mean, start, duration)
+            event_at(event_type, index, mean, start, duration)
             for index, model in enumerate(naive)
             for event_type, mean, start, duration in model.step(scores[index], stamp, mask[index])
         ]
         expected.sort(key=lambda event: (event.type is BEGAN, event.class_index))
         given_mask = None if allowed is None else np.array(allowed, np.bool_)
-        assert detector.update(np.array(scores, np.float32), stamp, given_mask) == expected
+        assert detector.update(np.array(scores, np.float32), nanoseconds(stamp), given_mask) == expected
     assert detector.reset() == [
-        Event(event_type, index, mean, start, duration)
+        event_at(event_type, index, mean, start, duration)
         for index, model in enumerate(naive)
         for event_type, mean, start, duration in model.end()
     ]
@@ -233,18 +240,18 @@ def test_what_holds_for_any_sequence(
         if i in resets:
             assert [event.class_index for event in events] == sorted(running)
         given_mask = None if allowed is None else np.array(allowed, np.bool_)
-        for event in events + detector.update(np.array(scores, np.float32), stamp, given_mask):
+        for event in events + detector.update(np.array(scores, np.float32), nanoseconds(stamp), given_mask):
             assert 0 <= event.score <= 1
             if event.type is BEGAN:
                 assert event.class_index not in running
-                assert event.duration >= minimum
-                assert event.start + event.duration == stamp
+                assert event.duration >= nanoseconds(minimum)
+                assert event.start + event.duration == nanoseconds(stamp)
                 assert event.score >= event_off
                 running[event.class_index] = event
             else:
                 began = running.pop(event.class_index)
                 assert event.start == began.start
-                assert began.duration <= event.duration <= stamp - event.start
+                assert began.duration <= event.duration <= nanoseconds(stamp) - event.start
         for index in running:
             assert scores[index] >= event_off
             assert allowed is None or allowed[index]

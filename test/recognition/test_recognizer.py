@@ -7,6 +7,7 @@ from ros2_actionnet.errors import ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import MediaFrame
 from ros2_actionnet.recognition.events import EventType
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.recognizer import Recognized, Recognizer
 from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.settings import Settings
@@ -20,7 +21,7 @@ def recognizer(**settings: object) -> tuple[Recognizer, FakeSession]:
 
 def frame(index: int, stamp: float | None = None, image: RawImage | None = None) -> MediaFrame:
     time = index / 10 if stamp is None else stamp
-    return MediaFrame(index, time, time, image or grey_image(index))
+    return MediaFrame(index, time, nanoseconds(time), image or grey_image(index))
 
 
 def unexpected(frame: MediaFrame, error: ImageError) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ros2_actionnet.backends.ring import Frame, HostRing
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.sampling import FrameSampler, Sample, SamplingPolicy
 from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
 
@@ -19,7 +20,7 @@ def frame_of(value: int, height: int = 2, width: int = 3) -> Frame:
 
 
 def sampled_stamps(sampler: FrameSampler, stamps: list[float]) -> list[float]:
-    return [stamp for stamp in stamps if sampler.offer(stamp) is not None]
+    return [stamp for stamp in stamps if sampler.offer(nanoseconds(stamp)) is not None]
 
 
 class TestSamplerByCount:
@@ -31,36 +32,36 @@ class TestSamplerByCount:
     def test_a_gap_restarts_at_once_and_says_how_long_it_was(self) -> None:
         sampler = FrameSampler(SamplingPolicy(skip_frames=1, max_gap=1.0))
         for stamp in (0.0, 0.1, 0.2):
-            sampler.offer(stamp)
-        sample = sampler.offer(10.2)
+            sampler.offer(nanoseconds(stamp))
+        sample = sampler.offer(nanoseconds(10.2))
         assert sample is not None
         assert sample.restart
         assert "10.000 s" in sample.reason
-        assert sampler.offer(10.3) is None
+        assert sampler.offer(nanoseconds(10.3)) is None
 
     def test_a_gap_of_exactly_max_gap_is_no_gap(self) -> None:
         sampler = FrameSampler(SamplingPolicy(skip_frames=0, max_gap=1.0))
-        sampler.offer(0.0)
-        assert sampler.offer(1.0) == Sample()
+        sampler.offer(nanoseconds(0.0))
+        assert sampler.offer(nanoseconds(1.0)) == Sample()
 
     def test_time_that_runs_backwards_restarts(self) -> None:
         sampler = FrameSampler(SamplingPolicy(skip_frames=3))
-        sampler.offer(100.0)
-        sampler.offer(100.1)
-        sample = sampler.offer(0.0)
+        sampler.offer(nanoseconds(100.0))
+        sampler.offer(nanoseconds(100.1))
+        sample = sampler.offer(nanoseconds(0.0))
         assert sample is not None
         assert sample.restart
         assert "backwards by 100.100 s" in sample.reason
 
     def test_equal_stamps_are_counted_like_any(self) -> None:
         sampler = FrameSampler(SamplingPolicy(skip_frames=1))
-        assert [sampler.offer(0.0) is not None for _ in range(6)] == [True, False] * 3
+        assert [sampler.offer(nanoseconds(0.0)) is not None for _ in range(6)] == [True, False] * 3
 
     def test_a_change_of_policy_acts_on_the_next_frame_and_keeps_the_window(self) -> None:
         sampler = FrameSampler(SamplingPolicy(skip_frames=1))
         assert sampled_stamps(sampler, [0.0, 0.1, 0.2, 0.3]) == [0.0, 0.2]
         sampler.policy = SamplingPolicy(skip_frames=0)
-        sample = sampler.offer(0.4)
+        sample = sampler.offer(nanoseconds(0.4))
         assert sample == Sample(steps=1, restart=False)
 
 
@@ -81,7 +82,7 @@ class TestSamplerByRate:
         stamps = np.cumsum([5.0, *intervals])
         steps = 0
         for i, stamp in enumerate(stamps):
-            sample = sampler.offer(float(stamp))
+            sample = sampler.offer(nanoseconds(float(stamp)))
             steps += sample.steps if sample and i else 0
             # At any time the grid is within a period (and the half interval of being early) of the clock.
             assert steps / rate <= stamp - 5.0 + 0.5 / rate + 1e-6
@@ -92,7 +93,7 @@ class TestSamplerByRate:
         sampler = FrameSampler(SamplingPolicy(sample_rate=15))
         buffer = TemporalBuffer(HostRing(16, 1, 1))
         for i in range(int(camera_rate * 4)):
-            sample = sampler.offer(i / camera_rate)
+            sample = sampler.offer(nanoseconds(i / camera_rate))
             if sample:
                 buffer.push(frame_of(i, 1, 1), sample)
         newest, oldest = (buffer.take_window()[i, 0, 0, 0] / camera_rate for i in (-1, 0))
@@ -103,7 +104,7 @@ class TestSamplerByRate:
         buffer = TemporalBuffer(HostRing(16, 1, 1))
         stamps = [i / 30 for i in range(60)] + [2 + i / 5 for i in range(10)]
         for stamp in stamps:
-            sample = sampler.offer(stamp)
+            sample = sampler.offer(nanoseconds(stamp))
             if sample:
                 buffer.push(frame_of(round(stamp * 30), 1, 1), sample)
             if buffer.full:
@@ -207,3 +208,20 @@ def test_a_step_allocates_no_frame() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < frame.nbytes / 4
+
+
+def test_a_camera_s_real_stamps_are_told_apart_to_the_nanosecond() -> None:
+    """As float seconds, these two would be the same number."""
+    first = 1_764_000_000_123_456_789
+    sampler = FrameSampler(SamplingPolicy(skip_frames=0))
+    sampler.offer(first + 1)
+    sample = sampler.offer(first)
+    assert sample is not None
+    assert sample.reason == "time ran backwards by 0.000 s"
+
+
+@given(st.sampled_from([7.0, 15.0, 29.97]), st.integers(0, 2**61))
+def test_a_grid_does_not_drift(rate: float, start: int) -> None:
+    sampler = FrameSampler(SamplingPolicy(sample_rate=rate))
+    stamps = [start + round(index * 1e9 / rate) for index in range(3000)]
+    assert [sampler.offer(stamp) is not None for stamp in stamps] == [True] * len(stamps)

@@ -11,6 +11,7 @@ import pytest
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventType
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
 from ros2_actionnet.report.pictures import Filmstrip, Thumbnail
@@ -23,15 +24,15 @@ LABELS = ("a", "b", "c")
 def frame_at(time: float, picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None = None) -> MediaFrame:
     if picture is None:
         picture = np.zeros((4, 4, 3), np.uint8)
-    return MediaFrame(0, time, EPOCH + time, RawImage.from_array(picture, "bgr8"))
+    return MediaFrame(0, time, nanoseconds(EPOCH + time), RawImage.from_array(picture, "bgr8"))
 
 
 def began(index: int, start: float, at: float, score: float = 0.8) -> ClassifiedFrame:
-    return result(at, [Event(EventType.BEGAN, index, score, EPOCH + start, at - start)])
+    return result(at, [Event(EventType.BEGAN, index, score, nanoseconds(EPOCH + start), nanoseconds(at - start))])
 
 
 def ended(index: int, start: float, end: float, at: float, score: float = 0.7) -> ClassifiedFrame:
-    return result(at, [Event(EventType.ENDED, index, score, EPOCH + start, end - start)])
+    return result(at, [Event(EventType.ENDED, index, score, nanoseconds(EPOCH + start), nanoseconds(end - start))])
 
 
 def result(time: float, events: list[Event], scores: tuple[float, ...] = (0.5, 0.3, 0.2)) -> ClassifiedFrame:

@@ -18,6 +18,7 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame, RunDetails
 from ros2_actionnet.recognition.events import EventDetector
+from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report import ReportPage, page
 from ros2_actionnet.report.page import MOST_EVENTS, MOST_LANES, MOST_PICTURES
@@ -52,7 +53,7 @@ def results(run: RunDetails, clip: Clip, count: int, every: int = 2, first: int 
     prediction, events = None, []
     for index in range(count):
         time = index / RATE
-        frame = MediaFrame(index, time, EPOCH + time, RawImage.from_array(clip[index % len(clip)], "bgr8"))
+        frame = MediaFrame(index, time, nanoseconds(EPOCH + time), RawImage.from_array(clip[index % len(clip)], "bgr8"))
         is_new = index >= first and index % every == 0
         if is_new:
             prediction = Prediction(scores_at(time), run.labels, index, settings.threshold)
@@ -218,7 +219,7 @@ class TestLimits:
                 continue
             scores = np.asarray(random.random(400) / 1000, np.float32)
             scores[(index // 30) % 400] = 0.6  # an event every 3 s
-            frame = MediaFrame(index, index / 10, index / 10, RawImage.from_array(small, "bgr8"))
+            frame = MediaFrame(index, index / 10, index * 100_000_000, RawImage.from_array(small, "bgr8"))
             events = detector.update(scores, frame.stamp)
             report.write(ClassifiedFrame(frame, Prediction(scores, run.labels, index), True, tuple(events)))
         report.close()

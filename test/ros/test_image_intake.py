@@ -29,14 +29,14 @@ class FakeWorker:
     """Takes what it is given, as the real one does: an image that cannot be understood is refused."""
 
     taken: list[tuple[int, Sample, FrameHeader, int]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
     resets: int = 0
     enough: float = 4.0
 
     def max_downscale(self, height: int, width: int) -> float:
         return self.enough
 
-    def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: float) -> None:
+    def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int) -> None:
         self.times.append(taken_at)
         self.taken.append((int(to_rgb(image)[0, 0, 0]), sample, header, index))
 
@@ -176,12 +176,12 @@ class TestTime:
         assert every_frame.intake.last_arrival == 510.1
         # What follows by time (events) follows by the same one.
         first, *later = every_frame.worker.times
-        assert [round(seconds - first, 6) for seconds in later] == [0.5, 10.0, 10.1]
+        assert [round((time - first) / 1e9, 6) for time in later] == [0.5, 10.0, 10.1]
 
     def test_stamped_images_are_taken_at_their_stamp(self, every_frame: Rig) -> None:
         for stamp in (100.0, 100.25):
             every_frame.take(0, stamp)
-        assert every_frame.worker.times == [100.0, 100.25]
+        assert every_frame.worker.times == [100_000_000_000, 100_250_000_000]
 
     def test_the_policy_can_be_changed_on_the_way(self, every_frame: Rig) -> None:
         for index in range(3):

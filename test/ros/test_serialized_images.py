@@ -191,5 +191,6 @@ def test_headers_go_there_and_back(header: FrameHeader) -> None:
         assert to_frame_header(message) == header
 
 
-def test_a_stamp_is_in_seconds() -> None:
-    assert FrameHeader(3, 250_000_000).stamp == 3.25
+def test_a_stamp_is_in_nanoseconds() -> None:
+    assert FrameHeader(3, 250_000_001).stamp == 3_250_000_001
+    assert FrameHeader.at(3_250_000_001, "camera") == FrameHeader(3, 250_000_001, "camera")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Picture
+from ros2_actionnet.recognition.frame_header import nanoseconds
 
 RATE = 25
 
@@ -112,7 +113,7 @@ class Reports:
 
 def frame_of(picture: Picture, index: int = 0, time: float = 0.0) -> MediaFrame:
     """A frame with these pixels."""
-    return MediaFrame(index, time, time, RawImage.from_array(picture, "bgr8"))
+    return MediaFrame(index, time, nanoseconds(time), RawImage.from_array(picture, "bgr8"))
 
 
 def annotated(picture: Picture, index: int = 0, time: float = 0.0) -> ClassifiedFrame:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from ros2_actionnet.recognition.events import EventType
-from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.recognition.sampling import Sample
 from support.fakes import grey_image
 from support.worker_rig import FIRST, MakeRig, N, Rig
@@ -25,7 +23,7 @@ class TestEvents:
         rig.feed_and_wait()
         (event,) = rig.said.classified[0].events
         assert (event.type, event.class_index) == (EventType.BEGAN, 1)
-        assert event.start == pytest.approx(0.3)
+        assert event.start == nanoseconds(0.3)
         assert rig.said.classified[1].events == ()
         return rig
 
@@ -34,8 +32,8 @@ class TestEvents:
         rig.said.wait_for(lambda: rig.said.ended, "end of the action")
         ((events, header, network),) = rig.said.ended
         assert [(e.type, e.class_index) for e in events] == [(EventType.ENDED, 1)]
-        assert events[0].start + events[0].duration == pytest.approx(frame * 0.1)
-        assert header.stamp == pytest.approx(frame * 0.1)
+        assert events[0].start + events[0].duration == nanoseconds(frame * 0.1)
+        assert header.stamp == nanoseconds(frame * 0.1)
         assert network.name == "first"
 
     def test_they_begin_and_end_with_the_scores(self, make_rig: MakeRig) -> None:
@@ -51,15 +49,26 @@ class TestEvents:
         rig.start().scores = [0.1, 0.9]
         for index in range(8):
             header = FrameHeader(0, 0, "camera")
-            rig.worker.submit(grey_image(index), Sample(), header, index, taken_at=50.0 + index / 10)
+            rig.worker.submit(grey_image(index), Sample(), header, index, taken_at=nanoseconds(50.0 + index / 10))
             if index >= N - 1:
                 rig.wait_for_frame(index)
         reported = [(r.prediction.frame, event) for r in rig.said.classified for event in r.events]
         ((frame, event),) = reported
         assert (event.type, event.class_index) == (EventType.BEGAN, 1)
         assert frame == N + 2
-        assert event.start == pytest.approx(50.0 + (N - 1) / 10)
+        assert event.start == nanoseconds(50.0 + (N - 1) / 10)
         assert all(result.header == FrameHeader(0, 0, "camera") for result in rig.said.classified)
+
+    def test_an_event_starts_at_the_very_stamp_of_an_image(self, make_rig: MakeRig) -> None:
+        rig = make_rig(self.AT_ONCE)
+        rig.start().scores = [0.1, 0.9]
+        first = 1_764_000_000_123_456_789  # as float seconds this would be 117 ns off
+        for index in range(N):
+            header = FrameHeader.at(first + index * 33_333_333, "camera")
+            rig.worker.submit(grey_image(index), Sample(), header, index)
+        rig.wait_for_frame(N - 1)
+        (result,) = rig.said.classified
+        assert [event.start for event in result.events] == [first + (N - 1) * 33_333_333] == [result.header.stamp]
 
     def test_a_reset_ends_them_at_the_last_classification(self, make_rig: MakeRig) -> None:
         rig = self.begin(make_rig)
