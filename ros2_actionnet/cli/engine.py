@@ -127,7 +127,7 @@ def build(options: argparse.Namespace) -> int:
     """Builds an engine as the node would, or writes its ONNX model."""
     monitor = Terminal()
     try:
-        with prepare_in_process(obtain(_network_request(options), monitor, bar=True)) as network:
+        with prepare_in_process(obtain(_network_request(options), monitor, bar=True), monitor) as network:
             if options.onnx_only is not None:
                 write_onnx(network, options)
                 return 0
@@ -190,7 +190,7 @@ def profile(options: argparse.Namespace) -> int:
 
     monitor = Terminal()
     try:
-        with prepare_in_process(obtain(_network_request(options), monitor, bar=True)) as network:
+        with prepare_in_process(obtain(_network_request(options), monitor, bar=True), monitor) as network:
             table = profile_network(network, _load_options(options))
     finally:
         monitor.close()

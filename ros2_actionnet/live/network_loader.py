@@ -107,8 +107,9 @@ class NetworkLoader:
         self._finish(settings, lambda: self._callbacks.failed(settings, error))
 
     def _load(self, settings: Settings) -> None:
-        spec = obtain(network_request(settings), _Monitor(self, settings))
-        with prepare_in_process(spec) as network:
+        monitor = _Monitor(self, settings)
+        spec = obtain(network_request(settings), monitor)
+        with prepare_in_process(spec, monitor) as network:
             if self._is_wanted(settings):
                 self._load_prepared(settings, network)
 

@@ -8,66 +8,63 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ros2_actionnet.errors import ActionNetError, NetworkError
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.system.child_process import answer_parent, in_memory, run_module
+
+_SLOW = 5.0  # s after which, and between which, the preparation is reported as progress
 
 
 @contextmanager
-def prepare_in_process(spec: NetworkSpec, *, fold_stem: bool = False) -> Iterator[PreparedNetwork]:
+def prepare_in_process(
+    spec: NetworkSpec, monitor: LoadMonitor = UNMONITORED, *, fold_stem: bool = False
+) -> Iterator[PreparedNetwork]:
     """Yield the result of `prepare` for `spec`; its model is an in-memory `file` that exists until the context ends.
 
     Raises:
         NetworkError: as `prepare` does, or the process ended without an answer.
+        LoadCancelled: `monitor` cancelled the load; the process has been killed.
     """
     if not hasattr(os, "memfd_create"):  # not Linux, so not a robot
         yield prepare(spec, fold_stem=fold_stem)
         return
-    memory = os.memfd_create(spec.name)
-    try:
-        process = subprocess.run(
-            [sys.executable, "-m", __name__, str(memory)],
-            input=pickle.dumps((spec, fold_stem)),
-            stdout=subprocess.PIPE,
-            pass_fds=[memory],
-            start_new_session=True,  # Ctrl-C in a terminal would end it with a traceback
-            check=False,
-        )
-        if process.returncode != 0:
+    with in_memory("model") as model:
+        ended = run_module(__name__, (spec, fold_stem, model), _Watch(monitor, spec.name), pass_fds=[model])
+        if ended.code != 0:
             raise NetworkError(
-                f"the process that prepares {spec.name} ended with {process.returncode}: see what it printed, "
-                "and whether there is enough memory"
+                f"the process that prepares {spec.name} {ended.reason}; see whether there is enough memory"
             )
-        answer = pickle.loads(process.stdout)
-        if isinstance(answer, ActionNetError):
-            raise answer
-        yield replace(answer, file=Path(f"/proc/self/fd/{memory}"))
-    finally:
-        os.close(memory)
+        network: PreparedNetwork = pickle.loads(ended.answer)
+        yield replace(network, file=Path(f"/proc/self/fd/{model}"))
 
 
-def _main(memory: int) -> None:
-    # The parent may exit in the meantime: this process then ends silently when it writes its answer.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    spec, fold_stem = pickle.load(sys.stdin.buffer)
-    answer: PreparedNetwork | NetworkError
-    try:
-        network = prepare(spec, fold_stem=fold_stem)
-    except NetworkError as error:
-        answer = NetworkError(str(error))  # without the library's exception as its cause, which may not be picklable
-    else:
-        with os.fdopen(memory, "wb") as file:
-            file.write(network.model)
-        answer = replace(network, model=b"", digest=network.sha256)
-    pickle.dump(answer, sys.stdout.buffer)
+class _Watch:
+    """Reports a slow preparation to a monitor, and ends it when that cancels the load."""
+
+    def __init__(self, monitor: LoadMonitor, name: str) -> None:
+        self._monitor, self._name, self._report_at = monitor, name, _SLOW
+
+    def __call__(self, elapsed: float) -> None:
+        end_if_cancelled(self._monitor, self._name)
+        if elapsed >= self._report_at:
+            self._report_at = elapsed + _SLOW
+            self._monitor.progress(f"preparing {self._name}, {elapsed:.0f} s so far")
+
+
+def _prepare(question: Any) -> bytes:
+    spec, fold_stem, model = question
+    network = prepare(spec, fold_stem=fold_stem)
+    with os.fdopen(model, "wb") as file:
+        file.write(network.model)
+    return pickle.dumps(replace(network, model=b"", digest=network.sha256))
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]))
+    answer_parent(_prepare)

@@ -13,6 +13,7 @@ import pytest
 from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import BackendError, NetworkError
 from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader, warm_up
+from ros2_actionnet.load_monitor import LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.settings import Settings
 from support.fakes import TIMEOUT, FakeNetworks, FakeSession, make_network
@@ -147,7 +148,7 @@ def test_a_load_can_see_that_it_is_not_wanted_any_more(rig: Rig) -> None:
 
 
 def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare_and_change_ones_mind(request: Any) -> AbstractContextManager[PreparedNetwork]:
+    def prepare_and_change_ones_mind(request: Any, monitor: LoadMonitor) -> AbstractContextManager[PreparedNetwork]:
         rig.loader.cancel()
         return nullcontext(rig.networks.networks["first"])
 

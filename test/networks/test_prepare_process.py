@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
-from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.errors import LoadCancelled, NetworkError
 from ros2_actionnet.networks import NetworkRequest, prepare, resolve
 from ros2_actionnet.networks.prepare_process import prepare_in_process
 from support.networks import save_brightness_network
@@ -92,17 +91,26 @@ def test_ctrl_c_in_a_terminal_does_not_reach_it(tmp_path: Path) -> None:
         assert process.communicate() == ("('dark', 'bright')\n", "")
 
 
-def test_it_says_nothing_when_who_asked_has_ended(tmp_path: Path) -> None:
+class Impatient:
+    """A monitor that cancels once it has been asked a few times, as when another network is asked for meanwhile."""
+
+    def __init__(self, patience: int) -> None:
+        self.left = patience
+
+    def progress(self, what: str) -> None:
+        pass
+
+    def cancelled(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_one_that_never_ends_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve(NetworkRequest(model=str(save_brightness_network(tmp_path, ("dark", "bright")))))
-    memory = os.memfd_create("answer")
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "ros2_actionnet.networks.prepare_process", str(memory)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[memory]) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.close()
-        process.stdin.write(pickle.dumps((spec, False)))
-        process.stdin.close()
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
-    os.close(memory)
+    stuck = tmp_path / "stuck"
+    stuck.write_text("#!/bin/sh\nexec sleep 100\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(stuck))
+    with pytest.raises(LoadCancelled, match="loading model was cancelled"), prepare_in_process(spec, Impatient(3)):
+        pass
+    assert [child for child in psutil.Process().children() if "sleep" in child.name()] == []

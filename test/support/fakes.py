@@ -119,7 +119,9 @@ class FakeNetworks:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(network_loader, "prepare_in_process", lambda request: nullcontext(self.prepare(request)))
+        monkeypatch.setattr(
+            network_loader, "prepare_in_process", lambda request, monitor: nullcontext(self.prepare(request))
+        )
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(self, "fake (as asked)"))
 
     def prepare(self, request: NetworkRequest) -> PreparedNetwork:

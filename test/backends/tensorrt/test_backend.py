@@ -191,7 +191,9 @@ class Stream:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *networks: PreparedNetwork) -> None:
         known = {network.name: network for network in networks}
         monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(network_loader, "prepare_in_process", lambda request: nullcontext(known[request.network]))
+        monkeypatch.setattr(
+            network_loader, "prepare_in_process", lambda request, monitor: nullcontext(known[request.network])
+        )
         monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(TensorRTBackend(), "here"))
         self.said = RecordingListener()
         self.settings = Settings(network=networks[0].name)
