@@ -17,7 +17,7 @@ Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 
 
 class Effect(Enum):
-    """What a change of a setting takes."""
+    """The way in which a change of a setting takes effect."""
 
     NEXT_FRAME = "acts on the next frame"
     NEW_WINDOW = "fills a new window beside the running one, then takes over"
@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def live(self) -> bool:
-        """Whether the running node takes a change."""
+        """True if the running node accepts a change."""
         return self.effect is not Effect.CONFIGURE
 
     @property
@@ -307,7 +307,7 @@ class Settings:
         return cls(**values)
 
     def changed(self, other: Settings) -> set[Effect]:
-        """What it takes to go from these settings to `other`."""
+        """Return the effects of changing these settings to `other`."""
         return {s.effect for s in SETTINGS if getattr(self, s.name) != getattr(other, s.name)}
 
 

@@ -1,4 +1,4 @@
-"""Draws the results on the newest frame, in a thread of its own that nothing waits for."""
+"""Draws the results on the newest frame, in a thread of its own which never delays other threads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Annotator(Generic[Header]):
         self._thread.start()
 
     def offer(self, image: RawImage, header: Header, width: int = 0) -> None:
-        """Has `image` drawn on and published, `width` pixels wide (0: as it is); its memory must stay as it is."""
+        """Queue `image` to be drawn on and published, `width` pixels wide (0: its own); its memory must not change."""
         with self._work:
             self._waiting = (image, header, width)
             self._work.notify()

@@ -38,7 +38,7 @@ _POLL = 0.1  # s between looks at the clock while a loaded network waits to take
 
 @dataclass(frozen=True)
 class RunningNetwork:
-    """The network that classifies, and how."""
+    """The network that classifies, and the backend that runs it."""
 
     settings: Settings
     network: PreparedNetwork
@@ -78,7 +78,7 @@ class WorkerStatus:
 
 
 class Listener(Protocol):
-    """What the worker reports, from its own thread; `on_load_progress` and `on_load_failed` from the loader's."""
+    """Receives reports in the worker's thread; `on_load_progress` and `on_load_failed` in the loader's."""
 
     def on_classified(self, result: Classified) -> None:
         """A window was classified."""
@@ -90,13 +90,13 @@ class Listener(Protocol):
         """Another network, or another view of the image, has taken over."""
 
     def on_load_progress(self, settings: Settings, what: str) -> None:
-        """What is being done to load the network of `settings`, where that takes long."""
+        """Report a slow step in loading the network of `settings`."""
 
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         """The network of `settings` cannot be loaded; what ran before still runs."""
 
     def on_problem(self, message: str) -> None:
-        """Something went wrong that a person should know of; the worker goes on."""
+        """Report a problem that a person should know of; the worker continues."""
 
 
 class InferenceWorker:
@@ -144,7 +144,7 @@ class InferenceWorker:
         self._wake()
 
     def max_downscale(self, height: int, width: int) -> float:
-        """By what factor an image of [height, width] pixels may be smaller before it is submitted."""
+        """Return the largest factor by which an image of [height, width] pixels may be shrunk for `submit`."""
         return min((lane.max_downscale(height, width) for lane in self._lanes()), default=math.inf)
 
     def request_network(self, settings: Settings) -> None:
@@ -175,7 +175,7 @@ class InferenceWorker:
         self._wake()
 
     def status(self) -> WorkerStatus:
-        """How things are."""
+        """Return a snapshot for diagnostics."""
         running, arriving, loading = self._running, self._arriving, self._loader.loading
         classifier = running.classifier if running else None
         return WorkerStatus(
@@ -340,7 +340,7 @@ class InferenceWorker:
 
     @property
     def _is_changing(self) -> bool:
-        """Whether another network is loading, or waits to take over."""
+        """True while another network is loading or waits to take over."""
         return self._arriving is not None or self._loader.loading is not None
 
     def _end_events(self, lane: Lane | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One network's way in: thumbnails made in the caller's thread, on their way to the window in the worker's."""
+"""One network's queue of thumbnails, filled in the caller's thread and emptied into the window in the worker's."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Lane:
             self._queue.append((frame, thumbnail))
 
     def max_downscale(self, height: int, width: int) -> float:
-        """By what factor an image of [height, width] pixels may be smaller with its thumbnail as good."""
+        """Return the largest factor by which an image of [height, width] can be shrunk without a worse thumbnail."""
         return self._preprocessor.max_downscale(height, width)
 
     def clear(self) -> None:
@@ -101,7 +101,7 @@ class Lane:
         self.classifier = WindowClassifier(self.session, settings)
 
     def drain(self) -> bool:
-        """Takes all thumbnails that wait into the window; whether that emptied it on the way."""
+        """Push all queued thumbnails into the window; return True if that emptied it on the way."""
         assert self.classifier is not None
         with self._lock:
             waiting, cleared = list(self._queue), self._cleared

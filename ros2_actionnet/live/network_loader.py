@@ -20,7 +20,7 @@ from ros2_actionnet.system.allocator import give_back_free_memory
 
 @dataclass(frozen=True)
 class LoadCallbacks:
-    """What the loader says, from its own thread; each call names the settings it is about."""
+    """Receives the loader's reports in the loader's thread; each call names the settings it is about."""
 
     progress: Callable[[Settings, str], None]
     prepared: Callable[[Settings, PreparedNetwork], None]
@@ -54,12 +54,12 @@ class NetworkLoader:
 
     @property
     def loading(self) -> Settings | None:
-        """The settings whose network is being loaded, None if nothing is."""
+        """The settings whose network is being loaded; None if none is."""
         return self._wanted
 
     @property
     def progress(self) -> str:
-        """What is being done for the load, in a few words; empty if it has nothing to say."""
+        """The current step of the load in a few words; empty if it takes no time worth mentioning."""
         return self._progress
 
     def on_progress(self, settings: Settings, what: str) -> None:
@@ -96,7 +96,7 @@ class NetworkLoader:
                 self._report_failure(settings, error)
 
     def _next(self) -> Settings | None:
-        """What is to be loaded; if it is nothing, the thread ends."""
+        """Return the settings to load next; None ends the thread."""
         with self._lock:
             if self._wanted is None:
                 self._thread = None

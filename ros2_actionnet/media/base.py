@@ -101,13 +101,13 @@ class MediaFrame:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """What is classified by what, for the sinks that write it down; known before the first frame.
+    """The input, the network and the settings of a run, for the sinks; known before the first frame.
 
     Attributes:
         network: its name.
         labels: of its classes, by index.
         window: frames of a window.
-        backend, device, precision: what runs it, as the session says.
+        backend, device, precision: backend that runs it, as named by the session.
         settings: with which it runs.
         input: the source's name.
         rate, size, length: the source's (Hz; width and height in pixels; frames, None if unknown).
@@ -149,7 +149,7 @@ class FrameSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for a person."""
+        """The name that is shown."""
 
     @property
     def rate(self) -> float:
@@ -161,11 +161,11 @@ class FrameSource(Protocol):
 
     @property
     def length(self) -> int | None:
-        """How many frames there will be; None if it cannot know."""
+        """Number of frames to come; None if unknown."""
 
     @property
     def is_live(self) -> bool:
-        """Whether frames come when they come, so that a reader that is slow misses some."""
+        """True if frames arrive in real time, so that a slow reader misses some."""
 
     def frames(self) -> Iterator[MediaFrame]:
         """The frames, in order. Raises MediaError if there is none, or it cannot go on."""
@@ -176,12 +176,12 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ClassifiedFrame:
-    """A frame and what was made of it.
+    """A frame with its results.
 
     Attributes:
         frame: as it came from the source.
         prediction: the newest one, None until a window has been classified.
-        is_new: whether this very frame completed the window of `prediction`.
+        is_new: True if this frame completed the window of `prediction`.
         events: began or ended with this frame.
         annotated: the picture with the results drawn on it; None where no sink wants it.
     """
@@ -203,7 +203,7 @@ class ResultSink(Protocol):
 
     @property
     def wants_pictures(self) -> bool:
-        """Whether it uses `ClassifiedFrame.annotated`."""
+        """True if it uses `ClassifiedFrame.annotated`."""
 
     def write(self, result: ClassifiedFrame) -> None:
         """Takes a frame. Raises MediaError if it cannot."""

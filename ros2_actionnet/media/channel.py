@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class Channel(Generic[Item]):
-    """What waits between two threads, at most `capacity` items; either side may end it.
+    """A queue between two threads of at most `capacity` items; either side may end it.
 
     Once it is full, it is filled again when half of it has been taken: a thread that made an item whenever one was
     taken would get into the way of the slower one, for which all wait.
@@ -51,13 +51,13 @@ class Channel(Generic[Item]):
             return taken
 
     def finish(self) -> None:
-        """Says that nothing more comes."""
+        """Signal that nothing more comes."""
         with self._lock:
             self._finished = True
             self._has_items.notify()
 
     def abandon(self) -> None:
-        """Ends it at once, for both sides; what waits is lost."""
+        """End it at once, for both sides; queued items are lost."""
         with self._lock:
             self._abandoned = True
             self._items.clear()
@@ -65,6 +65,6 @@ class Channel(Generic[Item]):
             self._has_room.notify()
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """What `take` gives, until there is no more."""
+        """Yield what `take` returns until nothing more comes."""
         while taken := self.take():
             yield taken

@@ -3,8 +3,8 @@
     source ──▶ waiting ──▶ recognizer ──▶ waiting ──▶ overlay ──▶ waiting ──▶ sinks
     (thread)               (thread)                   (thread)                (the caller's thread)
 
-Of a file nothing is lost: who is fast waits for who is slow. A live source is never made to wait: of its frames the
-oldest goes, and where inferences take longer than frames take to come, only the newest window is classified.
+File inputs are lossless: faster stages wait for slower ones. Live inputs never block: when a queue is full its oldest
+frame is dropped, and when inferences take longer than frames take to come, only the newest window is classified.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a run came to.
+    """Totals of a finished run.
 
     Attributes:
-        frames: handed to the sinks.
-        windows: classified.
-        broken: frames that could not be decoded or understood.
-        dropped: frames of a live source that were too many.
-        overtaken: windows left out because a newer one was there.
-        stopped: whether it was told to end before the source had.
-        times: what each stage took.
+        frames: Number of frames handed to the sinks.
+        windows: Number of windows classified.
+        broken: Number of frames that could not be decoded or understood.
+        dropped: Number of frames of a live source that were dropped.
+        overtaken: Number of windows left out because a newer one was there.
+        stopped: True if the run was interrupted before the source ended.
+        times: The time that each stage took.
     """
 
     frames: int
@@ -112,7 +112,7 @@ class Pipeline:
         self._end()
 
     def statistics(self) -> Statistics:
-        """What the run has come to so far."""
+        """Return the totals so far."""
         recognizer = self._recognizer
         times = {"decode": self._decode, "thumbnail": recognizer.thumbnail, "inference": recognizer.inference}
         if self._draws:

@@ -1,4 +1,4 @@
-"""What is drawn on a frame, made from the newest prediction or from how full the window is."""
+"""Makes what is drawn on a frame from the newest prediction or from how full the window is."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ros2_actionnet.recognition.frame_header import nanoseconds
 
 
 class EventType(Enum):
-    """What an event reports; the values are those of ``msg/ActionEvent.msg``."""
+    """The kind of an event; the values are those of ``msg/ActionEvent.msg``."""
 
     BEGAN = 0
     ENDED = 1
@@ -66,7 +66,7 @@ class EventDetector:
 
     A class becomes a candidate when its score reaches `event_on` and stays one while its score is at least
     `event_off`. Once that has lasted `event_min_duration` its beginning is reported, and from then on its end will be.
-    A candidate that dies earlier is never heard of. Several classes can be on at once.
+    Shorter candidates are discarded without an event. Several classes can be on at once.
     """
 
     def __init__(self, event_on: float = 0.5, event_off: float = 0.3, event_min_duration: float = 0.3) -> None:
@@ -75,7 +75,7 @@ class EventDetector:
         self.configure(event_on, event_off, event_min_duration)
 
     def configure(self, event_on: float, event_off: float, event_min_duration: float) -> None:
-        """Change the settings; running events go on under the new ones.
+        """Change the settings; running events continue under the new ones.
 
         Args:
             event_on: Score in [0, 1] at which a class becomes a candidate.
@@ -102,7 +102,7 @@ class EventDetector:
         self._event_min_duration = nanoseconds(event_min_duration)
 
     def update(self, scores: NDArray[np.float32], stamp: int, allowed: NDArray[np.bool_] | None = None) -> list[Event]:
-        """Take in one prediction.
+        """Process one prediction.
 
         Args:
             scores: float32 [classes], in [0, 1]; the number of classes may change only after `reset`.

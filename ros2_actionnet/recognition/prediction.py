@@ -1,4 +1,4 @@
-"""What a network makes of a window: the prediction, its classes, and the filter of classes."""
+"""A network's prediction for a window, its classes, and the filter of classes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of one window.
+    """A network's prediction for one window.
 
     `scores` is float32 [classes] in [0, 1], smoothed; `frame` the index of the window's newest frame, counted from 0
-    over all frames given to the classifier, and `first_frame` that of its oldest (-1 where nobody said). `threshold`
+    over all frames given to the classifier, and `first_frame` that of its oldest (-1 if unknown). `threshold`
     and `allowed` (bool [classes], None for all) say which classes count as results.
     """
 

@@ -42,7 +42,7 @@ class TemporalBuffer(Generic[WindowT]):
 
     @property
     def full(self) -> bool:
-        """Whether there is a whole window."""
+        """True if the window is full."""
         return self.fill == self._ring.frames
 
     @property

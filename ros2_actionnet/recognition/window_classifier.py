@@ -17,7 +17,7 @@ from ros2_actionnet.settings import Settings
 
 
 def preprocessor(network: PreparedNetwork, settings: Settings) -> Preprocessor:
-    """What turns an image into a thumbnail for `network`, under `settings`."""
+    """Return the preprocessor that makes thumbnails for `network` under `settings`."""
     return Preprocessor(network.height, network.width, settings.roi, cast(ResizeMode, settings.resize_mode))
 
 
@@ -44,7 +44,7 @@ class WindowClassifier(Generic[WindowT]):
 
     @property
     def full(self) -> bool:
-        """Whether there is a whole window."""
+        """True if the window is full."""
         return self._buffer.full
 
     @property

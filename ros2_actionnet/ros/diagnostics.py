@@ -1,4 +1,4 @@
-"""How the node is, as a diagnostic_msgs status: what is wrong in one line, and the numbers behind it."""
+"""The node's health as a diagnostic_msgs status: one line on the worst problem, and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""
 
 LOST_WORTH_REPORTING = 10
-"""Images lost by the middleware from which on it is no accident."""
+"""Images lost by the middleware above this count are reported."""
 
 
 class Level(Enum):
@@ -34,7 +34,7 @@ class Level(Enum):
 
 @dataclass(frozen=True)
 class Health:
-    """What is known of the node at one moment; counts are since it was configured, rates over the last second."""
+    """The state of the node at one moment; counts are since it was configured, rates over the last second."""
 
     state: str = "unconfigured"  # of the lifecycle
     worker: WorkerStatus | None = None
@@ -83,7 +83,7 @@ class HealthMonitor:
         intake: ImageIntake | None,
         subscription: ImageSubscription | None,
     ) -> Health:
-        """How things are now, with rates since the last look."""
+        """Return the current health, with rates since the last call."""
         health = Health(state=state, last_error=self.last_error, worker=worker.status() if worker else None)
         now = time.monotonic()
         if intake is not None:
@@ -127,7 +127,7 @@ class HealthMonitor:
 
 
 def summary(health: Health) -> tuple[Level, str]:
-    """The worst that is to be said of `health`, with what to do about it."""
+    """Return the worst problem of `health`, with its remedy."""
     worker = health.worker
     if health.duplicate_names:
         return Level.WARN, (
@@ -157,7 +157,7 @@ def _loading(worker: WorkerStatus) -> str:
 
 @dataclass(frozen=True)
 class Complaint:
-    """What is wrong with the images, and what to do about it."""
+    """Return what is wrong with the images, and the remedy."""
 
     kind: str
     text: str
@@ -165,7 +165,7 @@ class Complaint:
 
 
 def complaints(health: Health) -> Iterator[Complaint]:
-    """What is wrong with the images just now, the worst first."""
+    """Yield what is wrong with the images at this moment, the worst first."""
     if health.lost >= LOST_WORTH_REPORTING and health.lost_recently:
         text = f"{health.lost} images on {health.topic} were lost on their way here ({health.reliability} QoS)"
         yield Complaint("losses", f"{text}: {loss_remedy(get_rmw_implementation_identifier())}", math.inf)

@@ -21,7 +21,7 @@ def image_profile() -> Path:
 
 
 def use_image_profile(environment: MutableMapping[str, str]) -> bool:
-    """Has Fast DDS take our profile: to be called before rclpy.init, with os.environ. Whether it will.
+    """Make Fast DDS use our profile; call it before rclpy.init, with os.environ. Returns True if it will.
 
     It is left alone where a profile or its transports have been chosen already, where ROS is to use another middleware,
     and where it must keep to this machine by ROS_LOCALHOST_ONLY, for which Humble chooses the transports.
@@ -37,7 +37,7 @@ def use_image_profile(environment: MutableMapping[str, str]) -> bool:
 
 
 def loss_remedy(middleware: str) -> str:
-    """What to do about images that are lost on their way through `middleware` (an RMW's name)."""
+    """Return the remedy for images that are lost on their way through `middleware` (an RMW's name)."""
     reliable = "publish the images with reliable QoS"
     if "fastrtps" not in middleware:
         return f"{reliable}, or compressed, or give the system larger network buffers"

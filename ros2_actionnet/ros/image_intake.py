@@ -1,4 +1,4 @@
-"""What happens to an image in ROS's thread: sampled or not, a thumbnail to the worker, a view to the annotator."""
+"""Handles images in ROS's thread: samples them, gives thumbnails to the worker and views to the annotator."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Samp
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 
 Reader = Callable[[bytes, MaxDownscale], RawImage]
-"""Reads a serialised message's image, which may come as much smaller as it is told; raises ImageError."""
+"""Reads a serialized message's image, which may come as much smaller as it is told; raises ImageError."""
 
 
 def read_raw(message: bytes, max_downscale: MaxDownscale) -> RawImage:
-    """The image of a serialised sensor_msgs/Image, a view at its own size."""
+    """The image of a serialized sensor_msgs/Image, a view at its own size."""
     return read_image(message)
 
 
 def read_reduced(message: bytes, max_downscale: MaxDownscale) -> RawImage:
-    """The image of a serialised sensor_msgs/CompressedImage, decoded no larger than it is needed."""
+    """The image of a serialized sensor_msgs/CompressedImage, decoded no larger than it is needed."""
     frame = read_compressed(message)
     return decode(frame.data, frame.format, max_downscale)
 
@@ -33,7 +33,7 @@ READERS: dict[str, Reader] = {"raw": read_raw, "compressed": read_reduced}
 
 
 class ImageIntake:
-    """Takes in serialised images.
+    """Receives serialized images.
 
     A frame that is neither sampled nor annotated is not looked at beyond its header. One that cannot be understood is
     counted and reported to `rejected`; the next sampled frame then takes its place in the window.
@@ -67,7 +67,7 @@ class ImageIntake:
         self._fresh = True  # no window has been begun since the start or since a reset: nothing can be emptied
 
     def take(self, message: bytes) -> None:
-        """Takes in one serialised message of the kind that `read` reads."""
+        """Receive one serialized message of the kind that `read` reads."""
         self.last_arrival = time.monotonic()
         index, self.received = self.received, self.received + 1
         try:

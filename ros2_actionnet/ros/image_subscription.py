@@ -44,7 +44,7 @@ class ImageSubscription:
         self.follow_publishers()
 
     def follow_publishers(self) -> None:
-        """Looks who publishes; subscribes anew if the reliability in force is not the one that fits them."""
+        """Read the list of publishers; subscribe anew if the reliability in force does not fit them."""
         infos = self._node.get_publishers_info_by_topic(self.topic)
         self.publishers = tuple(
             f"{info.node_namespace.rstrip('/')}/{info.node_name} ({info.qos_profile.reliability.name.lower()})"
@@ -64,7 +64,7 @@ class ImageSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def _fitting_reliability(self, offers: set[QoSReliabilityPolicy]) -> str:
-        """What all publishers can serve: best effort if one of them offers no more, else reliable.
+        """Return the reliability that all publishers serve: best effort if one of them offers no more, else reliable.
 
         Large images need reliable: of 1080p images in best effort, Fast DDS delivers next to none as it comes.
         """

@@ -1,4 +1,4 @@
-"""A lifecycle node that lives through impossible transitions and says why a transition failed."""
+"""A lifecycle node that refuses impossible transitions and logs why a transition failed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GuardedLifecycleNode(LifecycleNode):
         return label
 
     def attempt(self, transition: str, work: Callable[[], None]) -> TransitionCallbackReturn:
-        """Does the work of a transition and says how it went, in the log where it did not go well."""
+        """Do the work of a transition and return its result; failures are logged."""
         try:
             work()
         except ActionNetError as error:

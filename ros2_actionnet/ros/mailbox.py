@@ -1,4 +1,4 @@
-"""Work that other threads have for the executor's."""
+"""Runs callables from other threads in the executor's thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mailbox:
         self._arrived = node.create_guard_condition(self._run)
 
     def post(self, task: Callable[[], None]) -> None:
-        """Has `task` run soon."""
+        """Schedule `task`; callable from any thread."""
         self._tasks.append(task)
         self._arrived.trigger()
 

@@ -1,4 +1,4 @@
-"""What the node says, as ROS messages."""
+"""The node's results and images as ROS messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ except ImportError:  # vision_msgs of Humble
 
 
 def classification_message(prediction: Prediction, header: FrameHeader, settings: Settings) -> Classification:
-    """The best classes of `prediction`, under the header of its window's newest frame."""
+    """Return the best classes of `prediction`, under the header of its window's newest frame."""
     by_index = settings.class_id_format == "index"
     return Classification(
         header=header_message(header),
@@ -53,12 +53,12 @@ def event_message(event: Event, network: PreparedNetwork, header: FrameHeader) -
 
 
 def vision_info_message(network: PreparedNetwork, labels_parameter: str, version: int) -> VisionInfo:
-    """What classifies: the network's name, the parameter that holds its labels, and how many came before it."""
+    """Return the network as a VisionInfo: its name, the parameter with its labels, and how many came before it."""
     return VisionInfo(method=network.name, database_location=labels_parameter, database_version=version)
 
 
 def label_info_message(network: PreparedNetwork, threshold: float) -> Any:
-    """The label of every class; None where the installed vision_msgs has no such message."""
+    """Return the label of every class; None where the installed vision_msgs has no such message."""
     if LABEL_INFO is None:
         return None
     classes = [VisionClass(class_id=index, class_name=label) for index, label in enumerate(network.labels)]

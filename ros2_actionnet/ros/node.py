@@ -205,7 +205,7 @@ class ActionNetNode(GuardedLifecycleNode):
 
 
 def _cannot_load(settings: Settings) -> ActionNetError | None:
-    """What can be known at once to keep the network of `settings` from being loaded."""
+    """Return the error, known at once, that keeps the network of `settings` from being loaded; None for none."""
     try:
         check_request(network_request(settings))
         choose_backend(settings.backend, settings.device)

@@ -29,7 +29,7 @@ _TYPES = {
 
 
 class Parameters:
-    """Declares the settings on a node, refuses changes that cannot be used and tells of those that were made.
+    """Declares the settings on a node, refuses unusable changes and reports accepted ones.
 
     `changed` is called, in the executor's thread, some time after a set that was accepted; several sets in a row may
     lead to one call. That needs no post-set callback, which rclpy has only since Jazzy, and makes one change of what
@@ -57,7 +57,7 @@ class Parameters:
         node.add_on_set_parameters_callback(self._on_set)
 
     def settings(self) -> Settings:
-        """The settings as the parameters have them now.
+        """Return the settings that the parameters now hold.
 
         Raises SettingsError, naming the parameter, for a value from a parameter file or the command line that cannot
         be used.
@@ -119,7 +119,7 @@ def _value(value: Any) -> Any:
 
 
 def _descriptor(setting: Setting) -> ParameterDescriptor:
-    """The setting in the words of rcl_interfaces, as `ros2 param describe` and rqt show it."""
+    """Return the setting as a descriptor of rcl_interfaces, as `ros2 param describe` and rqt show it."""
     descriptor = ParameterDescriptor(
         name=setting.name,
         type=_TYPES[setting.kind].value,

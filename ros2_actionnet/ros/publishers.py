@@ -46,7 +46,7 @@ class ResultPublishers:
         self._annotated_compressed = node.create_publisher(CompressedImage, "~/annotated/compressed", 1)
 
     def wants_annotation(self) -> bool:
-        """Whether somebody subscribes to an annotated image."""
+        """Return True if an annotated image has a subscriber."""
         return bool(self._annotated.get_subscription_count() or self._annotated_compressed.get_subscription_count())
 
     def classified(self, result: Classified, settings: Settings) -> None:
@@ -71,7 +71,7 @@ class ResultPublishers:
             self._label_info.publish(label_info)
 
     def annotated(self, pixels: NDArray[np.uint8], header: FrameHeader) -> None:
-        """Publishes an annotated image (uint8 [H, W, 3], BGR) to whoever subscribes, raw, as JPEG or both."""
+        """Publishes an annotated image (uint8 [H, W, 3], BGR) to its subscribers: raw, as JPEG or both."""
         if self._annotated.get_subscription_count():
             self._annotated.publish(image_message(pixels, "bgr8", header))
         if self._annotated_compressed.get_subscription_count():

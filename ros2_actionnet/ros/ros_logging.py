@@ -1,4 +1,4 @@
-"""What the core says through Python's `logging`, in ROS's log."""
+"""Forwards the core's messages from Python's `logging` to ROS's log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ROS image messages to the core's values and back, without a copy of the pixels.
 
-Subscriptions are raw: a message arrives as its serialised bytes, and only the fields that are needed are read, in
-place. Deserialising would copy a 1080p image twice while holding the interpreter's lock, for frames that mostly are not
+Subscriptions are raw: a message arrives as its serialized bytes, and only the fields that are needed are read, in
+place. Deserializing would copy a 1080p image twice while holding the interpreter's lock, for frames that mostly are not
 even sampled. The layout is CDR as ROS 2 uses it on every middleware: a 4-byte encapsulation header, then the fields in
 order, each aligned to its size counted from the end of that header (OMG DDSI-RTPS 2.5, 10; DDS-XTypes 1.3, 7.4.3).
 """
@@ -19,7 +19,7 @@ _BYTE_ORDER = {b"\x00\x00": ">", b"\x00\x01": "<"}  # plain CDR, big and little 
 
 
 class _CdrReader:
-    """Reads the fields of one serialised message in their order. Raises ImageError where it ends too soon."""
+    """Reads the fields of one serialized message in their order. Raises ImageError where it ends too soon."""
 
     def __init__(self, data: bytes) -> None:
         try:
@@ -66,19 +66,19 @@ class _CdrReader:
 
 @dataclass(frozen=True)
 class CompressedFrame:
-    """The bytes of a compressed image and what its publisher says of their format."""
+    """The bytes of a compressed image and its publisher's description of their format."""
 
     data: memoryview
     format: str
 
 
 def read_header(message: bytes) -> FrameHeader:
-    """The header of a serialised sensor_msgs/Image or CompressedImage. Raises ImageError if it is cut short."""
+    """The header of a serialized sensor_msgs/Image or CompressedImage. Raises ImageError if it is cut short."""
     return _CdrReader(message).header()
 
 
 def read_image(message: bytes) -> RawImage:
-    """The image of a serialised sensor_msgs/Image, a view of `message`. Raises ImageError if it is cut short."""
+    """The image of a serialized sensor_msgs/Image, a view of `message`. Raises ImageError if it is cut short."""
     reader = _CdrReader(message)
     reader.header()
     height, width = reader.integer("I"), reader.integer("I")
@@ -87,7 +87,7 @@ def read_image(message: bytes) -> RawImage:
 
 
 def read_compressed(message: bytes) -> CompressedFrame:
-    """The content of a serialised sensor_msgs/CompressedImage, a view of `message`. Raises ImageError if cut short."""
+    """The content of a serialized sensor_msgs/CompressedImage, a view of `message`. Raises ImageError if cut short."""
     reader = _CdrReader(message)
     reader.header()
     format_ = reader.string()
