@@ -1,4 +1,4 @@
-"""The command `actionnet`: recognises actions in videos, images, cameras, streams and bags, without ROS."""
+"""The command `actionnet`, which recognizes actions in videos, images, cameras, streams and bags, without ROS."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination
 
 TERMINATED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 
 class Command:
-    """One call of the command: a loaded network, over one input or several."""
+    """One invocation of the command: one loaded network, applied to one or several inputs."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._settings: Settings = options.settings
         self._level = LEVELS.index(options.log_level)
         self._running: Pipeline | None = None
-        self._network: PreparedNetwork | None = None  # kept where its layers are to be profiled
+        self._network: PreparedNetwork | None = None  # kept only if its layers will be profiled
 
     def run(self) -> int:
-        """Runs it; the exit code. Raises ActionNetError and OSError for what ends it."""
+        """Run the command and return its exit code.
+
+        Raises ActionNetError or OSError for an error that ends the command.
+        """
         options = self._options
         for flag, reason in WITHOUT_EFFECT.items():
             if getattr(options, flag.replace("-", "_")) is not None:
@@ -57,24 +60,24 @@ class Command:
         return code
 
     def stop(self) -> None:
-        """Ends the run at once, from any thread; before there is one, the process: there is nothing to be kept."""
+        """End the run at once; if none has started, end the process, since no result would be lost. Thread-safe."""
         running = self._running
         if running is None:
             os._exit(TERMINATED)
         running.stop()
 
     def show(self, error: Exception) -> None:
-        """Says what went wrong, in a line."""
+        """Print the error in one line, at log level debug with its traceback."""
         if self._options.log_level == "debug":
             traceback.print_exception(error)
         report(str(error))
 
     def progress(self, what: str) -> None:
-        """Takes what is being done while the network is loaded."""
+        """Report a step of loading the network."""
         self._say(what)
 
     def cancelled(self) -> bool:
-        """Whether the network is wanted no more: never, since the process ends then."""
+        """Return False: canceling ends the process instead."""
         return False
 
     # One input.
@@ -99,7 +102,7 @@ class Command:
     def _classify(
         self, uri: str, source: FrameSource, recognizer: Recognizer, session: Session[Any], outputs: Outputs
     ) -> Outcome:
-        """Classifies one input and says what came of it. Raises ActionNetError if no window was."""
+        """Classify one input and report a summary. Raises ActionNetError if no window was classified."""
         console = Console(source.length, quiet=self._level <= LEVELS.index("warning"), verbose=self._is_verbose)
         try:
             sinks = self._sinks(source, session, outputs)
@@ -151,7 +154,7 @@ class Command:
             return TERMINATED
         return 1 if any(outcome.error for outcome in outcomes) else 0
 
-    # What both need.
+    # Shared by both.
 
     @property
     def _is_verbose(self) -> bool:
@@ -180,14 +183,14 @@ class Command:
         return open_source(uri, how, self._warn)
 
     def _load(self) -> Session[Any]:
-        """The network, loaded. Raises NetworkError and BackendError."""
+        """Return the loaded network. Raises NetworkError and BackendError."""
         settings = self._settings
         network = prepare(obtain(network_request(settings), self, bar=True))
         choice = choose_backend(settings.backend, settings.device)
         session: Session[Any] = choice.backend.load(network, load_options(settings), self)
         if self._options.profile and session.backend == "tensorrt":
             self._network = network
-        session.network = replace(network, model=b"", file=None)  # the bytes are not needed any more
+        session.network = replace(network, model=b"", file=None)  # the bytes are no longer needed
         self._say(
             f"{network.name}: {network.num_classes} classes, windows of {network.frames} frames, under "
             f"{session.backend} on {session.device} in {session.precision}"
@@ -226,14 +229,14 @@ class Command:
 
 
 def _outputs(options: argparse.Namespace) -> Outputs:
-    """Where what is made of the only input goes."""
+    """Return the outputs of a run with a single input."""
     output = options.uris[1] if len(options.uris) > 1 else ""
     window = has_display() and not options.headless
     return Outputs(output, window, options.results, options.report, options.output_save, options.input_save)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command and return its exit code."""
     command: Command | None = None
     try:
         command = Command(parse_flags(sys.argv[1:] if arguments is None else arguments))

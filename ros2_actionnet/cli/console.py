@@ -1,4 +1,4 @@
-"""What the command `actionnet` says: results on standard output, everything about the run on standard error."""
+"""Printed output of the command `actionnet`: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ros2_actionnet.recognition.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one input: what the run came to, or the error.
+    """Result of one input: the totals of its run, or the error.
 
-    `seconds` is what it took, `most` the class that was the best one most often.
+    `seconds` is the duration of the run, `most` the class that was most often the best one.
     """
 
     uri: str
@@ -30,24 +30,24 @@ class Outcome:
 
 
 class Console:
-    """A sink that prints a line whenever the best class changes, under a progress bar where there is a terminal.
+    """A sink that prints a line whenever the best class changes, with a progress bar on a terminal.
 
     Attributes:
-        labels: how many windows each class was the best of.
+        labels: Number of windows in which each class was the best.
     """
 
     wants_pictures = False
 
     def __init__(self, length: int | None, *, quiet: bool = False, verbose: bool = False) -> None:
-        """Begins a bar of `length` frames (None: unknown); `quiet` prints no results, `verbose` one for each window."""
+        """Start a bar of `length` frames (None: unknown); `quiet` prints no results, `verbose` one per window."""
         self._quiet, self._verbose = quiet, verbose
         self._shown = ""
         self.labels: Counter[str] = Counter()
-        # None: no bar where standard error is no terminal.
+        # None: no bar unless standard error is a terminal.
         self._bar = tqdm(total=length, unit=" frames", disable=True if quiet else None, dynamic_ncols=True, leave=False)
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Takes a frame."""
+        """Advance the bar by one frame, and print its prediction if it is due."""
         self._bar.update()
         prediction = result.prediction
         if prediction is None or not result.is_new:
@@ -59,12 +59,12 @@ class Console:
             sys.stdout.flush()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
 
 def report(line: str) -> None:
-    """Says a line about the run, from any thread, above a bar that is there."""
+    """Print a line about the run, above the progress bar if there is one. Thread-safe."""
     tqdm.write(f"actionnet: {line}", file=sys.stderr)
 
 
@@ -73,7 +73,7 @@ def _line(time: float, prediction: Prediction) -> str:
 
 
 def summary(statistics: Statistics, seconds: float) -> str:
-    """What a run of `seconds` came to, in a line."""
+    """Return the totals of a run of `seconds` in one line."""
     rate = statistics.frames / seconds if seconds > 0 else 0.0
     done = f"{_count(statistics.frames, 'frame')}, {_count(statistics.windows, 'window')} in {seconds:.1f} s"
     counts = [
@@ -89,7 +89,7 @@ def _count(number: int, what: str) -> str:
 
 
 def profile(times: Mapping[str, Stopwatch], seconds: float) -> str:
-    """A table of what the stages took of a run of `seconds`; they overlap, so the shares may add up to more than 1."""
+    """Return a table of the time per stage in a run of `seconds`; stages overlap, so shares may total more than 1."""
     rows = [f"{'stage':<12}{'times':>8}{'ms each':>10}{'s':>9}{'of the run':>12}"]
     for name, watch in times.items():
         each = 1e3 * watch.seconds / watch.count if watch.count else 0.0
@@ -99,7 +99,7 @@ def profile(times: Mapping[str, Stopwatch], seconds: float) -> str:
 
 
 def batch_table(outcomes: Sequence[Outcome]) -> str:
-    """What became of each input of a batch, in a table."""
+    """Return a table with the result of each input of a batch."""
     width = max(len("input"), *(len(outcome.uri) for outcome in outcomes))
     rows = [f"{'input':<{width}}{'frames':>9}{'windows':>9}{'frames/s':>10}   mostly"]
     for outcome in outcomes:

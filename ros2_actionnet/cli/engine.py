@@ -22,38 +22,38 @@ from ros2_actionnet.networks import INPUT_NAME, NetworkRequest, PreparedNetwork,
 from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.settings import Settings
 
-SHOWN = 12  # digits of a key that the list shows
-LEAST_DIGITS = 4  # that name an engine
+SHOWN = 12  # digits of a key shown in the list
+LEAST_DIGITS = 4  # of a key, to select an engine
 
-# What a model is written for where no TensorRT is at hand: the versions that take the types from it.
+# Target of an ONNX model if no TensorRT is installed: the versions that take the types from the model.
 _ANY_NEWER = TensorRT(None, "10")
 
 
 class Terminal:
-    """A LoadMonitor that keeps one line of standard error up to date, or prints lines where that is no terminal."""
+    """A LoadMonitor that keeps one line of standard error up to date, or prints lines if that is not a terminal."""
 
     def __init__(self) -> None:
         self._line = "\r{}\x1b[K" if sys.stderr.isatty() else "{}\n"
         self._pending = False
 
     def progress(self, what: str) -> None:
-        """Shows what is being done."""
+        """Show the current step."""
         sys.stderr.write(self._line.format(what))
         sys.stderr.flush()
         self._pending = self._line.startswith("\r")
 
     def cancelled(self) -> bool:
-        """Never: Ctrl-C ends the command."""
+        """Return False: Ctrl-C ends the command."""
         return False
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Clear the line."""
         if self._pending:
             sys.stderr.write("\r\x1b[K")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command and return its exit code."""
     options = make_parser().parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.WARNING, format="actionnet-engine: %(message)s")
     try:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command's flags; `run` of what it gives is the subcommand's function."""
+    """Return the parser of the command line; `run` in its result is the subcommand's function."""
     parser = argparse.ArgumentParser(prog="actionnet-engine", description=__doc__)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -124,7 +124,7 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def build(options: argparse.Namespace) -> int:
-    """Builds an engine as the node would, or writes its ONNX model."""
+    """Build an engine as the node would, or write its ONNX model."""
     monitor = Terminal()
     try:
         with prepare_in_process(obtain(_network_request(options), monitor, bar=True), monitor) as network:
@@ -141,7 +141,7 @@ def build(options: argparse.Namespace) -> int:
 
 
 def _build(network: PreparedNetwork, options: argparse.Namespace, monitor: Terminal) -> str:
-    """Has the engine built and kept; what it is, for a person."""
+    """Build and cache the engine; return its description for the user."""
     backend = BACKENDS["tensorrt"]()
     reason = backend.unavailable(options.device)
     if reason is None:
@@ -159,7 +159,7 @@ def _build(network: PreparedNetwork, options: argparse.Namespace, monitor: Termi
 
 
 def write_onnx(network: PreparedNetwork, options: argparse.Namespace) -> None:
-    """Writes the ONNX model that the installed TensorRT, or else one from 10 on, is given, and how trtexec takes it."""
+    """Write the ONNX model for the installed TensorRT, else for 10 or later, and print the trtexec command for it."""
     try:
         tensorrt = find_tensorrt()
     except BackendError:
@@ -169,7 +169,7 @@ def write_onnx(network: PreparedNetwork, options: argparse.Namespace) -> None:
     path: Path = options.onnx_only
     path.write_bytes(onnx_for(tensorrt, request))
     command = ["trtexec", f"--onnx={path}", f"--saveEngine={path.with_suffix('.engine')}"]
-    if network.max_batch != 1:  # else its shape is fixed
+    if network.max_batch != 1:  # otherwise its shape is fixed
         shapes = ("x".join(map(str, shape)) for shape in request.shapes)
         command += [
             f"--{kind}Shapes={INPUT_NAME}:{shape}" for kind, shape in zip(("min", "opt", "max"), shapes, strict=True)
@@ -185,7 +185,7 @@ def write_onnx(network: PreparedNetwork, options: argparse.Namespace) -> None:
 
 
 def profile(options: argparse.Namespace) -> int:
-    """Prints what a network's layers take."""
+    """Print the times of a network's layers."""
     from ros2_actionnet.backends.tensorrt.profile import profile_network
 
     monitor = Terminal()
@@ -199,7 +199,7 @@ def profile(options: argparse.Namespace) -> int:
 
 
 def list_engines(options: argparse.Namespace) -> int:
-    """Prints a table of the engines."""
+    """Print a table of the engines."""
     cache = EngineCache(options.cache)
     engines = cache.engines()
     if not engines:
@@ -223,7 +223,7 @@ def _row(engine: CachedEngine) -> tuple[str, ...]:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Checks every engine against its sidecar."""
+    """Check every engine against its sidecar."""
     cache = EngineCache(options.cache)
     damaged = 0
     for engine in cache.engines():
@@ -242,7 +242,7 @@ def _problem(cache: EngineCache, engine: CachedEngine) -> str | None:
 
 
 def remove(options: argparse.Namespace) -> int:
-    """Removes the engines that are meant; an engine in use by another process at this moment stays."""
+    """Remove the selected engines, except those in use by another process."""
     if not (options.engine or options.all or options.stale):
         raise SettingsError("which engines? Give keys or names of networks (see list), or --stale, or --all")
     cache = EngineCache(options.cache)
@@ -285,7 +285,7 @@ def _is_stale(cache: EngineCache, engine: CachedEngine) -> bool:
     try:
         installed = find_tensorrt().name
     except BackendError:
-        installed = None  # then an engine of any version may be wanted again
+        installed = None  # then engines of all versions may still be useful
     other = installed is not None and engine.description.get("tensorrt") != installed
     return other or _problem(cache, engine) is not None
 

@@ -1,4 +1,4 @@
-"""The command line of `actionnet`: jetson-inference's flags, and one for every setting of the library."""
+"""The command line of `actionnet`: jetson-inference's flags, and one for each setting of the library."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EPILOG = """Flags are taken with dashes and with underscores, as --flag=value an
 Ctrl-C ends the run and leaves files that can be used."""
 
 DEFAULT_INPUT = "csi://0"
-"""jetson-inference's."""
+"""The default input, as in jetson-inference."""
 
 LEVELS = ("silent", "error", "warning", "success", "info", "verbose", "debug")
-"""jetson-inference's levels of logging, from the quietest."""
+"""jetson-inference's log levels, quietest first."""
 
 BATCH_FILES = ("video", "results", "report")
-"""What `--batch` can write of an input."""
+"""The kinds of files that `--batch` can write for each input."""
 
 WITHOUT_EFFECT = {
     "batch-size": "windows are classified one at a time",
@@ -41,7 +41,7 @@ WITHOUT_EFFECT = {
     "stun-server": "WebRTC is not supported",
     "log-file": "redirect standard error instead",
 }
-"""Flags of jetson-inference that are taken so that command lines go on working, and why they change nothing."""
+"""Flags of jetson-inference that are accepted so that command lines keep working, and why they have no effect."""
 
 _SETTINGS_BY_GROUP = {
     "network": (
@@ -74,14 +74,14 @@ _SETTINGS_BY_GROUP = {
         "event_min_duration",
     ),
 }
-"""The settings that have a flag; the others are about topics."""
+"""The settings that have a flag; the others concern topics."""
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """The flags in `arguments`, with `settings`, the library's, and `uris`: input and output, or the inputs of a batch.
+    """Parse `arguments` into the flags, `settings` (the library's) and `uris`: input and output, or a batch's inputs.
 
-    Ends the process, with what is wrong and exit code 2, for flags that cannot be used. Raises SettingsError for the
-    value of a setting that is out of its range.
+    Exits with a message and code 2 if a flag is invalid. Raises SettingsError if the value of a setting is out of
+    range.
     """
     parser = make_parser()
     options = parser.parse_intermixed_args(with_dashes(arguments))
@@ -102,7 +102,7 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def with_dashes(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with the names of flags written with dashes; values stay as they are."""
+    """Return `arguments` with dashes for underscores in the names of flags; values stay unchanged."""
     result = list[str]()
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -111,7 +111,7 @@ def with_dashes(arguments: Sequence[str]) -> list[str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of everything but the underscores."""
+    """Return the parser of the flags; underscores in their names are handled by `with_dashes`."""
     parser = argparse.ArgumentParser(
         prog="actionnet",
         usage=USAGE,
@@ -137,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Wide enough for the longest flag to stand beside its meaning."""
+    """A help formatter wide enough to show the longest flag beside its help text."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=112)
@@ -221,7 +221,7 @@ def _add_other_flags(group: Any) -> None:
 
 
 def _flagged() -> list[Setting]:
-    """The settings that have a flag."""
+    """Return the settings that have a flag."""
     names = [name for group in _SETTINGS_BY_GROUP.values() for name in group]
     return [setting for setting in SETTINGS if setting.name in names]
 
@@ -244,7 +244,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _texts(text: str) -> tuple[str, ...]:
-    """Texts between commas; one with a comma in it stands in double quotes."""
+    """Split `text` at commas; an item that contains a comma is enclosed in double quotes."""
     return tuple(next(csv.reader([text], skipinitialspace=True), []))
 
 

@@ -1,4 +1,4 @@
-"""The command `actionnet-networks`: which networks there are, and what they are; fetches, checks and adds them."""
+"""The command `actionnet-networks`, which lists, describes, fetches, checks and adds networks."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from ros2_actionnet.networks.user_networks import file_in, has_mean, install, ne
 from ros2_actionnet.settings import Settings
 
 TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"
-"""What torchvision's video networks (r3d_18 and its like, on Kinetics-400) subtract and divide by."""
+"""Mean and standard deviation of torchvision's video networks (such as r3d_18 on Kinetics-400)."""
 
 
 class _Printing:
-    """A LoadMonitor that prints what takes long."""
+    """A LoadMonitor that prints the progress of long steps."""
 
     def progress(self, what: str) -> None:
         print(what, file=sys.stderr, flush=True)
@@ -47,7 +47,7 @@ class _Printing:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-# What the subcommands do; each gives the exit code.
+# The subcommands; each returns the exit code. The first line of each docstring is the help text.
 
 
 def list_networks(options: argparse.Namespace) -> int:
@@ -136,11 +136,11 @@ def add_network(options: argparse.Namespace) -> int:
     return 0
 
 
-# What they share.
+# Shared by the subcommands.
 
 
 def _request(name: str) -> NetworkRequest:
-    """What a person means by `name`: a network of the catalogue or, if it looks like one, a path."""
+    """Return a request for `name`: a path if it looks like one, otherwise a network of the catalog."""
     return NetworkRequest(model=name) if "/" in name or name.endswith(".onnx") else NetworkRequest(name)
 
 
@@ -156,7 +156,7 @@ def _presence(entry: CatalogueEntry) -> str:
 
 
 def _summary(entry: CatalogueEntry) -> str:
-    """A line on a network: of the user's own, what its network.yaml says."""
+    """Return a one-line summary of a network, for user networks from their network.yaml."""
     folder = find_folder(entry)
     if not entry.own or folder is None:
         return entry.description
@@ -195,7 +195,7 @@ def _labels(labels: Sequence[str], most: int = 5) -> str:
 
 
 def _facts(name: str) -> Iterator[tuple[str, Any]]:
-    """What is known of the network called `name`, in the order in which it is shown."""
+    """Yield the known facts about the network `name`, in display order."""
     request = _request(name)
     entry = None if request.model else Catalogue.load().find(name)
     if entry is not None:
@@ -232,7 +232,7 @@ def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
 
 
 def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
-    """The network in `folder`, as the options say beyond what its network.yaml does."""
+    """Return the spec of the network in `folder`; the options override its network.yaml."""
     said = {
         "labels": options.labels and file_in(folder, options.labels),
         "frames": options.frames,

@@ -1,4 +1,4 @@
-"""Where the command `actionnet` writes what it makes of an input."""
+"""Outputs of the command `actionnet`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ros2_actionnet.errors import MediaError
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where what is made of one input goes; "" and None: nowhere.
+    """The outputs of one input; "" and None disable an output.
 
     Attributes:
-        output: a URI for `open_sink`.
-        window: whether to open a window where there is no output, if one can be opened.
-        results, report: files.
-        save: a video file beside the output or the window.
-        input_save: a file in which the input is kept.
+        output: URI for `open_sink`.
+        window: True to open a window if there is no output and a window can be opened.
+        results, report: Paths of these files.
+        save: Path of a video file written in addition to the output or the window.
+        input_save: Path of a file that keeps the input.
     """
 
     output: str = ""
@@ -32,21 +32,21 @@ class Outputs:
 
     @property
     def files(self) -> list[Path]:
-        """The files and folders that are there now."""
+        """The files and folders that exist now."""
         paths = [Path(self.output), self.results, self.report, Path(self.save), Path(self.input_save)]
         return [path for path in paths if path is not None and path.name and path.exists()]
 
     def check(self, uri: str) -> None:
-        """Raises MediaError if the input `uri` would be written over."""
+        """Raise MediaError if the input `uri` would be overwritten."""
         for path in self.files:
             if Path(uri).exists() and path.samefile(uri):
                 raise MediaError(f"'{path}' is the input, which would be overwritten; give another output")
 
 
 def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) -> Iterator[Outputs]:
-    """Where what is made of each of `uris` goes: into `folder`, under its name, or that with a number if it is taken.
+    """Yield the outputs of each of `uris`: in `folder`, under its name, with a number if that name is taken.
 
-    `kinds` are some of video, results and report.
+    `kinds` are any of video, results and report.
     """
     taken = set[str]()
     for uri in uris:
@@ -64,5 +64,5 @@ def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) ->
 
 
 def has_display() -> bool:
-    """Whether there is a display, as far as the environment says."""
+    """Return True if the environment variables name a display."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""Runs a network as it would run, on one window, and measures."""
+"""Trial run of a network on single windows, with measurements."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 from ros2_actionnet.recognition.loading import load_options
 from ros2_actionnet.settings import Settings
 
-_LONGEST = 3.0  # s of measuring
-_MOST = 20  # windows
+_LONGEST = 3.0  # s, limit of the measurement
+_MOST = 20  # windows, limit of the measurement
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it.
+    """Result of a trial run.
 
     Attributes:
-        network: as prepared; its spec is complete.
-        device: what it ran on: backend, device, precision.
-        milliseconds: of one window, median.
-        total: sum of the scores; 1, unless the network ends in a sigmoid.
-        varies: whether noise and darkness have different scores.
+        network: The prepared network; its spec is complete.
+        device: Backend, device and precision that it ran with.
+        milliseconds: Median time per window.
+        total: Sum of the scores; 1 unless the network ends in a sigmoid.
+        varies: True if noise and darkness get different scores.
     """
 
     network: PreparedNetwork
@@ -41,7 +41,7 @@ class Trial:
 
     @property
     def doubts(self) -> list[str]:
-        """What a person should look into."""
+        """Findings that the user should look into."""
         found = list[str]()
         if not self.varies:
             found.append("noise and darkness get the same scores: are the weights in the model, and is it trained?")
@@ -51,11 +51,11 @@ class Trial:
 
 
 def try_out(spec: NetworkSpec, settings: Settings, monitor: LoadMonitor = UNMONITORED) -> Trial:
-    """Prepares and loads the network of `spec`, and classifies windows with it.
+    """Prepare and load the network of `spec`, and classify windows with it.
 
     Raises:
-        NetworkError: it cannot be prepared.
-        BackendError: it cannot be loaded or run.
+        NetworkError: The network cannot be prepared.
+        BackendError: The network cannot be loaded or run.
     """
     network = prepare(spec)
     backend = choose_backend(settings.backend, settings.device).backend

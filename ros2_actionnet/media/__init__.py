@@ -1,1 +1,1 @@
-"""Where frames come from and where results go: files, cameras, streams and bags, without ROS."""
+"""Sources of frames and sinks of results: files, cameras, streams and bags, without ROS."""

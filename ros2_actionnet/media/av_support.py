@@ -1,4 +1,4 @@
-"""PyAV: its import, the words of its errors, and what it is told to open."""
+"""PyAV: its import, its error messages, and the addresses that it opens."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 
-_OLDEST_AV = (17, 1)  # older ones get colours of HD wrong, and some were built without H.264
+_OLDEST_AV = (17, 1)  # older ones get HD colors wrong, and some were built without H.264
 
 
 def import_av() -> Any:
-    """The module av. Raises MediaError, which says how to install it, where it is missing or too old."""
+    """Return the module av. Raises MediaError with installation instructions if it is missing or too old."""
     try:
         import av
     except ImportError as error:
@@ -24,16 +24,16 @@ def import_av() -> Any:
 
 @dataclass(frozen=True)
 class Address:
-    """What PyAV is to open, and how.
+    """An input for PyAV and how to open it.
 
     Attributes:
-        url: for FFmpeg.
-        name: for a person.
-        remedy: what to do if it cannot be opened.
-        format: of the container, where FFmpeg cannot tell.
-        options: FFmpeg's, for the container.
-        timeout: s to wait for an answer or a frame; None: for ever.
-        live: frames come when they come: none is held back to decode several at once.
+        url: URL for FFmpeg.
+        name: Display name.
+        remedy: Advice to the user if it cannot be opened.
+        format: Container format, if FFmpeg cannot detect it.
+        options: FFmpeg's options for the container.
+        timeout: s to wait for an answer or a frame; None: forever.
+        live: True for a live input, of which no frame is held back to decode several at once.
     """
 
     url: str
@@ -46,5 +46,5 @@ class Address:
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says, without its number and the path."""
+    """Return FFmpeg's error message without the error number and the path."""
     return str(getattr(error, "strerror", None) or error)

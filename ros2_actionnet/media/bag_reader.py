@@ -1,4 +1,4 @@
-"""ROS bags as files: opened with errors that say what to do, and the definitions of the messages in them."""
+"""Reading of ROS bags, with errors that include a remedy, and the definitions of their messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 UNKNOWN_HASH = "RIHS01_" + 64 * "0"
-"""Stands in a bag for the hash of a type whose definition nobody knows."""
+"""Placeholder in a bag for the hash of a type whose definition is unknown."""
 
 _STORAGES = (".mcap", ".db3")  # of ROS 2; in a folder with a metadata.yaml or alone
 _ROS_1 = ".bag"
@@ -28,7 +28,7 @@ _MENDING = {
 }
 _REINDEXING = "`ros2 bag reindex FOLDER` writes a new metadata.yaml"
 
-# Where the definitions of the messages are that we write: a folder that comes with the package, and a path in it.
+# Definitions of the messages that we write: a folder shipped with the package, and a path in it.
 _DEFINITIONS = {
     "ros2_actionnet/msg/ActionEvent": ("msg", "ActionEvent.msg"),
     "vision_msgs/msg/Classification": ("ros_from_wheels", "vision_msgs/msg/Classification.msg"),
@@ -37,14 +37,14 @@ _DEFINITIONS = {
 
 
 def is_bag(path: Path) -> bool:
-    """Whether `path` looks like a bag: a file .mcap, .db3 or .bag, or a folder that holds one of ROS 2."""
+    """Return True if `path` looks like a bag: a file .mcap, .db3 or .bag, or a folder with a ROS 2 bag."""
     if not path.is_dir():
         return path.suffix in (*_STORAGES, _ROS_1)
     return (path / "metadata.yaml").exists() or bool(_storages(path))
 
 
 def check_rosbags(path: Path) -> None:
-    """Raises MediaError if the library that reads and writes bags is not installed."""
+    """Raise MediaError if the library that reads and writes bags is not installed."""
     if find_spec("rosbags") is None:
         raise MediaError(f"'{path}' is a ROS bag, for which rosbags is needed: pip install rosbags")
 
@@ -53,9 +53,9 @@ class Bag:
     """An open bag, of ROS 2 or ROS 1; used by one thread at a time.
 
     Attributes:
-        connections: who published what: topic, type and its definition, number of messages, QoS.
+        connections: Recorded publishers: topic, type and its definition, number of messages, QoS.
 
-    Raises MediaError if rosbags is not installed or the bag cannot be read, here and while it is read.
+    Raises MediaError, on opening and while reading, if rosbags is not installed or the bag cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,20 +75,20 @@ class Bag:
             self.connections: list[Connection] = list(self._reader.connections)
 
     def messages(self, connections: Collection[Connection] = ()) -> Iterator[tuple[Connection, int, bytes]]:
-        """Connection, time of reception (ns since 1970) and bytes of each message, in the order of their reception.
+        """Yield the connection, time of reception (ns since 1970) and bytes of each message, in order of reception.
 
-        `connections` are the bag's own whose messages are wanted; none for all.
+        `connections` selects some of the bag's connections; empty selects all.
         """
         with self._errors():
             yield from self._reader.messages(connections)
 
     def deserialise(self, message: bytes, type_name: str) -> Any:
-        """A message of a type that ROS ships. Raises rosbags.serde.SerdeError where the bytes are none."""
+        """Deserialize a message of a type that ROS ships. Raises rosbags.serde.SerdeError if the bytes are invalid."""
         read = self._types.deserialize_ros1 if self.is_ros_1 else self._types.deserialize_cdr
         return read(message, type_name)
 
     def close(self) -> None:
-        """Closes the file. May be called twice."""
+        """Close the file. May be called twice."""
         if not self._closed:
             self._closed = True
             self._reader.close()
@@ -97,7 +97,7 @@ class Bag:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of rosbags, SQLite, zstd, lz4, YAML: whatever a damaged file leads them to
+        except Exception as error:  # from rosbags, SQLite, zstd, lz4 or YAML: anything that a damaged file triggers
             what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise MediaError(f"'{self.path}' cannot be read as a bag: {what}; {self._remedy()}") from error
 
@@ -112,7 +112,7 @@ def _storages(folder: Path) -> list[Path]:
 
 
 def _storage(path: Path) -> Path:
-    """What is to be opened of the bag at `path`: a folder that was recorded to the end, or a file."""
+    """Return the path to open for the bag at `path`: a folder with a complete recording, or a file."""
     if not path.exists():
         raise MediaError(f"there is no bag '{path}'")
     if not is_bag(path):
@@ -128,7 +128,7 @@ def _storage(path: Path) -> Path:
 
 
 def result_types() -> Typestore:
-    """The types that ROS 2 ships, and those of the results: vision_msgs/msg/Classification and our ActionEvent."""
+    """Return the types of ROS 2 and of the results: vision_msgs/msg/Classification and our ActionEvent."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     types = get_typestore(Stores.ROS2_HUMBLE)
@@ -140,10 +140,10 @@ def result_types() -> Typestore:
 
 
 def definition_of(connection: Connection, types: Typestore) -> tuple[str, str]:
-    """The definition of a ROS 2 connection's messages and its type hash (RIHS01), to be written beside a copy of them.
+    """Return the definition and type hash (RIHS01) of a ROS 2 connection's messages, to store with a copy of them.
 
-    They are the bag's own where it has them, as since Iron; else made from `types`. A type that neither knows gets an
-    empty definition and `UNKNOWN_HASH`: who has the type can play its messages, as before.
+    They come from the bag if it has them, as since Iron, otherwise from `types`. A type that is in neither gets an
+    empty definition and `UNKNOWN_HASH`: its messages can still be played where the type is installed, as before.
     """
     from rosbags.interfaces import MessageDefinitionFormat
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -157,6 +157,6 @@ def definition_of(connection: Connection, types: Typestore) -> tuple[str, str]:
             own = get_typestore(Stores.EMPTY)
             own.register(get_types_from_msg(text, name))
             type_hash = own.hash_rihs01(name)
-    except Exception:  # of any kind, for a definition that rosbags does not understand
+    except Exception:  # of any type, for a definition that rosbags cannot parse
         type_hash = UNKNOWN_HASH
     return text, type_hash or UNKNOWN_HASH

@@ -1,4 +1,4 @@
-"""Results into ROS bags, beside the messages of the bag that they were made from, with no ROS on the machine."""
+"""Writing of results into ROS bags, next to the messages of the input bag, without a ROS installation."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 _CLASSIFICATION = "vision_msgs/msg/Classification"
 _EVENT = "ros2_actionnet/msg/ActionEvent"
 _COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-_NAMESPACE = "/actionnet"  # the node's
-_JPEG_QUALITY = 85  # the node's
-_DEPTH = 10  # of the node's publishers
+_NAMESPACE = "/actionnet"  # as in the node
+_JPEG_QUALITY = 85  # as in the node
+_DEPTH = 10  # as in the node's publishers
 _NANOSECONDS = 1_000_000_000
 
 
 class BagSink:
-    """Writes a bag of results, which `ros2 bag` reads: MCAP, a folder, or where `path` ends in .mcap one file.
+    """Writes a bag of results that `ros2 bag` can read: an MCAP folder, or one file if `path` ends in .mcap.
 
-    The topics are the node's: `/actionnet/classification`, `/actionnet/events` and, if `annotated` pictures are wanted,
-    `/actionnet/annotated/compressed`; `/actionnet_2/...` if the input has such topics already. Where the input is a
-    bag, all its messages are copied as they are, and each result has the time at which its image was received.
+    The topics are the node's: `/actionnet/classification`, `/actionnet/events` and, if `annotated` pictures are
+    requested, `/actionnet/annotated/compressed`; or `/actionnet_2/...` if the input already has such topics. If the
+    input is a bag, all its messages are copied unchanged, and each result gets the time of reception of its image.
 
-    Raises MediaError if `path` exists or cannot be written, or the input is a bag that cannot be copied.
+    Raises MediaError if `path` exists or cannot be written, or if the input is a bag that cannot be copied.
     """
 
     def __init__(self, path: Path | str, source: FrameSource, details: RunDetails, annotated: bool = False) -> None:
         self._path, self._wants_pictures = Path(path), annotated
         check_rosbags(self._path)
-        # A bag is written as a folder; one that shall be a single file is a folder until it is finished.
+        # A bag is written as a folder; a single-file bag remains a folder until it is finished.
         self._is_file = self._path.suffix == ".mcap"
         self._folder = self._path.with_name(f"{self._path.name}.part") if self._is_file else self._path
         for taken in (self._path, self._folder):
@@ -66,11 +66,11 @@ class BagSink:
 
     @property
     def wants_pictures(self) -> bool:
-        """Whether annotated pictures are written."""
+        """True if annotated pictures are written."""
         return self._wants_pictures
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Writes what is new with this frame. Raises MediaError if it cannot."""
+        """Write the new results of this frame. Raises MediaError on failure."""
         frame, message = result.frame, result.frame.message
         with self._errors():
             if self._input is None or message is None:
@@ -80,7 +80,7 @@ class BagSink:
                 self._results.write(result, message.header, received=self._input.copy_to(message.number))
 
     def close(self) -> None:
-        """Finishes the bag, with what is left of the input if that was read to its end. Raises MediaError."""
+        """Finish the bag, with the rest of the input if that was read to its end. Raises MediaError on failure."""
         if self._closed:
             return
         self._closed = True
@@ -108,7 +108,7 @@ class BagSink:
 
 
 class _Input:
-    """The messages of the input on their way into the output, as far as the run has come."""
+    """Copies the messages of the input into the output, in step with the run."""
 
     def __init__(self, source: BagSource) -> None:
         if source.loop:
@@ -124,17 +124,17 @@ class _Input:
                 "first, with `rosbags-convert --src OLD.bag --dst NEW`, or write the results to another kind of file"
             )
         self.topics = {connection.topic for connection in self._bag.connections}
-        self._images = 0  # messages of the source's topic that were copied
-        self._received = 0  # when the newest of them was received, ns
+        self._images = 0  # copied messages of the source's topic
+        self._received = 0  # time of reception of the newest of them, ns
 
     def copy_into(self, writer: Writer, types: Typestore) -> None:
-        """Makes the topics in the output."""
+        """Create the topics in the output."""
         self._writer = writer
         self._targets: dict[int, Connection] = {}
         made: dict[str, Connection] = {}
         for connection in self._bag.connections:
             extra: Any = connection.ext
-            # A topic may be there several times, once for each publisher; of equal ones the writer takes one.
+            # A topic may occur several times, once per publisher; the writer accepts only one of equal connections.
             key = repr((connection.topic, connection.msgtype, extra))
             if key not in made:
                 definition, type_hash = definition_of(connection, types)
@@ -155,13 +155,13 @@ class _Input:
         self._messages = self._bag.messages()
 
     def copy_to(self, number: int) -> int:
-        """Copies all messages up to and with that of this number on the source's topic; when it was received (ns)."""
+        """Copy all messages through number `number` of the source's topic; return its time of reception (ns)."""
         while self._images <= number and self._copy_next():
             pass
         return self._received
 
     def finish(self) -> None:
-        """Copies the rest if the source was read to its end, and not stopped before."""
+        """Copy the rest if the source was read to its end, and close the input."""
         try:
             while self._source.ended and self._copy_next():
                 pass
@@ -190,7 +190,7 @@ class _Results:
         self._annotated = self._topic(f"{namespace}/annotated/compressed", _COMPRESSED_IMAGE) if annotated else None
 
     def write(self, result: ClassifiedFrame, header: FrameHeader, received: int) -> None:
-        """Writes what is new, under the frame's header and the time (ns) at which the bag received the frame."""
+        """Write the new results, with the frame's header and the time (ns) at which the bag received the frame."""
         if result.is_new and result.prediction is not None:
             self._write(self._classification, self._classified(result.prediction, header), received)
         for event in result.events:
@@ -204,7 +204,7 @@ class _Results:
     def _write(self, topic: Connection, message: object, received: int) -> None:
         self._writer.write(topic, received, self._types.serialize_cdr(message, topic.msgtype))
 
-    # The messages; what is in them is what the node puts in them, see result_messages.py.
+    # The messages, with the same contents as the node's; see result_messages.py.
 
     def _classified(self, prediction: Prediction, header: FrameHeader) -> object:
         settings = self._details.settings
@@ -247,7 +247,7 @@ class _Results:
 
 
 def _bag_behind(source: FrameSource) -> BagSource | None:
-    """The bag that `source` is, or whose frames it changes."""
+    """Return the bag that `source` is or wraps; None if there is none."""
     inner: object = source
     while inner is not None and not isinstance(inner, BagSource):
         inner = getattr(inner, "source", None)
@@ -257,21 +257,21 @@ def _bag_behind(source: FrameSource) -> BagSource | None:
 def _open_writer(folder: Path) -> Writer:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
-    # Of the two versions of metadata.yaml that rosbags writes, Humble reads only this one.
+    # Humble reads only this one of the two versions of metadata.yaml that rosbags writes.
     writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
     writer.open()
     return writer
 
 
 def _free_namespace(topics: Iterable[str]) -> str:
-    """The node's namespace, numbered if a topic of the input is in it (it may hold results of the robot)."""
+    """Return the node's namespace, numbered if the input has topics in it (such as the robot's own results)."""
     candidates = itertools.chain([_NAMESPACE], (f"{_NAMESPACE}_{number}" for number in itertools.count(2)))
     taken = tuple(topics)
     return next(name for name in candidates if not any(topic.startswith(f"{name}/") for topic in taken))
 
 
 def _qos() -> Qos:
-    """What the node's publishers offer: reliable, volatile, depth 10."""
+    """Return the QoS of the node's publishers: reliable, volatile, depth 10."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
     for_ever = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE

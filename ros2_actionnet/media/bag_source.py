@@ -1,4 +1,4 @@
-"""Frames out of ROS bags, with no ROS on the machine."""
+"""Frames from ROS bags, without a ROS installation."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_PEEKED = 16  # messages that are looked at for the rate and the size before the first frame is asked for
-_DEFAULT_RATE = 30.0  # Hz, of a topic whose messages do not tell
+_PEEKED = 16  # messages read to find the rate and the size before the first frame is requested
+_DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
 _NANOSECONDS = 1_000_000_000
 
 
 class BagSource:
-    """The frames of an image topic of a bag.
+    """A source of the frames of an image topic of a bag.
 
-    A frame's stamp is that of its header; where those of the first frames are zero, the time at which the bag received
-    it.
+    A frame's stamp is that of its header, or its time of reception if the first frames have zero stamps.
 
     Attributes:
-        path, topic: what is read.
-        loop: how often it is read again after the first time; -1: for ever.
-        report: is told of messages that are left out.
-        ended: whether the last message has been read.
+        path, topic: The bag and its image topic.
+        loop: Number of repetitions after the first time; -1: forever.
+        report: Receives a line for each skipped message.
+        ended: True once the last message has been read.
 
-    Raises MediaError if the bag cannot be read, has no such topic or several, or no image among the first messages.
+    Raises MediaError if the bag cannot be read, the topic is missing or ambiguous, or the first messages have no image.
     """
 
     is_live = False
@@ -63,7 +62,7 @@ class BagSource:
 
     @property
     def rate(self) -> float:
-        """Frames a second, from the median interval of the first ones."""
+        """Frames per second, from the median interval of the first ones."""
         return self._rate
 
     @property
@@ -73,13 +72,13 @@ class BagSource:
 
     @property
     def length(self) -> int | None:
-        """Messages on the topic, as often as they are played."""
+        """Number of messages on the topic, repetitions included; None if endless."""
         return None if self.loop < 0 else self._messages * (self.loop + 1)
 
     def frames(self) -> Iterator[MediaFrame]:
-        """The frames, in the order of their reception; a message that is no image is reported and left out.
+        """Yield the frames in order of reception; messages without a valid image are reported and skipped.
 
-        Raises MediaError if none is one, or the bag is damaged further on.
+        Raises MediaError if no message is an image, or if the bag is damaged further on.
         """
         index, understood, begin = 0, 0, 0.0
         for _ in itertools.count() if self.loop < 0 else range(self.loop + 1):
@@ -106,13 +105,13 @@ class BagSource:
         self.ended = True
 
     def close(self) -> None:
-        """Closes the bag."""
+        """Close the bag."""
         self._closed = True
         with self._lock:
             self._bag.close()
 
     def _read(self) -> Iterator[tuple[int, bytes, str]]:
-        """Time of reception (ns), bytes and type of each message, until there is none or the source is closed."""
+        """Yield the time of reception (ns), bytes and type of each message until the end or until `close`."""
         messages = self._bag.messages(self._connections)
         while True:
             with self._lock:
@@ -123,7 +122,7 @@ class BagSource:
             yield received, message, connection.msgtype
 
     def _deserialise(self, message: bytes, type_name: str) -> tuple[FrameHeader, Any]:
-        """A message and its header. Raises ImageError if it is damaged."""
+        """Return the header of a message and the message. Raises ImageError if it is damaged."""
         from rosbags.serde import SerdeError
 
         try:
@@ -137,7 +136,7 @@ class BagSource:
         return received if self._unstamped else header.stamp
 
     def _peek(self) -> None:
-        """Finds out what the first messages tell: the size, the rate, and whether they are stamped at all."""
+        """Determine the size, the rate and the presence of stamps from the first messages."""
         self._messages = sum(connection.msgcount for connection in self._connections)
         self._size = (0, 0)
         seen: list[tuple[FrameHeader, int]] = []
@@ -160,7 +159,7 @@ class BagSource:
 
 
 def _image(content: Any, type_name: str) -> RawImage:
-    """The pixels of an Image, or of a CompressedImage. Raises ImageError if it is neither JPEG nor PNG, or damaged."""
+    """Return the pixels of an Image or a CompressedImage. Raises ImageError if damaged, or neither JPEG nor PNG."""
     if type_name == _COMPRESSED:
         return decode(content.data, content.format, lambda height, width: 1.0)
     return RawImage(
@@ -169,7 +168,7 @@ def _image(content: Any, type_name: str) -> RawImage:
 
 
 def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:
-    """The image topic that is wanted, else the only one, and who published it."""
+    """Return the requested image topic, else the only one, and its connections."""
     images = [connection for connection in bag.connections if connection.msgtype in (_RAW, _COMPRESSED)]
     topics = {connection.topic for connection in images}
     if wanted:
@@ -185,7 +184,7 @@ def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:
 
 
 def _list(connections: list[Connection]) -> str:
-    """Topics with their types and numbers of messages, in words."""
+    """Return a description of topics with their types and numbers of messages."""
     counts: dict[tuple[str, str], int] = {}
     for connection in connections:
         key = connection.topic, connection.msgtype

@@ -22,17 +22,17 @@ V4L2_FORMATS: dict[str, str] = {
     "h265": "hevc",
     "raw": "yuyv422",
 }
-"""What a camera can be asked to send, and FFmpeg's name for it."""
+"""Formats that can be requested from a camera, with FFmpeg's names for them."""
 
 _DEVICES = Path("/dev")
 _TIMEOUT = 4.0  # s
-_CSI_SIZE, _CSI_RATE = (1280, 720), 30.0  # jetson-utils'
+_CSI_SIZE, _CSI_RATE = (1280, 720), 30.0  # pixels and Hz, the defaults of jetson-utils
 
 
 def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
-    """A V4L2 camera by its device (/dev/video0) or number; its frames are stamped when they were taken.
+    """Open a V4L2 camera by its device (/dev/video0) or number; frames are stamped at capture.
 
-    Raises MediaError if there is no such camera or it does not give pictures.
+    Raises MediaError if there is no such camera or it delivers no pictures.
     """
     path = Path(f"/dev/video{device}") if device.isdigit() else Path(device)
     asked: dict[str, str] = {}
@@ -46,7 +46,7 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
         if options.codec.lower() not in V4L2_FORMATS:
             raise MediaError(f"a camera does not send {options.codec}; use one of {', '.join(V4L2_FORMATS)}")
         asked["input_format"] = V4L2_FORMATS[options.codec.lower()]
-    # The kernel's stamps, as s since 1970 and not since the machine was started.
+    # The kernel's stamps, in s since 1970 instead of since boot.
     asked["timestamps"] = "abs"
     address = Address(
         str(path),
@@ -73,7 +73,7 @@ def _present() -> str:
 
 
 def open_csi(number: str, options: InputOptions, report: Report) -> LiveSource:
-    """A CSI camera of a Jetson by its number; a frame is stamped when it comes out of GStreamer.
+    """Open a CSI camera of a Jetson by its number; frames are stamped when they leave GStreamer.
 
     Raises MediaError if OpenCV was built without GStreamer, or the camera does not start.
     """
@@ -94,12 +94,12 @@ def open_csi(number: str, options: InputOptions, report: Report) -> LiveSource:
 
 
 def has_gstreamer() -> bool:
-    """Whether this OpenCV can open GStreamer's pipelines."""
+    """Return True if this OpenCV can open GStreamer pipelines."""
     return re.search(r"GStreamer:\s*YES", cv2.getBuildInformation()) is not None
 
 
 def csi_pipeline(number: int, options: InputOptions) -> str:
-    """The pipeline from the camera to OpenCV, which drops frames that nobody has taken in time."""
+    """Return the pipeline from the camera to OpenCV, which drops frames that are not read in time."""
     width, height = options.width or _CSI_SIZE[0], options.height or _CSI_SIZE[1]
     rate = f"{round((options.rate or _CSI_RATE) * 1000)}/1000"
     return " ! ".join(
@@ -116,7 +116,7 @@ def csi_pipeline(number: int, options: InputOptions) -> str:
 
 
 class _CsiCamera:
-    """A running pipeline, as a connection of a `LiveSource`."""
+    """A running pipeline; a connection of a `LiveSource`."""
 
     def __init__(self, name: str, pipeline: str, rate: float) -> None:
         opened = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)

@@ -1,4 +1,4 @@
-"""The queue between two threads of a run."""
+"""Queue between two threads of a run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Item = TypeVar("Item")
 class Channel(Generic[Item]):
     """A queue between two threads of at most `capacity` items; either side may end it.
 
-    Once it is full, it is filled again when half of it has been taken: a thread that made an item whenever one was
-    taken would get into the way of the slower one, for which all wait.
+    A full queue is refilled only once half of it has been taken: a thread that produced an item whenever one was
+    taken would compete with the slower thread, which limits the run.
     """
 
     def __init__(self, capacity: int, newest_wins: bool = False) -> None:
@@ -27,7 +27,7 @@ class Channel(Generic[Item]):
         self.dropped = 0
 
     def put(self, item: Item) -> bool:
-        """Adds an item. If there is no room it waits, or where the newest wins drops the oldest; False: give up."""
+        """Add an item; if full, block, or with `newest_wins` drop the oldest. Return False once abandoned."""
         with self._lock:
             if len(self._items) == self._capacity:
                 if self._newest_wins:
@@ -42,7 +42,7 @@ class Channel(Generic[Item]):
             return True
 
     def take(self) -> list[Item]:
-        """The next item, once there is one; where the newest wins, all that wait. Empty: there will be none."""
+        """Wait for and return the next item, or with `newest_wins` all queued items; empty at the end."""
         with self._lock:
             self._has_items.wait_for(lambda: self._items or self._finished or self._abandoned)
             taken = [self._items.popleft() for _ in range(len(self._items) if self._newest_wins else 1) if self._items]
@@ -51,13 +51,13 @@ class Channel(Generic[Item]):
             return taken
 
     def finish(self) -> None:
-        """Signal that nothing more comes."""
+        """Signal that no more items will be added."""
         with self._lock:
             self._finished = True
             self._has_items.notify()
 
     def abandon(self) -> None:
-        """End it at once, for both sides; queued items are lost."""
+        """End the queue at once for both sides; queued items are lost."""
         with self._lock:
             self._abandoned = True
             self._items.clear()
@@ -65,6 +65,6 @@ class Channel(Generic[Item]):
             self._has_room.notify()
 
     def __iter__(self) -> Iterator[list[Item]]:
-        """Yield what `take` returns until nothing more comes."""
+        """Yield the results of `take` until the end."""
         while taken := self.take():
             yield taken

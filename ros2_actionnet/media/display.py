@@ -1,4 +1,4 @@
-"""A window that shows the annotated pictures."""
+"""Display of the annotated pictures in a window."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TIMEOUT = 2.0  # s
 
 
 class DisplaySink:
-    """Shows annotated pictures, a file's at its rate. Escape, q or closing the window ends the source.
+    """Shows annotated pictures, those of a file at its rate. Escape, q or closing the window ends the source.
 
-    Raises MediaError if there is no display, or this OpenCV has no windows.
+    Raises MediaError if there is no display, or if this OpenCV cannot open windows.
     """
 
     wants_pictures = True
@@ -38,13 +38,13 @@ class DisplaySink:
             raise MediaError(f"no window can be opened: {error.err}; give --headless for none") from error
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Shows a picture."""
+        """Show a picture."""
         if result.annotated is None or self._closed:
             return
         cv2.imshow(self._title, result.annotated)
         until = time.monotonic() + self._pace.wait(result.frame.time)
         while True:
-            # Windows live only while OpenCV waits for keys: at least a millisecond.
+            # Windows are updated only while OpenCV waits for keys, for at least a millisecond.
             key = cv2.waitKey(max(1, round((until - time.monotonic()) * 1000))) & 0xFF
             if key in (_ESCAPE, _Q) or not self._is_open():
                 self._source.close()
@@ -56,11 +56,11 @@ class DisplaySink:
     def _is_open(self) -> bool:
         try:
             return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
-        except cv2.error:  # what OpenCV with Qt says once the last window is closed
+        except cv2.error:  # raised by OpenCV with Qt once the last window is closed
             return False
 
     def close(self) -> None:
-        """Closes the window."""
+        """Close the window."""
         if not self._closed:
             self._closed = True
             if self._is_open():
@@ -69,7 +69,7 @@ class DisplaySink:
 
 
 def check_display() -> None:
-    """Raises MediaError if there is no display, or this OpenCV has no windows."""
+    """Raise MediaError if there is no display, or if this OpenCV cannot open windows."""
     display = os.environ.get("DISPLAY", "")
     if not display and not os.environ.get("WAYLAND_DISPLAY"):
         raise MediaError(
@@ -85,13 +85,13 @@ def check_display() -> None:
 
 
 def has_windows() -> bool:
-    """Whether this OpenCV can open windows."""
+    """Return True if this OpenCV can open windows."""
     found = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
     return found is not None and found[1] != "NONE"
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server listens at `display`: where none does, Qt would end the process."""
+    """Return True if an X server listens at `display`; without one, Qt would end the process."""
     host, _, number = display.rpartition(":")
     try:
         port = int(number.partition(".")[0])

@@ -1,4 +1,4 @@
-"""Pictures into files and streams, with PyAV."""
+"""Encoding of pictures into files and streams with PyAV."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.av_support import import_av, reason
 from ros2_actionnet.media.base import Picture
 
-# s; whole numbers of it are the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001. MPEG-4 takes none
-# that is shorter than 1/65535.
+# s; the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001, are multiples of it. MPEG-4 accepts none
+# shorter than 1/65535.
 _TICK = Fraction(1, 60_000)
-_KEYFRAMES = 2  # s from one to the next in a file, 1 s in a stream: where playing can begin, and what a crash costs
+_KEYFRAMES = 2  # s between keyframes of a file, 1 s in a stream: start points of playback, and the loss in a crash
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's encoders.
+    """An encoder of FFmpeg.
 
     Attributes:
-        name: FFmpeg's.
-        options: for speed, and for frames that leave in the order in which they came: every container then has the
-            right times, and a stream no delay.
-        quality: options where no bitrate is asked for.
-        live: options for a stream beside them.
-        pixels: the format that it takes.
+        name: FFmpeg's name.
+        options: Options for speed, and for output in the order of input: every container then gets correct times, and
+            a stream has no delay.
+        quality: Options if no bitrate is requested.
+        live: Additional options for a stream.
+        pixels: Pixel format of its input.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Encoder:
     pixels: str = "yuv420p"
 
 
-_FIXED_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # FFmpeg's -q:v 3, in its inner unit
+_FIXED_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # FFmpeg's -q:v 3, in its internal unit
 _LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "auto-alt-ref": "0"}
-# RFC 2435 knows no tables but the standard's, and no restarts, which several threads would put in.
+# RFC 2435 allows only the standard tables, and no restart markers, which several threads would insert.
 _RTP_JPEG = {"huffman": "default", "force_duplicated_matrix": "1", "threads": "1"}
 
 ENCODERS: dict[str, Encoder] = {
-    # For the same quality, superfast takes 60% of veryfast's time and a third more bits: other threads need the time.
+    # At equal quality, superfast takes 60% of veryfast's time and a third more bits: other threads need the time.
     "h264": Encoder("libx264", {"preset": "superfast", "bf": "0"}, {"crf": "22"}, {"tune": "zerolatency"}),
     "h265": Encoder(
         "libx265",
@@ -56,7 +56,7 @@ ENCODERS: dict[str, Encoder] = {
         {"crf": "21"},
         {"tune": "zerolatency"},
     ),
-    # Under 0 the speed is as asked for; above, VP8 slows down until it takes as long as the frames last. Its threads
+    # Below 0 the speed is fixed; above, VP8 slows down until encoding takes as long as the frames last. Its threads
     # wait for each other by spinning.
     "vp8": Encoder("libvpx", _LIBVPX | {"cpu-used": "-8", "threads": "1"}, {"crf": "8", "b": "8M"}),
     "vp9": Encoder("libvpx-vp9", _LIBVPX | {"cpu-used": "8", "row-mt": "1"}, {"crf": "24", "b": "0"}),
@@ -64,7 +64,7 @@ ENCODERS: dict[str, Encoder] = {
     "mjpeg": Encoder("mjpeg", {}, _FIXED_QUALITY, _RTP_JPEG, "yuvj420p"),
     "av1": Encoder("libsvtav1", {"preset": "10", "svtav1-params": "pred-struct=1"}, {"crf": "24"}),
 }
-"""The codecs by name, and FFmpeg's encoder of each; a build of FFmpeg may lack some."""
+"""FFmpeg's encoders by codec name; a build of FFmpeg may lack some."""
 
 _SYNONYMS = {"hevc": "h265", "avc": "h264", "jpeg": "mjpeg"}
 _FFMPEG_NAMES = {"h265": "hevc"}
@@ -76,10 +76,10 @@ class Container:
 
     Attributes:
         format: FFmpeg's name.
-        codec: what is written into it unless another one is asked for.
-        has_fragments: whether it is written in fragments until it is closed, since else nothing of it could be read.
-        has_times: whether frames have times in it; else they have a rate.
-        codecs: what can be in it, where FFmpeg would put in anything.
+        codec: Default codec.
+        has_fragments: True if it is written in fragments until closed, without which it would be unreadable until then.
+        has_times: True if it stores the times of frames; otherwise it stores a rate.
+        codecs: Allowed codecs, if FFmpeg would accept any.
     """
 
     format: str
@@ -89,9 +89,9 @@ class Container:
     codecs: tuple[str, ...] = ()
 
     def options(self) -> dict[str, str]:
-        """FFmpeg's, with which a killed process leaves what was written before in a state that can be played."""
-        # Fragments, which become an ordinary file when it is closed. Older readers only see all of them after an index
-        # that is empty.
+        """Return FFmpeg's options that keep what was written so far playable if the process is killed."""
+        # Fragments, which become an ordinary file on closing. Older readers find all of them only if an empty index
+        # comes first.
         fragments = {"movflags": "hybrid_fragmented+empty_moov+default_base_moof"} if self.has_fragments else {}
         return {"flush_packets": "1"} | fragments
 
@@ -108,11 +108,11 @@ CONTAINERS: dict[str, Container] = {
     ".flv": Container("flv"),
     ".ts": MPEG_TS,
 }
-"""The video files that can be written, by suffix."""
+"""The supported output containers, by suffix."""
 
 
 def find_container(path: str) -> Container:
-    """The kind of file that `path` is by its suffix. Raises MediaError if none is."""
+    """Return the container for the suffix of `path`. Raises MediaError if there is none."""
     suffix = Path(path).suffix.lower()
     if suffix not in CONTAINERS:
         raise MediaError(f"'{path}' is no video file that can be written; use one of {', '.join(CONTAINERS)}")
@@ -120,7 +120,7 @@ def find_container(path: str) -> Container:
 
 
 def find_encoder(codec: str) -> Encoder:
-    """The encoder of a codec by name. Raises MediaError if there is no such codec, or this PyAV cannot write it."""
+    """Return the encoder of a codec. Raises MediaError if the codec is unknown or this PyAV cannot write it."""
     av = import_av()
     name = _SYNONYMS.get(codec.lower(), codec.lower())
     present = [name for name, encoder in ENCODERS.items() if _has_encoder(av, encoder.name)]
@@ -142,15 +142,15 @@ def _has_encoder(av: Any, name: str) -> bool:
 
 
 class VideoWriter:
-    """Encodes pictures into a container; a bad codec or a server that is not there show when it is made.
+    """Encodes pictures into a container; a bad codec or an unreachable server raises an error on construction.
 
-    All pictures are brought to the size of the first one, which H.264 and others want even: an odd side grows by a
-    pixel. Colours are BT.601's, and marked so.
+    All pictures are scaled to the size of the first one. H.264 and others require even sides: an odd side grows by a
+    pixel. Colors are in BT.601, and tagged as such.
 
     Attributes:
-        written: pictures so far.
+        written: Number of pictures so far.
 
-    Raises MediaError if it cannot be opened, here or, where the size is not known yet, at the first picture.
+    Raises MediaError if it cannot be opened, on construction or, if the size is not known yet, at the first picture.
     """
 
     def __init__(
@@ -166,18 +166,18 @@ class VideoWriter:
         options: Mapping[str, str] | None = None,
         live: bool = False,
     ) -> None:
-        """Opens it.
+        """Open the output.
 
         Args:
-            url: Where to, for FFmpeg.
-            name: The same for a person.
-            container: What is written.
-            codec: A name of `ENCODERS`; "": the container's own.
-            bitrate: Bits a second; 0: what good quality takes.
+            url: Destination, for FFmpeg.
+            name: Display name of the destination.
+            container: Container to write.
+            codec: A name of `ENCODERS`; "": the default of the container.
+            bitrate: Bits per second; 0: as needed for good quality.
             rate: Hz.
-            size: Width and height of the pictures in pixels; (0, 0): as the first one.
-            options: FFmpeg's, for the container.
-            live: Each picture is sent at once, to somebody who is connected to now.
+            size: Width and height of the pictures in pixels; (0, 0): those of the first one.
+            options: FFmpeg's options for the container.
+            live: True to connect at once and send each picture without delay.
         """
         self._av = import_av()
         self._name, self._kind, self._live = name, container, live
@@ -196,7 +196,7 @@ class VideoWriter:
             self._begin(size)
 
     def write(self, picture: Picture, time: float) -> None:
-        """Writes a picture, shown at `time` (s) after the first one. Raises MediaError if it cannot."""
+        """Write a picture, shown `time` s after the first one. Raises MediaError on failure."""
         height, width = picture.shape[:2]
         if self._stream is None:
             self._begin((width, height))
@@ -205,7 +205,7 @@ class VideoWriter:
         odd = (picture.shape[0] % 2, picture.shape[1] % 2)
         if any(odd):
             picture = cast(Picture, cv2.copyMakeBorder(picture, 0, odd[0], 0, odd[1], cv2.BORDER_REPLICATE))
-        # Not from_ndarray, which copies a picture line by line.
+        # from_ndarray would copy the picture line by line.
         original = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), "bgr24")
         frame = self._converter.reformat(original, format=self._encoder.pixels)
         self._newest = max(round(time / self._tick), self._newest + 1)
@@ -215,7 +215,7 @@ class VideoWriter:
         self.written += 1
 
     def close(self) -> None:
-        """Finishes it; may be called twice. Raises MediaError if it cannot."""
+        """Finish the output; may be called twice. Raises MediaError on failure."""
         if self._closed:
             return
         self._closed = True
@@ -227,7 +227,7 @@ class VideoWriter:
                 self._container.close()
 
     def _begin(self, size: tuple[int, int]) -> None:
-        """Makes the encoder, and writes what comes before the first picture."""
+        """Create the encoder and, for a stream, connect and write the header."""
         self._size = size
         encoder = self._encoder
         options = dict(encoder.options) | dict(encoder.live if self._live else {})
@@ -246,7 +246,7 @@ class VideoWriter:
             if self._live:
                 self._container.start_encoding()  # connects
             else:
-                # The header comes with the first packet: FFmpeg crashes when it finishes a fragmented file without any.
+                # The header is written with the first packet: FFmpeg crashes on closing a fragmented file without any.
                 context.open()
         self._stream = stream
 

@@ -1,4 +1,4 @@
-"""What is done to the frames of any source: turned, mirrored, thinned out."""
+"""Filters for the frames of any source: rotation, mirroring and rate reduction."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FLIPS: dict[str, Flip] = {
     "vertical": lambda picture: cast(Picture, cv2.flip(picture, 0)),
     **_TURNS,
 }
-"""jetson-utils' names of how a picture can be turned and mirrored, and how it is done.
+"""Rotations and mirrorings of a picture, by their names in jetson-utils.
 
-`horizontal` exchanges left and right, `vertical` top and bottom; the diagonals mirror at the one that begins in that
-corner. jetson-utils also writes `horizontal-flip` and `vertical-flip`.
+`horizontal` exchanges left and right, `vertical` top and bottom; the diagonals mirror at the diagonal that begins in
+that corner. jetson-utils also has the spellings `horizontal-flip` and `vertical-flip`.
 """
 
 ROTATIONS: dict[int, Flip] = {
@@ -39,18 +39,18 @@ ROTATIONS: dict[int, Flip] = {
     180: FLIPS["rotate-180"],
     270: FLIPS["clockwise"],
 }
-"""What turns a picture by so many degrees counterclockwise."""
+"""Functions that rotate a picture, by degrees counterclockwise."""
 
 
 class Flipped:
-    """A source whose frames are turned or mirrored. Raises MediaError if there is no such flip.
+    """A source whose frames are rotated or mirrored. Raises MediaError if there is no such flip.
 
     Attributes:
-        source: whose frames they are.
+        source: The source of the frames.
     """
 
     def __init__(self, source: FrameSource, flip: str) -> None:
-        """Takes a name of `FLIPS`."""
+        """Flip the frames of `source`; `flip` is a name of `FLIPS`."""
         name = flip.lower().removesuffix("-flip")
         if name not in FLIPS:
             raise MediaError(f"there is no flip '{flip}'; use one of {', '.join(FLIPS)}")
@@ -64,20 +64,20 @@ class Flipped:
         return (height, width) if self._turns else (width, height)
 
     def frames(self) -> Iterator[MediaFrame]:
-        """The source's frames, flipped."""
+        """Yield the source's frames, flipped."""
         for frame in self.source.frames():
             yield replace(frame, image=RawImage.from_array(self._flip(frame.picture), "bgr8"))
 
     def close(self) -> None:
-        """Closes the source."""
+        """Close the source."""
         self.source.close()
 
 
 class Thinned:
-    """A source that leaves frames out, so that there are at most `rate` a second.
+    """A source that skips frames to limit its rate to `rate` frames per second.
 
     Attributes:
-        source: whose frames they are.
+        source: The source of the frames.
     """
 
     def __init__(self, source: FrameSource, rate: float) -> None:
@@ -92,12 +92,12 @@ class Thinned:
 
     @property
     def length(self) -> int | None:
-        """About how many frames are left."""
+        """Approximate number of frames that are kept; None if unknown."""
         length = self.source.length
         return None if length is None else round(length * self.rate / self.source.rate)
 
     def frames(self) -> Iterator[MediaFrame]:
-        """The source's frames that are due, counted anew."""
+        """Yield the source's frames that are due, with new indices."""
         due, left_out, period = 0.0, 0, 1 / self._highest
         for frame in self.source.frames():
             # Times are rounded, in some containers to milliseconds.
@@ -110,5 +110,5 @@ class Thinned:
             yield replace(frame, index=frame.index - left_out)
 
     def close(self) -> None:
-        """Closes the source."""
+        """Close the source."""
         self.source.close()

@@ -1,4 +1,4 @@
-"""Numbers decoded frames, so that broken ones are counted."""
+"""Numbering of decoded frames that counts broken ones."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import Report
 
 _QUIET = 50
-"""Good frames after which the broken ones before them are told of: a line for each burst, not for each frame."""
+"""Number of good frames after which preceding broken ones are reported: one line per burst, not per frame."""
 
 
-_MOST_LATE = 16  # frames in a row; H.264 holds no more back to put them in order, so more is a clock that was set
+_MOST_LATE = 16  # frames in a row; H.264 reorders no more than this, so a longer run means that the clock was set
 
 
 class FrameNumbering:
-    """Numbers frames: knows which of the packets that went into the decoder never came out of it as a frame."""
+    """Numbers frames, and detects packets that entered the decoder but never came out of it as a frame."""
 
     def __init__(self, address: Address, report: Report) -> None:
         self._name, self._live, self._report = address.name, address.live, report
         self._pending: list[int] = []  # a heap of the packets' times
         self._has_times = False
-        self._damaged = False  # else a packet without a frame is as it should be: some hold none to show
-        self._broken = 0  # since `_report` was last told
+        self._damaged = False  # if False, a packet without a frame is normal: some contain none to show
+        self._broken = 0  # since the last report
         self._first = self._last = 0
         self._newest: int | None = None  # time of the newest frame
-        self._late = 0  # frames since it that were before it
+        self._late = 0  # frames after it with an earlier time
         self.next = 0
 
     def sent(self, time: int | None) -> None:
-        """Record the time (ticks) of a packet that was given to the decoder; None if it has none."""
+        """Record the time (ticks) of a packet that was sent to the decoder; None if it has none."""
         if time is not None:
             self._has_times = True
             heappush(self._pending, time)
 
     def failed(self) -> None:
-        """Record that the decoder refused a packet."""
+        """Record that the decoder rejected a packet."""
         if self._live and self.next == 0:
-            return  # who joins a stream does not get the picture that the first ones build on
+            return  # on joining a stream, the first packets lack the picture that they refer to
         self._damaged = True
         if not self._has_times:
             self._lose(1)
 
     def number(self, time: int | None, is_corrupt: bool) -> int | None:
-        """The index of a frame that came out; None if it is broken, too."""
+        """Return the index of a decoded frame; None if it is broken."""
         lost = self._forget(time) if time is not None else 0
         if self._damaged:
             if self._is_late(time):
-                return None  # it has been taken for lost
+                return None  # already counted as lost
             self._lose(lost)
         self._newest, self._late = time, 0
         if is_corrupt:
@@ -61,7 +61,7 @@ class FrameNumbering:
         return index
 
     def finish(self) -> None:
-        """Says that nothing more comes."""
+        """Report the broken frames at the end of the input."""
         if self._damaged:
             self._lose(len(self._pending))
             self._tell()
@@ -73,7 +73,7 @@ class FrameNumbering:
         return True
 
     def _forget(self, time: int) -> int:
-        """Takes the packets up to a frame's time out; how many of them are before it."""
+        """Remove the packets up to a frame's time; return the number of those before it."""
         before = 0
         while self._pending and self._pending[0] < time:
             heappop(self._pending)

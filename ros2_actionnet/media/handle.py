@@ -1,4 +1,4 @@
-"""What one thread reads and any thread may close."""
+"""Handles of resources that one thread reads and any thread may close."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Handle:
-    """Holds on to something while it is read, so that nobody frees it under the reader.
+    """Protects a resource from being freed while it is being read.
 
     with handle as is_open:
         if is_open:
@@ -15,7 +15,7 @@ class Handle:
     """
 
     def __init__(self, free: Callable[[], None]) -> None:
-        """Takes what frees it, which must be able to run twice."""
+        """Guard the resource that `free` frees; `free` must be safe to call twice."""
         self._free, self._lock, self._closed = free, threading.Lock(), False
 
     def __enter__(self) -> bool:
@@ -28,7 +28,7 @@ class Handle:
             self.close()
 
     def close(self) -> None:
-        """Frees it at once or, if it is being read, as soon as that is over, in the thread that reads."""
+        """Free the resource, at once or, if it is being read, after the read in the reading thread."""
         self._closed = True
         if self._lock.acquire(blocking=False):
             try:

@@ -1,4 +1,4 @@
-"""Images as frames, in and out: single ones and folders of them."""
+"""Reading and writing of frames as images, single ones and folders of them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.recognition.frame_header import nanoseconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
-"""Of the images that OpenCV reads."""
+"""Suffixes of the images that OpenCV reads."""
 
 WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def is_image(path: Path) -> bool:
-    """Whether `path` is an image by its suffix."""
+    """Return True if `path` has the suffix of an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def natural_order(path: Path) -> list[str | int]:
-    """What sorts `img2` before `img10`."""
+    """Return a sort key that puts `img2` before `img10`."""
     parts = re.split(r"([0-9]+)", path.name.casefold())
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
 def read_image(path: Path) -> Picture:
-    """An image, turned as its EXIF says. Raises ImageError if it cannot be read, is damaged or cut short."""
+    """Read an image, rotated according to its EXIF. Raises ImageError if it is unreadable, damaged or truncated."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -53,11 +53,11 @@ def read_image(path: Path) -> Picture:
 
 
 class ImageSource:
-    """The frames of an image, of the images in a folder in their natural order, or of those that a pattern names.
+    """A source of one image, of the images in a folder, or of those that match a pattern, in natural order.
 
-    Images that cannot be read are reported and left out.
+    Images that cannot be read are reported and skipped.
 
-    Raises MediaError if there is no image, or none that can be read.
+    Raises MediaError if there is no image that can be read.
     """
 
     is_live = False
@@ -75,11 +75,11 @@ class ImageSource:
 
     @property
     def length(self) -> int | None:
-        """How many images there are, as often as they are to be shown."""
+        """Number of images, repetitions included; None if endless."""
         return None if self._loop < 0 else len(self._paths) * (self._loop + 1)
 
     def frames(self) -> Iterator[MediaFrame]:
-        """The images, one every 1/rate seconds."""
+        """Yield the images, one every 1/rate seconds."""
         for turn in itertools.count() if self._loop < 0 else range(self._loop + 1):
             for number, picture in self._pictures(self._report):
                 index = turn * len(self._paths) + number
@@ -89,11 +89,11 @@ class ImageSource:
                 return
 
     def close(self) -> None:
-        """Ends it."""
+        """End the source."""
         self._closed = True
 
     def _pictures(self, report: Report) -> Iterator[tuple[int, Picture]]:
-        """The number of each image that can be read, and its pixels."""
+        """Yield the number and the pixels of each image that can be read."""
         for number, path in enumerate(self._paths):
             if self._closed:
                 return
@@ -113,7 +113,7 @@ class ImageSource:
 
 
 def _find(path: Path) -> list[Path]:
-    """The images that a path or a pattern (*, ?, [...]) names, in their natural order."""
+    """Return the images that match a path or a pattern (*, ?, [...]), in natural order."""
     if path.is_file():
         return [path]
     found = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
@@ -123,10 +123,10 @@ def _find(path: Path) -> list[Path]:
 class ImageSink:
     """Writes annotated pictures as images.
 
-    Into a folder as 000000.jpg, 000001.jpg and so on, by the frames' indices. A name with a number's place (%06d) or a
-    star in it says how they are called otherwise. A single file keeps the newest picture.
+    In a folder they are named 000000.jpg, 000001.jpg and so on, by the frames' indices. A file name with a placeholder
+    (%06d or a star) sets another pattern. A single file keeps the newest picture.
 
-    Raises MediaError if the folder cannot be made or the suffix is unknown.
+    Raises MediaError if the folder cannot be created or the suffix is unknown.
     """
 
     wants_pictures = True
@@ -148,7 +148,7 @@ class ImageSink:
             raise MediaError(f"the folder '{target.parent}' cannot be made: {error.strerror}") from error
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Writes a picture. Raises MediaError if it cannot."""
+        """Write a picture. Raises MediaError on failure."""
         if result.annotated is None:
             return
         path = self._name(result.frame.index)
@@ -159,7 +159,7 @@ class ImageSink:
             raise MediaError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
     def close(self) -> None:
-        """Does nothing: each image is finished when it is written."""
+        """Do nothing: each image is complete once written."""
 
     def _name(self, index: int) -> Path:
         name = self._target.name

@@ -1,4 +1,4 @@
-"""Predictions as text: one JSON object a line."""
+"""Predictions as text, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.recognition.prediction import Prediction
 
-_DIGITS = 6  # of seconds and scores: microseconds, and more than a float32 holds
+_DIGITS = 6  # decimals of seconds and scores: microseconds, and beyond the precision of a float32
 
 
 class ResultsFile:
-    """A file of JSON lines, one for each new prediction, whole whenever the run ends.
+    """A file of JSON lines, one per new prediction, complete whenever the run ends.
 
-    A line has `frame` (index of the frame that completed the window), its `time` (s since the first frame) and `stamp`
-    (s since 1970, or `time`), `window` (indices of the window's first and last frame) and `results`: `label`, `index`
-    and `score` of the best classes, best first, each at least the threshold.
+    A line contains `frame` (index of the frame that completed the window), its `time` (s since the first frame) and
+    `stamp` (s since 1970, or `time`), `window` (indices of the window's first and last frame) and `results`: `label`,
+    `index` and `score` of the best classes, best first, each at least the threshold.
 
-    Raises MediaError if `path` cannot be written; what it held is lost.
+    Overwrites an existing file. Raises MediaError if `path` cannot be written.
     """
 
     wants_pictures = False
@@ -29,13 +29,13 @@ class ResultsFile:
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         try:
-            # Buffered by the line, so that one who looks on, or a run that is killed, sees whole lines.
+            # Line-buffered, so that the file has complete lines during the run and if it is killed.
             self._file = self._path.open("w", encoding="utf-8", buffering=1)
         except OSError as error:
             raise MediaError(f"the results file '{path}' cannot be written: {error.strerror}") from error
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Writes a line if the frame brought a prediction. Raises MediaError if it cannot."""
+        """Write a line if the frame has a new prediction. Raises MediaError on failure."""
         if not result.is_new or result.prediction is None:
             return
         line = json.dumps(_record(result.frame, result.prediction), ensure_ascii=False)
@@ -45,7 +45,7 @@ class ResultsFile:
             raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
 

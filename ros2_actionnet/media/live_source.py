@@ -1,4 +1,4 @@
-"""Sources that may go away and come back: cameras and streams."""
+"""Sources that may be lost and reconnected: cameras and streams."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ros2_actionnet.media.decoder import Decoded
 from ros2_actionnet.recognition.frame_header import nanoseconds
 
 LONGEST_WAIT = 10.0
-"""s between two tries, at most; the first comes after half a second, each next one after twice the time."""
+"""s, upper limit of the wait before a retry; the first wait is 0.5 s, and each further one is twice as long."""
 
 _LONGEST_GAP = 1.0  # s
 _TICK = 0.001  # s
 
 
 def back_off() -> Iterator[float]:
-    """Seconds to wait before each try."""
+    """Return the waits before each retry, in s."""
     return (min(0.5 * 2**count, LONGEST_WAIT) for count in itertools.count())
 
 
 def numbered(path: str, number: int) -> str:
-    """The path of a file for what comes after loss `number`, which may be encoded otherwise than what came before."""
+    """Return the path of the file for the input after loss `number`, whose encoding may differ from before."""
     return str(Path(path).with_stem(f"{Path(path).stem}-{number + 1}")) if path and number else path
 
 
 class Pace:
-    """Plays the frames of a file when they are due; those of a live source are due when they come."""
+    """Paces the frames of a file by their times; those of a live source are due on arrival."""
 
     def __init__(self, is_live: bool) -> None:
         self._is_live = is_live
-        self._start: float | None = None  # when the frame of time 0 was due, by the monotonic clock
+        self._start: float | None = None  # monotonic time at which the frame of time 0 was due
 
     def wait(self, time_: float) -> float:
-        """Seconds that the frame of this time is early; a gap of more than a second is passed over."""
+        """Return the seconds until the frame at `time_` is due, at most 1: longer gaps are shortened."""
         now = time.monotonic()
         if self._start is None or self._is_live:
             self._start = now - time_
@@ -48,11 +48,11 @@ class Pace:
 
 
 class Connection(Protocol):
-    """A device or a stream while it is there."""
+    """A connection to a device or a stream."""
 
     @property
     def rate(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,21 +60,21 @@ class Connection(Protocol):
 
     @property
     def count(self) -> int:
-        """Frames so far, broken ones included."""
+        """Number of frames so far, broken ones included."""
 
     def frames(self) -> Iterator[Decoded]:
-        """Its frames. Raises MediaError when it is lost."""
+        """Yield its frames. Raises MediaError when the connection is lost."""
 
     def close(self) -> None:
-        """Frees it; may be called from another thread."""
+        """Close the connection; may be called from another thread."""
 
 
 class LiveSource:
-    """Frames of something that is connected again, after longer and longer waits, whenever it was lost.
+    """A source that reconnects after each loss, with increasing waits between retries.
 
-    A frame's time goes on over a loss. Its stamp is the connection's own time where that is absolute; else when the
-    connection's first frame came, plus the time that has passed since by the connection's clock; and where it has no
-    clock when the frame came.
+    A frame's time continues across a loss. Its stamp is the connection's own time if that is absolute; otherwise the
+    arrival of the connection's first frame plus the time elapsed on the connection's clock; without a clock, the
+    arrival of the frame.
 
     Raises MediaError if the first connection cannot be made.
     """
@@ -83,13 +83,13 @@ class LiveSource:
     length = None
 
     def __init__(self, name: str, connect: Callable[[int], Connection], report: Report, absolute: bool = False) -> None:
-        """Connects.
+        """Connect.
 
         Args:
-            name: For a person.
-            connect: Makes a connection, or raises MediaError; takes how many there were before.
-            report: Is told when it is lost and when it is back.
-            absolute: Whether the times of connections are s since 1970.
+            name: Display name.
+            connect: Creates a connection from the number of previous ones, or raises MediaError.
+            report: Receives a line on each loss and each reconnection.
+            absolute: True if the times of connections are s since 1970.
         """
         self.name, self._connect, self._report, self._absolute = name, connect, report, absolute
         self._closed = threading.Event()
@@ -98,7 +98,7 @@ class LiveSource:
         self.rate, self.size = self._connection.rate, self._connection.size
 
     def frames(self) -> Iterator[MediaFrame]:
-        """The frames, until it is closed."""
+        """Yield the frames until the source is closed."""
         index, start = 0, None
         for number in itertools.count(1):
             try:
@@ -114,17 +114,17 @@ class LiveSource:
                 return
 
     def close(self) -> None:
-        """Ends the connection, or the tries to make one."""
+        """End the connection, or the attempts to reconnect."""
         self._closed.set()
         self._connection.close()
 
     def _stamped(self) -> Iterator[tuple[Decoded, float]]:
-        """The connection's frames and their stamps."""
-        offset: float | None = None  # of the connection's clock from ours
+        """Yield the connection's frames and their stamps."""
+        offset: float | None = None  # from the connection's clock to ours
         for decoded in self._connection.frames():
             if self._closed.is_set():
                 return
-            # Not before what came last: a stream may be sent ahead of time, and its clock be set.
+            # Stamps must increase: a stream may be sent ahead of time, and its clock may be set.
             earliest = self._newest + _TICK
             if decoded.time is None:
                 self._newest = max(time.time(), earliest)
@@ -137,7 +137,7 @@ class LiveSource:
             yield decoded, self._newest
 
     def _reconnect(self, number: int, lost: str) -> bool:
-        """Tries until it is back; False if it was closed."""
+        """Retry until reconnected; return False if the source was closed."""
         if self._closed.is_set():
             return False
         self._report(f"'{self.name}' is lost: {lost}; it is tried again until it is back")

@@ -1,4 +1,4 @@
-"""Videos and cameras through OpenCV: where there is no PyAV, and for GStreamer."""
+"""Videos and cameras through OpenCV, used without PyAV and for GStreamer."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ros2_actionnet.media.base import Picture
 from ros2_actionnet.media.handle import Handle
 
 DEFAULT_RATE = 30.0
-"""Hz, where neither the user nor the file says."""
+"""Hz, if neither the user nor the file specifies a rate."""
 
 
 class Capture:
     """An open VideoCapture of OpenCV.
 
     Attributes:
-        rate: frames a second.
-        size: width and height in pixels, as far as OpenCV knows.
+        rate: Frames per second.
+        size: Width and height in pixels, as reported by OpenCV.
     """
 
     def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
-        """Takes what OpenCV has opened, and its name for a person."""
+        """Wrap an open capture; `name` is its display name."""
         self._capture, self._name, self._handle = capture, name, Handle(capture.release)
         self.rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         self.size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
 
     def pictures(self) -> Iterator[Picture]:
-        """The frames, uint8 [H, W, 3], BGR, until there are no more or it is closed.
+        """Yield the frames, uint8 [H, W, 3], BGR, until the end or until `close`.
 
-        Raises MediaError if there is none that can be decoded.
+        Raises MediaError if no frame can be decoded.
         """
         has_some = False
         while True:
@@ -47,12 +47,12 @@ class Capture:
             raise MediaError(f"'{self._name}' has no frame that can be decoded; give another video")
 
     def close(self) -> None:
-        """Frees it; may be called from another thread."""
+        """Release the capture; may be called from another thread."""
         self._handle.close()
 
 
 def open_capture(source: str) -> Capture:
-    """A video file by its path, or a camera by its number or path. Raises MediaError, naming it, if there is none."""
+    """Open a video file by path or a camera by number or path. Raises MediaError, naming it, if there is none."""
     is_number = source.isdigit()
     if not is_number and not Path(source).exists():
         raise MediaError(f"there is no file or device '{source}'; give the path of a video or the number of a camera")

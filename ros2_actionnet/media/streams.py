@@ -1,4 +1,4 @@
-"""Network streams, in and out."""
+"""Input and output of network streams."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import MPEG_TS, Container, VideoWriter
 from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
 
-_TIMEOUT = 4.0  # s without a frame after which a stream is lost
+_TIMEOUT = 4.0  # s without a frame until a stream counts as lost
 
 _REMEDY = "see whether the address is right and what is at its other end is running"
 
-# What is understood of a stream is looked for in so many of its microseconds; FFmpeg would take up to five seconds.
+# Microseconds of a stream that FFmpeg analyzes on opening; its default is up to five seconds.
 _PROBING = {"analyzeduration": "2000000"}
 
-# TCP first, over which nothing is lost; cameras that only have UDP are asked for that then.
+# TCP first, which is lossless; UDP for cameras that only support that.
 _RTSP = {"rtsp_flags": "prefer_tcp"}
 
 INPUTS: dict[str, dict[str, str]] = {
@@ -35,19 +35,19 @@ INPUTS: dict[str, dict[str, str]] = {
     "udp": {},
     "rtp": {"protocol_whitelist": "data,rtp,udp"},
 }
-"""The schemes of streams that can be read, with FFmpeg's options for each."""
+"""The supported input schemes, with FFmpeg's options for each."""
 
-# The names of RFC 3551 and the RFCs of each payload; MJPEG's number is fixed.
+# Names from RFC 3551 and the RFC of each payload; the number of MJPEG is fixed.
 _RTP_PAYLOADS = {"h264": "H264", "h265": "H265", "vp8": "VP8", "vp9": "VP9", "mpeg4": "MP4V-ES", "mjpeg": "JPEG"}
-_SENT_OVER_RTP = ("h264", "h265", "vp8", "mpeg4", "mjpeg")  # FFmpeg's VP9 is an experiment
+_SENT_OVER_RTP = ("h264", "h265", "vp8", "mpeg4", "mjpeg")  # FFmpeg's VP9 over RTP is experimental
 
 
 def open_stream(url: str, options: InputOptions, report: Report) -> LiveSource:
-    """A stream that is connected again when it was lost.
+    """Open a stream that is reconnected after a loss.
 
-    `rtp://` has nothing in it that says what is sent: that is `options.codec`, or else H.264.
+    An `rtp://` stream does not identify its codec, which is `options.codec` or else H.264.
 
-    Raises MediaError if there is no such stream now.
+    Raises MediaError if the stream is not available now.
     """
     name = without_password(url)
     scheme = urlsplit(url).scheme.lower()
@@ -68,12 +68,12 @@ def open_stream(url: str, options: InputOptions, report: Report) -> LiveSource:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
+    """Return a URL with its password masked, for display."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
 
 
 def _session_description(url: str, codec: str) -> str:
-    """The SDP (RFC 8866) that whoever sends to `url` would give, as a data URL."""
+    """Return an SDP (RFC 8866) that describes the sender to `url`, as a data URL."""
     name = _RTP_PAYLOADS.get(codec.lower())
     if name is None:
         raise MediaError(f"a stream over RTP is not sent in {codec}; use one of {', '.join(_RTP_PAYLOADS)}")
@@ -93,7 +93,7 @@ def _session_description(url: str, codec: str) -> str:
 
 
 def _host_and_port(url: str) -> tuple[str, int]:
-    """Host and port of a URL; "@" and no host are any. Raises MediaError if there is no port."""
+    """Return the host and port of a URL; "@" or no host is any host. Raises MediaError if there is no port."""
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -106,7 +106,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Output:
-    """How a stream of a scheme is sent: what in, and FFmpeg's options."""
+    """Container and FFmpeg's options of an output scheme."""
 
     container: Container
     options: dict[str, str] = field(default_factory=dict)
@@ -118,16 +118,16 @@ OUTPUTS: dict[str, Output] = {
     "udp": Output(MPEG_TS),
     "rtp": Output(Container("rtp", codecs=_SENT_OVER_RTP)),
 }
-"""The schemes of streams that can be sent."""
+"""The supported output schemes."""
 
 
 _SERVER_PORTS = {"rtsp": 554, "rtmp": 1935}
 
 
 def _check_server(url: str) -> None:
-    """Raises MediaError if no server answers there.
+    """Raise MediaError if no server answers at `url`.
 
-    PyAV holds the interpreter's lock while it connects to send: it must not wait for somebody who does not answer.
+    PyAV holds the interpreter lock while it connects for output, so it must not wait for an unresponsive server.
     """
     parts = urlsplit(url)
     try:
@@ -142,11 +142,11 @@ def _check_server(url: str) -> None:
 
 
 class StreamSink:
-    """Sends annotated pictures to a server or an address; a file's at the rate at which they are to be seen.
+    """Sends annotated pictures to a server or an address, those of a file in real time.
 
-    If the connection is lost, pictures are left out until it is back.
+    While the connection is lost, pictures are dropped.
 
-    Raises MediaError if there is no connection, or the stream does not take the codec.
+    Raises MediaError if there is no connection, or if the stream does not support the codec.
     """
 
     wants_pictures = True
@@ -159,7 +159,7 @@ class StreamSink:
         self._try_at = 0.0
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Sends a picture."""
+        """Send a picture."""
         if result.annotated is None:
             return
         time.sleep(self._pace.wait(result.frame.time))
@@ -176,7 +176,7 @@ class StreamSink:
             self._try_at = time.monotonic() + next(self._waits)
 
     def close(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         self._end()
 
     def _open(self) -> VideoWriter:

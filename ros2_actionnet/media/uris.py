@@ -1,4 +1,4 @@
-"""Which source reads an input and which sink writes an output, by scheme and suffix."""
+"""Selection of the source of an input and the sink of an output, by scheme and suffix."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from ros2_actionnet.media.video_files import VideoSink, VideoSource
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
-_VIDEO_SUFFIXES = (*CONTAINERS, ".qt", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")  # of what a web server has whole
+_VIDEO_SUFFIXES = (*CONTAINERS, ".qt", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")  # of complete files on a web server
 
 
 def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
-    """Opens an input, with its first frame read where that can be done.
+    """Open an input, with its first frame read if possible.
 
     Args:
         uri: A video file; an image, a folder or a pattern (*.jpg) of images; a bag; `/dev/video0`, `v4l2:///dev/video0`
-            or a camera's number; `csi://0`; a stream (`rtsp://host/path` and others, see `streams.INPUTS`). Files also
-            as `file://...`.
-        options: How.
-        report: Is told what went wrong and was got over.
+            or a camera's number; `csi://0`; a stream (`rtsp://host/path` and others, see `streams.INPUTS`). Files may
+            also be given as `file://...`.
+        options: How to open it.
+        report: Receives a line for each recoverable problem.
 
     Raises:
-        MediaError: There is no such thing, or it cannot be read. It says what was looked for and what there is.
+        MediaError: The input does not exist or cannot be read. The message names it and the alternatives.
     """
     source = _find_source(uri)(uri, options, report)
     try:
@@ -57,18 +57,19 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
 
 
 def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: RunDetails, report: Report) -> ResultSink:
-    """Opens an output.
+    """Open an output.
 
     Args:
         uri: A video file; an image, or a name without a suffix for a folder of images; a bag (.mcap); `display://0`;
-            a stream (`rtsp://host/path` and others, see `streams.OUTPUTS`). Files also as `file://...`.
-        options: How.
-        source: Where the frames come from.
-        details: What is written into a bag.
-        report: Is told what went wrong and was got over.
+            a stream (`rtsp://host/path` and others, see `streams.OUTPUTS`). Files may
+            also be given as `file://...`.
+        options: How to open it.
+        source: The source of the frames.
+        details: Details of the run, to be written into a bag.
+        report: Receives a line for each recoverable problem.
 
     Raises:
-        MediaError: There is no such output, or it cannot be written.
+        MediaError: The output does not exist or cannot be written.
     """
     sink = _open_sink(uri, options, source, details, report)
     if not options.save or options.save == uri:
@@ -121,7 +122,7 @@ def _open_csi_url(uri: str, options: InputOptions, report: Report) -> FrameSourc
 
 
 def _open_web(uri: str, options: InputOptions, report: Report) -> FrameSource:
-    """A file on a web server, which ends, or what a camera sends."""
+    """Open a file on a web server, which ends, or else the stream of a camera."""
     if Path(urlsplit(uri).path).suffix.lower() in _VIDEO_SUFFIXES:
         return VideoSource(uri, options, report)
     return open_stream(uri, options, report)
@@ -135,7 +136,7 @@ _SOURCES: dict[str, _OpenSource] = {
     "http": _open_web,
     "https": _open_web,
 }
-"""The sources by scheme."""
+"""The functions that open sources, by scheme."""
 
 
 def _open_sink(
@@ -158,7 +159,7 @@ def _open_sink(
     if suffix == ".mcap":
         from ros2_actionnet.media.bag_sink import BagSink
 
-        while isinstance(source, (Flipped, Thinned)):  # what is copied is the bag as it is
+        while isinstance(source, (Flipped, Thinned)):  # the bag is copied unfiltered
             source = source.source
         return BagSink(path, source, details)
     raise MediaError(
@@ -168,7 +169,7 @@ def _open_sink(
 
 
 class _Both:
-    """Two sinks as one."""
+    """Two sinks combined into one."""
 
     def __init__(self, first: ResultSink, second: ResultSink) -> None:
         self._sinks = first, second
@@ -192,7 +193,7 @@ def _scheme(uri: str) -> str:
 
 
 def _path(uri: str) -> Path:
-    """The path that a URI of a file, or a path, is of."""
+    """Return the path of a file given by its URI or path."""
     if _scheme(uri) != "file":
         return Path(uri)
     path = uri.partition("://")[2]
@@ -200,7 +201,7 @@ def _path(uri: str) -> Path:
 
 
 def _what_there_is(path: Path) -> str:
-    """What is near a path that is not there."""
+    """Return a hint that names existing files similar to a missing path."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder '{folder}' either"

@@ -1,4 +1,4 @@
-"""The page that shows a person what happened in a video: one HTML file that needs nothing else."""
+"""The report on the actions in a video: one self-contained HTML file."""
 
 from ros2_actionnet.report.page import ReportPage
 

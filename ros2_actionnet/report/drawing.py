@@ -1,4 +1,4 @@
-"""Columns of scores as shapes, and times as people write them."""
+"""Shapes of columns of scores, and formatting of times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ros2_actionnet.report.occurrences import Occurrence
 from ros2_actionnet.report.timeline import Column, runs
 
 WIDTH, HEIGHT = 1000, 100
-"""Units of the drawings, which are stretched to their place: the whole duration, and a score of 1."""
+"""Units of the drawings, which are stretched to fit: the whole duration, and a score of 1."""
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MOST_TICKS = 9
@@ -18,7 +18,7 @@ _MOST_TICKS = 9
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the ribbon in which one class is the best: both ends in units of the drawing."""
+    """A section of the ribbon with one best class; both ends are in units of the drawing."""
 
     left: float
     right: float
@@ -26,7 +26,7 @@ class Segment:
 
 
 def area(columns: Sequence[Column], class_index: int, duration: float, peaks: bool = False) -> str:
-    """The area under the mean scores of a class, or its highest; the path of an SVG, with gaps where there are any."""
+    """Return the SVG path of the area under a class's mean scores, or its peaks; gaps are left open."""
     scale = WIDTH / duration
     pieces = []
     for run in runs(columns):
@@ -41,7 +41,7 @@ def area(columns: Sequence[Column], class_index: int, duration: float, peaks: bo
 
 
 def ribbon(columns: Sequence[Column], duration: float) -> list[Segment]:
-    """Which class is the best when; columns in a row with the same one are one segment."""
+    """Return the best class over time; consecutive columns with the same one are merged into a segment."""
     scale = WIDTH / duration
     segments: list[Segment] = []
     for run in runs(columns):
@@ -56,7 +56,7 @@ def ribbon(columns: Sequence[Column], duration: float) -> list[Segment]:
 
 
 def bars(occurrences: Sequence[Occurrence], duration: float) -> list[tuple[float, float]]:
-    """Left end and width in percent of the occurrences of a class, in their order; what nearly touches is one."""
+    """Return the left end and width, in percent, of the occurrences of a class in order; near neighbors are merged."""
     drawn: list[tuple[float, float]] = []
     for occurrence in occurrences:
         left, right = 100 * occurrence.start / duration, 100 * min(occurrence.end / duration, 1.0)
@@ -67,13 +67,13 @@ def bars(occurrences: Sequence[Occurrence], duration: float) -> list[tuple[float
 
 
 def ticks(duration: float) -> list[float]:
-    """Round times (s) to mark on an axis of `duration`, the beginning among them."""
+    """Return the round times (s) to mark on an axis of `duration`, including the beginning."""
     step = next((step for step in _STEPS if duration / step < _MOST_TICKS), duration)
     return [number * step for number in range(ceil(duration / step))]
 
 
 def clock(seconds: float, digits: int = 1) -> str:
-    """A time as 0:03.2, 12:05.0 or 1:02:03.0; `digits` after the second's point."""
+    """Format a time as 0:03.2, 12:05.0 or 1:02:03.0, with `digits` decimals of a second."""
     units = 10**digits
     total = round(seconds * units)
     minutes, rest = divmod(total, 60 * units)

@@ -1,4 +1,4 @@
-"""The events of a run as a person thinks of them: an action with a beginning, an end and a picture."""
+"""The events of a run, combined into actions with a beginning, an end and a picture."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Occurrence:
     """An action that took place.
 
     Attributes:
-        class_index: of the action.
-        start, duration: s; the start is counted from the input's first frame.
-        score: mean, in [0, 1].
-        is_on: whether it was still going on at the end of the input.
-        picture: of the frame with which it was noticed; None where there were too many.
+        class_index: Index of the action's class.
+        start, duration: s; the start is relative to the input's first frame.
+        score: Mean score, in [0, 1].
+        is_on: True if the action continued until the end of the input.
+        picture: Picture of the frame with which it was detected; None if there were too many.
     """
 
     class_index: int
@@ -37,20 +37,20 @@ class Occurrence:
 
     @property
     def end(self) -> float:
-        """When it ended, s from the input's first frame."""
+        """End of the action, s from the input's first frame."""
         return self.start + self.duration
 
 
 class Occurrences:
-    """Puts the beginnings and ends of actions together. At most twice `most_pictures` pictures are held at a time."""
+    """Joins the beginnings and ends of actions; holds at most twice `most_pictures` pictures at a time."""
 
     def __init__(self, most_pictures: int) -> None:
         self._most_pictures = most_pictures
-        self._running: dict[int, tuple[Occurrence, list[float]]] = {}  # with the scores since it was noticed
+        self._running: dict[int, tuple[Occurrence, list[float]]] = {}  # with the scores since its detection
         self._all: list[Occurrence] = []
 
     def add(self, result: ClassifiedFrame) -> None:
-        """Takes in what began and ended with a frame."""
+        """Add the actions that began or ended with a frame, and update those in progress."""
         for event in result.events:
             if event.type is EventType.BEGAN:
                 self._begin(event, result.frame)
@@ -65,12 +65,12 @@ class Occurrences:
             self._go_on(result.frame.time, result.prediction)
 
     def finished(self) -> list[Occurrence]:
-        """All of them by their beginning; those with the longest durations have pictures."""
+        """Return all occurrences by beginning; the longest ones have pictures."""
         self._drop_pictures()
         return sorted(self._all, key=lambda occurrence: occurrence.start)
 
     def _begin(self, event: Event, frame: MediaFrame) -> None:
-        # The event's time is a stamp, of which the frame's own time is known.
+        # Convert the event's stamp to time by means of the frame, which has both.
         start = max(0.0, frame.time - (frame.stamp - event.start) / NANOSECONDS)
         picture = thumbnail(frame.time, frame.picture, _PICTURE_WIDTH)
         occurrence = Occurrence(event.class_index, start, event.duration / NANOSECONDS, event.score, picture=picture)
@@ -91,5 +91,5 @@ class Occurrences:
 
 
 def longest(occurrences: Iterable[Occurrence], count: int) -> list[Occurrence]:
-    """The `count` longest, the longest first."""
+    """Return the `count` longest occurrences, longest first."""
     return sorted(occurrences, key=lambda occurrence: -occurrence.duration)[:count]

@@ -1,4 +1,4 @@
-"""Collects what happens in a run, and makes one page of it."""
+"""The page that reports on a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ros2_actionnet.report.timeline import Column, Timeline
 from ros2_actionnet.settings import SETTINGS, Effect
 
 MOST_LANES = 8
-"""Classes that the timeline shows; there are as many colours."""
+"""Maximum number of classes in the timeline, which is also the number of colors."""
 
 MOST_PICTURES = 24
-"""Events that are shown with a picture: the longest."""
+"""Maximum number of events with a picture; the longest ones are chosen."""
 
 MOST_EVENTS = 300
-"""Events that the table lists: the longest."""
+"""Maximum number of events in the table; the longest ones are chosen."""
 
-_MOST_CLASSES = 20  # that the table lists
-_STRIP, _STRIP_WIDTH = 12, 160  # pictures over the timeline, and their width in pixels
-_FAINT = 0.1  # of the highest score: a class that never reaches that has no lane
-# What is said elsewhere on the page, and what only the node has.
+_MOST_CLASSES = 20  # in the table
+_STRIP, _STRIP_WIDTH = 12, 160  # number of pictures above the timeline, and their width in pixels
+_FAINT = 0.1  # fraction of the highest score that a class must reach to get a lane
+# Settings that appear elsewhere on the page or apply only to the node.
 _NOT_LISTED = {"network", "backend", "precision", "device", "class_id_format", "annotated_width", "engine_cache"}
 
 
@@ -40,11 +40,11 @@ class _Lane:
     """A class in the timeline.
 
     Attributes:
-        label: its name.
-        colour: its number among the lanes.
-        path, envelope: its mean scores, and where they are others its highest ones, as paths.
-        peak, peak_time: its highest score, and when that was, s.
-        bars: its events, see `bars`.
+        label: Name of the class.
+        colour: Number of the lane.
+        path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal.
+        peak, peak_time: Its highest score, and the time of it, s.
+        bars: Its events, see `bars`.
     """
 
     label: str
@@ -58,7 +58,7 @@ class _Lane:
 
 @dataclass(frozen=True)
 class _ClassRow:
-    """A class in the table: the share of the predictions that it won, and its scores."""
+    """A class in the table, with the share of predictions that it won and with its scores."""
 
     label: str
     colour: int | None
@@ -71,10 +71,10 @@ class _ClassRow:
 class ReportPage:
     """A page about a run: a timeline, the events with pictures, the classes, the settings. Written by `close`.
 
-    It is one HTML file that loads nothing, of about a megabyte at most however long the input is: scores are averaged
-    over columns of time, and only so many pictures and rows are kept, which the page says.
+    The page is one HTML file that loads nothing else, of at most about a megabyte for an input of any length: scores
+    are averaged over columns of time, and the numbers of pictures and rows are limited, as stated on the page.
 
-    Raises MediaError if `path` cannot be written, or Jinja2 is not installed.
+    Raises MediaError if `path` cannot be written, or if Jinja2 is not installed.
     """
 
     wants_pictures = False
@@ -95,7 +95,7 @@ class ReportPage:
         self._written = False
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Takes in a frame and what was made of it."""
+        """Add a frame and its results."""
         self._frames += 1
         self._end = max(self._end, result.frame.time)
         if result.is_new and result.prediction is not None:
@@ -105,7 +105,7 @@ class ReportPage:
         self._newest = perf_counter()
 
     def close(self) -> None:
-        """Writes the page. Raises MediaError if it cannot."""
+        """Write the page. Raises MediaError on failure."""
         if self._written:
             return
         self._written = True
@@ -173,13 +173,13 @@ class ReportPage:
         return NONE if class_index < 0 else self._details.labels[class_index]
 
     def _leader(self) -> tuple[str, float] | None:
-        """The class that won most often, and how often; None if none ever did."""
+        """Return the class that won most often and its share of the predictions; None if no class ever won."""
         shares = self._timeline.shares
         best = max((index for index in shares if index >= 0), key=lambda index: shares[index], default=None)
         return None if best is None else (self._label(best), shares[best] / self._timeline.predictions)
 
     def _shown_classes(self, occurrences: Sequence[Occurrence]) -> list[int]:
-        """The classes with a lane, the strongest first; those that have events come before those that have none."""
+        """Return the classes with a lane, strongest first; those with events precede those without."""
         eventful = {occurrence.class_index for occurrence in occurrences}
         strengths, peaks = self._timeline.strengths, self._timeline.peaks
         order = sorted(range(len(strengths)), key=lambda index: (index not in eventful, -strengths[index]))[:MOST_LANES]
@@ -224,7 +224,7 @@ class ReportPage:
         return sorted(rows, key=lambda row: -row.share)
 
     def _settings(self) -> list[tuple[str, str, str, bool]]:
-        """Name, value and description of each setting that has a value, and whether that is not the default."""
+        """Return name, value, description and a flag for a non-default value of each setting that has a value."""
         values = ((setting, getattr(self._details.settings, setting.name)) for setting in SETTINGS)
         return [
             (setting.name, _text(value), setting.description, value != setting.default)
@@ -234,7 +234,7 @@ class ReportPage:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """A path's folder, with its slash, and the rest; whatever is no path is all rest."""
+    """Split a path into its folder, with the slash, and its name; a name that is not a path has no folder."""
     path = Path(name)
     return (f"{path.parent}/", path.name) if len(path.parts) > 1 and path.exists() else ("", name)
 
@@ -250,17 +250,17 @@ def _tick(seconds: float, duration: float) -> str:
 
 
 def _percent(share: float, digits: int = 0) -> str:
-    """A share of 1 in percent; a small one is not said to be none."""
+    """Format a fraction as a percentage; a small one is shown as "< ..." instead of 0."""
     if 0 < share < 10**-digits / 200:
         return f"< {10**-digits:g}%"
     return f"{100 * share:.{digits}f}%"
 
 
 def _figure(value: float) -> str:
-    """About three digits."""
+    """Format a number with about three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _colour(number: int | None) -> str:
-    """The CSS colour of a lane's class, grey for one without a lane."""
+    """Return the CSS color of a class by its lane, gray for one without a lane."""
     return "var(--other)" if number is None else f"var(--c{number})"

@@ -1,4 +1,4 @@
-"""Small pictures for the page, as text."""
+"""Small pictures for the page, encoded as text."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ros2_actionnet.media.base import MediaFrame, Picture
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture: when it was (s), and the JPEG as a data URI."""
+    """A small picture: its time (s) and its JPEG as a data URI."""
 
     time: float
     uri: str
 
 
 def thumbnail(time: float, picture: Picture, width: int, quality: int = 72) -> Thumbnail:
-    """`picture` at `width` pixels, or as it is if it is smaller."""
+    """Return `picture` scaled to a width of `width` pixels, or unscaled if it is smaller."""
     height, full_width = picture.shape[:2]
     if width < full_width:
         size = (width, max(1, round(height * width / full_width)))
@@ -29,15 +29,15 @@ def thumbnail(time: float, picture: Picture, width: int, quality: int = 72) -> T
 
 
 class Filmstrip:
-    """Pictures at equal intervals, at most `most` of them: the interval doubles when there are too many."""
+    """Pictures at equal intervals; the interval doubles when there are twice `most` of them."""
 
     def __init__(self, most: int, width: int) -> None:
         self._most, self._width = most, width
-        self._interval = 0.0  # s; 0 takes any frame
+        self._interval = 0.0  # s; 0 accepts any frame
         self.thumbnails: list[Thumbnail] = []
 
     def offer(self, frame: MediaFrame) -> None:
-        """Takes a frame's picture if its time has come."""
+        """Add the picture of a frame if the interval has elapsed."""
         if self.thumbnails and frame.time < self.thumbnails[-1].time + self._interval:
             return
         self.thumbnails.append(thumbnail(frame.time, frame.picture, self._width))
@@ -46,7 +46,7 @@ class Filmstrip:
             self._interval = max(2 * self._interval, self.thumbnails[1].time - self.thumbnails[0].time)
 
     def spread(self, count: int, duration: float) -> list[Thumbnail]:
-        """For each of `count` equal parts of `duration` (s) the picture nearest to its middle; empty without any."""
+        """Return the picture nearest the middle of each of `count` equal parts of `duration` (s); empty without any."""
         middles = [(part + 0.5) * duration / count for part in range(count)]
         return [
             min(self.thumbnails, key=lambda picture: abs(picture.time - middle))

@@ -1,4 +1,4 @@
-"""The scores over time, in as few columns as a page can show, however long the input is."""
+"""Scores over time, in a limited number of columns for an input of any length."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from ros2_actionnet.recognition.prediction import Prediction
 
 MOST_COLUMNS = 512
-"""Columns of a timeline, at most; there are at least half as many once there is enough to fill them."""
+"""Maximum number of columns; at least half as many are used once there are enough predictions to fill them."""
 
-_GAP = 2.5  # usual intervals without a prediction, from which on the time between two is a gap
-_FINEST = 1 / 64  # s; a column's width to begin with, shorter than any camera's interval
+_GAP = 2.5  # usual intervals without a prediction that make a gap
+_FINEST = 1 / 64  # s, initial width of a column; shorter than the frame interval of any camera
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """What was seen from `start` to `end` (s): mean and highest scores, float32 [classes], and who mostly won."""
+    """Predictions from `start` to `end` (s): mean and highest scores, float32 [classes], and the main winner."""
 
     start: float
     end: float
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(eq=False)
 class _Cell:
-    """The predictions of one column: when the first was, sum and maximum of their scores, how many, and who won."""
+    """Predictions of one column: time of the first (s), sums and maxima of scores, their number, and wins by class."""
 
     start: float
     total: NDArray[np.float32]
@@ -49,16 +49,16 @@ class _Cell:
 
 
 class Timeline:
-    """Takes predictions in and keeps their means in columns of equal width, which doubles when there are too many.
+    """Averages predictions in columns of equal width, which doubles when there are too many.
 
     Attributes:
-        width: of a column, s.
-        predictions: how many there were.
-        shares: for each class that ever won, how many of them it won; -1 is none.
-        means: mean score of each class, float64 [classes].
-        peaks, peak_times: highest score of each class, float32 [classes], and when that was, s.
-        strengths: the sum of each class's squared scores, float64 [classes], by which a short clear action ranks above
-            a class that is always a little likely.
+        width: Width of a column, s.
+        predictions: Number of predictions.
+        shares: Number of predictions that each class won, for classes that ever won; -1 is none.
+        means: Mean score of each class, float64 [classes].
+        peaks, peak_times: Highest score of each class, float32 [classes], and its time, s.
+        strengths: Sum of each class's squared scores, float64 [classes], which ranks a short clear action above a class
+            that is always slightly likely.
     """
 
     def __init__(self, classes: int) -> None:
@@ -74,11 +74,11 @@ class Timeline:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean score of each class."""
+        """Mean score of each class, float64 [classes]."""
         return self._sums / max(self.predictions, 1)
 
     def add(self, time: float, prediction: Prediction) -> None:
-        """Takes in a prediction made at `time`, s from the beginning (>= 0)."""
+        """Add a prediction made at `time`, s from the beginning (>= 0)."""
         scores = prediction.scores if prediction.allowed is None else prediction.scores * prediction.allowed
         winner = prediction.class_id
         self.predictions += 1
@@ -96,7 +96,7 @@ class Timeline:
         )
 
     def columns(self) -> list[Column]:
-        """The columns in which there was a prediction; each ends where the next begins, unless that is long after."""
+        """Return the columns with predictions; each ends where the next begins, unless there is a gap between them."""
         usual = max(self.width, median(self._intervals) if self._intervals else 0.0)
         cells = [cell for _, cell in sorted(self._cells.items())]
         following = [*(cell.start for cell in cells[1:]), float("inf")]
@@ -128,7 +128,7 @@ class Timeline:
 
 
 def runs(columns: Sequence[Column]) -> list[list[Column]]:
-    """The columns, cut where one does not begin at the other's end."""
+    """Split the columns into runs without gaps, in which each begins at the end of the previous one."""
     cut: list[list[Column]] = []
     for column in columns:
         if cut and column.start == cut[-1][-1].end:
