@@ -143,8 +143,8 @@ class ActionNet:
         Raises SettingsError, and leaves everything as it was, for a value that cannot be used.
         """
         _check_keywords(settings)
-        values = {setting.name: getattr(self._settings, setting.name) for setting in SETTINGS}
-        changed = Settings.from_values({**values, **settings})
+        changes: dict[str, Any] = {**settings}
+        changed = replace(self._settings, **changes)
         if Effect.NEW_NETWORK in self._settings.changed(changed):
             raise SettingsError(f"{', '.join(settings)}: a loaded network cannot be changed; make another ActionNet")
         self._opened().configure(changed)

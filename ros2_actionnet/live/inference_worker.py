@@ -128,15 +128,12 @@ class InferenceWorker:
 
     # What the caller's thread calls. Nothing here waits for an inference or a load.
 
-    def submit(
-        self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int | None = None
-    ) -> None:
-        """Queue a sampled frame, taken at `taken_at` (ns; None: its stamp); `image` may be reused afterwards.
+    def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int) -> None:
+        """Queue a sampled frame, taken at `taken_at` (ns); `image` may be reused afterwards.
 
         Raises ImageError for an image that cannot be understood.
         """
-        frame_time = header.stamp if taken_at is None else taken_at
-        frame = SampledFrame(header, sample, index, time.monotonic(), frame_time)
+        frame = SampledFrame(header, sample, index, time.monotonic(), taken_at)
         for lane in self._lanes():
             lane.offer(image, frame)
         self._sampled += 1

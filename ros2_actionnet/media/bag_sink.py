@@ -30,7 +30,6 @@ _COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _NAMESPACE = "/actionnet"  # as in the node
 _JPEG_QUALITY = 85  # as in the node
 _DEPTH = 10  # as in the node's publishers
-_NANOSECONDS = 1_000_000_000
 
 
 class BagSink:

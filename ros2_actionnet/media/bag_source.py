@@ -14,7 +14,7 @@ from ros2_actionnet.images.compressed import decode
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.bag_reader import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
-from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.frame_header import NANOSECONDS, FrameHeader
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _PEEKED = 16  # messages read to find the rate and the size before the first frame is requested
 _DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
-_NANOSECONDS = 1_000_000_000
 
 
 class BagSource:
@@ -93,7 +92,7 @@ class BagSource:
                 else:
                     stamp = self._stamp(header, received)
                     first = stamp if first is None else first
-                    time = begin + (stamp - first) / _NANOSECONDS
+                    time = begin + (stamp - first) / NANOSECONDS
                     yield MediaFrame(index, time, stamp, image, BagMessage(header, index))
                     understood += 1
                 index += 1
@@ -155,7 +154,7 @@ class BagSource:
         self._unstamped = not any(header.sec or header.nanosec for header, _ in seen)
         stamps = [self._stamp(header, received) for header, received in seen]
         intervals = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
-        self._rate = _NANOSECONDS / median(intervals) if intervals else _DEFAULT_RATE
+        self._rate = NANOSECONDS / median(intervals) if intervals else _DEFAULT_RATE
 
 
 def _image(content: Any, type_name: str) -> RawImage:

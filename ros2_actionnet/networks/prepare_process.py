@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.load_monitor import PROGRESS_PERIOD, UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
 from ros2_actionnet.system.child_process import answer_parent, in_memory, run_module
-
-_SLOW = 5.0  # s after which, and between which, the preparation is reported as progress
 
 
 @contextmanager
@@ -36,26 +34,16 @@ def prepare_in_process(
         yield prepare(spec, fold_stem=fold_stem)
         return
     with in_memory("model") as model:
-        ended = run_module(__name__, (spec, fold_stem, model), _Watch(monitor, spec.name), pass_fds=[model])
+        watch = LoadWatch(
+            monitor, spec.name, lambda elapsed: f"preparing {spec.name}, {elapsed:.0f} s so far", PROGRESS_PERIOD
+        )
+        ended = run_module(__name__, (spec, fold_stem, model), watch, pass_fds=[model])
         if ended.code != 0:
             raise NetworkError(
                 f"the process that prepares {spec.name} {ended.reason}; see whether there is enough memory"
             )
         network: PreparedNetwork = pickle.loads(ended.answer)
         yield replace(network, file=Path(f"/proc/self/fd/{model}"))
-
-
-class _Watch:
-    """Reports a slow preparation to a monitor, and ends it when that cancels the load."""
-
-    def __init__(self, monitor: LoadMonitor, name: str) -> None:
-        self._monitor, self._name, self._report_at = monitor, name, _SLOW
-
-    def __call__(self, elapsed: float) -> None:
-        end_if_cancelled(self._monitor, self._name)
-        if elapsed >= self._report_at:
-            self._report_at = elapsed + _SLOW
-            self._monitor.progress(f"preparing {self._name}, {elapsed:.0f} s so far")
 
 
 def _prepare(question: Any) -> bytes:

@@ -97,15 +97,13 @@ class Recognizer:
         Raises SettingsError, and leaves everything as it was, for a class filter that names no class of the network.
         """
         allowed = allowed_classes(self.session.network.labels, settings.class_filter)
-        changes_view = Effect.NEW_WINDOW in self._settings.changed(settings)
-        new_preprocessor = preprocessor(self.session.network, settings)
+        if Effect.NEW_WINDOW in self._settings.changed(settings):
+            self._preprocessor = preprocessor(self.session.network, settings)
+            self.empty_window()
         self._detector.configure(settings.event_on, settings.event_off, settings.event_min_duration)
         self._allowed, self._settings = allowed, settings
         self._sampler.policy = sampling_policy(settings)
         self._classifier.configure(settings)
-        if changes_view:
-            self._preprocessor = new_preprocessor
-            self.empty_window()
 
     def reset(self) -> None:
         """Forget all frames and count from 0 again."""

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.live.annotator import Annotator
-from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork, WorkerStatus
+from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
@@ -84,9 +84,7 @@ class Configured:
 
     def unsubscribe(self) -> None:
         """Unsubscribe and empty the window; the network stays loaded."""
-        if self.subscription is not None:
-            self.subscription.destroy()
-            self.subscription = None
+        self._drop_subscription()
         self.intake.reset()
 
     def apply(self, settings: Settings) -> None:
@@ -104,13 +102,16 @@ class Configured:
         """Free everything; return False if the worker's thread has not ended, and may still use the network."""
         with self._open:
             self._closed = True
-        if self.subscription is not None:
-            self.subscription.destroy()
-            self.subscription = None
+        self._drop_subscription()
         self._annotator.close()
         has_ended = self.worker.close()
         self._publishers.destroy()
         return has_ended
+
+    def _drop_subscription(self) -> None:
+        if self.subscription is not None:
+            self.subscription.destroy()
+            self.subscription = None
 
     # What the worker reports, in its threads.
 
@@ -161,12 +162,12 @@ class Configured:
     # What the annotator and the intake report.
 
     def _annotation(self) -> Annotation:
-        status: WorkerStatus = self.worker.status()
+        status = self.worker.status()
         if status.running is None:
             return Annotation(fill=0.0, status=f"loading {status.loading}")
-        is_full = status.fill == status.frames and self._latest is not None
-        prediction = self._latest.prediction if is_full and self._latest is not None else None
-        return annotation_of(prediction, status.fill, status.frames)
+        # Read once: the worker's thread forgets it when another network takes over.
+        latest = self._latest if status.fill == status.frames else None
+        return annotation_of(latest.prediction if latest is not None else None, status.fill, status.frames)
 
     def _on_annotation_failed(self, error: Exception) -> None:
         self._logger.error(f"cannot annotate: {error}", throttle_duration_sec=QUIET)

@@ -25,11 +25,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from ros2_actionnet import __version__
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.media.opencv_capture import open_capture
-from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.ros.fastdds import use_image_profile
 from ros2_actionnet.ros.messages import compressed_message, image_message
-
-_NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,7 @@ class VideoPublisher(Node):
                 return
             due = index / self.rate
             time.sleep(max(0.0, started + due - time.monotonic()))
-            sec, nanosec = divmod(start + round(due * _NANOSECONDS), _NANOSECONDS)
-            header = FrameHeader(sec, nanosec, options.frame_id)
+            header = FrameHeader.at(start + nanoseconds(due), options.frame_id)
             try:
                 for publisher, message in self._outputs:
                     publisher.publish(message(frame, header))

@@ -58,7 +58,7 @@ class Rig:
     def feed(self, configured: Configured, second: int, count: int = N) -> None:
         for index in range(count):
             header = FrameHeader(second, index)
-            configured.worker.submit(grey_image(index), Sample(restart=index == 0), header, index)
+            configured.worker.submit(grey_image(index), Sample(restart=index == 0), header, index, header.stamp)
 
 
 @pytest.fixture(name="rig")

@@ -60,7 +60,7 @@ class Rig:
         """Hands over the next `count` frames; they come every 0.1 s."""
         for _ in range(count):
             header = FrameHeader(*divmod(self.fed * 100_000_000, 1_000_000_000), "camera")
-            self.worker.submit(grey_image(self.fed), sample or Sample(), header, self.fed)
+            self.worker.submit(grey_image(self.fed), sample or Sample(), header, self.fed, header.stamp)
             self.fed += 1
 
     def feed_and_wait(self, count: int = 1) -> None:

@@ -18,12 +18,9 @@ from typing import Any
 from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu, build_here
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.system.child_process import Ended, answer_parent, in_memory, run_module
-
-PROGRESS_PERIOD = 5.0
-"""s, interval of progress messages during a build."""
 
 
 def build_engine(
@@ -42,34 +39,22 @@ def build_engine(
     with _opened(request.network) as model:
         network = replace(request.network, model=b"", file=Path(f"/proc/self/fd/{model}"))
         question = replace(request, network=network), gpu, timing_cache
-        watch = _Watch(monitor, request.network.name)
+        watch = LoadWatch(monitor, request.network.name, _words, first_report=0.0)
         ended = run_module(__name__, question, watch, pass_fds=[model], environment=_environment(gpu))
     if ended.code != 0:
         raise BackendError(_crash_message(tensorrt, request.network.name, ended))
     return ended.answer
 
 
-class _Watch:
-    """Reports the elapsed time to a monitor, and ends the build when that cancels it."""
-
-    def __init__(self, monitor: LoadMonitor, name: str) -> None:
-        self._monitor, self._name, self._report_at = monitor, name, 0.0
-
-    def __call__(self, elapsed: float) -> None:
-        end_if_cancelled(self._monitor, self._name)
-        if elapsed >= self._report_at:
-            self._report_at = elapsed + PROGRESS_PERIOD
-            once = "this happens once per network, GPU and TensorRT version"
-            self._monitor.progress(f"building engine, {elapsed:.0f} s so far; {once}")
+def _words(elapsed: float) -> str:
+    return f"building engine, {elapsed:.0f} s so far; this happens once per network, GPU and TensorRT version"
 
 
 def _crash_message(tensorrt: TensorRT, name: str, ended: Ended) -> str:
     killed = ended.code < 0
-    remedy = "if memory ran out, close other programs, add swap, or take a smaller network" if killed else ""
-    return (
-        f"the process in which {tensorrt.name} builds the engine of {name} {ended.reason}; "
-        f"{remedy or 'see what it printed'}"
-    )
+    memory = "if memory ran out, close other programs, add swap, or take a smaller network"
+    remedy = memory if killed else "see what it printed"
+    return f"the process in which {tensorrt.name} builds the engine of {name} {ended.reason}; {remedy}"
 
 
 def _environment(gpu: Gpu | None) -> dict[str, str]:

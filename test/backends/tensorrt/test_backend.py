@@ -216,7 +216,7 @@ class Stream:
     def feed(self, count: int = 1) -> None:
         for _ in range(count):
             header = FrameHeader(*divmod(self.fed * 100_000_000, 1_000_000_000), "camera")
-            self.worker.submit(RawImage.from_array(image(self.fed), "rgb8"), Sample(), header, self.fed)
+            self.worker.submit(RawImage.from_array(image(self.fed), "rgb8"), Sample(), header, self.fed, header.stamp)
             self.fed += 1
 
     def feed_and_wait(self, count: int) -> None:

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from ros2_actionnet import load_monitor
 from ros2_actionnet.backends.tensorrt import build_process, engines
 from ros2_actionnet.backends.tensorrt.build_process import build_engine
 from ros2_actionnet.backends.tensorrt.builder import build_here, configure, onnx_for, read_network
@@ -335,7 +336,7 @@ class TestProcess:
     def test_it_gives_an_engine_and_says_how_long_it_takes(
         self, tiny: PreparedNetwork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(build_process, "PROGRESS_PERIOD", 0.05)
+        monkeypatch.setattr(load_monitor, "PROGRESS_PERIOD", 0.05)
         monitor = Monitor()
         plan = build_engine(find_tensorrt(), EngineRequest(tiny, "fp16", 4), monitor)
         assert len(plan) == len(build_here(find_tensorrt(), EngineRequest(tiny, "fp16", 4)))

@@ -238,7 +238,7 @@ class TestView:
         for index in range(12):
             if index == 6:
                 rig.worker.request_network(right)
-            rig.worker.submit(image, Sample(), FrameHeader(index, 0), index)
+            rig.worker.submit(image, Sample(), FrameHeader(index, 0), index, FrameHeader(index, 0).stamp)
             if index >= N - 1:
                 rig.wait_for_frame(index)
         assert session.windows[1:] == [[0] * N] * 6 + [[200] * N] * 3

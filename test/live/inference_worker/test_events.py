@@ -65,7 +65,7 @@ class TestEvents:
         first = 1_764_000_000_123_456_789  # as float seconds this would be 117 ns off
         for index in range(N):
             header = FrameHeader.at(first + index * 33_333_333, "camera")
-            rig.worker.submit(grey_image(index), Sample(), header, index)
+            rig.worker.submit(grey_image(index), Sample(), header, index, header.stamp)
         rig.wait_for_frame(N - 1)
         (result,) = rig.said.classified
         assert [event.start for event in result.events] == [first + (N - 1) * 33_333_333] == [result.header.stamp]

@@ -89,7 +89,7 @@ class TestWindow:
         session = rig.start()
         rig.feed(3)
         with pytest.raises(ImageError):
-            rig.worker.submit(RawImage(b"", 4, 4, 12, "rgb8"), Sample(), FrameHeader(9, 9), 99)
+            rig.worker.submit(RawImage(b"", 4, 4, 12, "rgb8"), Sample(), FrameHeader(9, 9), 99, 9)
         rig.fill(1)
         assert session.windows[-1] == [0, 1, 2, 3]
         assert rig.worker.status().sampled == 4
