@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from numpy.typing import NDArray
 
-from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.networks import obtain, prepare
+from ros2_actionnet.load_monitor import DownloadInWords
+from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
-from ros2_actionnet.recognition.loading import load_options, network_request
+from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.settings import SETTINGS, Effect, Scope, Settings
@@ -47,6 +48,25 @@ class Keywords(TypedDict, total=False):
     class_filter: Sequence[str]
 
 
+logger = logging.getLogger(__name__)
+
+
+class _LogMonitor:
+    """A LoadMonitor that logs. A download takes minutes, so that it must be seen where logging is not set up."""
+
+    def __init__(self) -> None:
+        self._in_words = DownloadInWords(logger.warning)
+
+    def progress(self, what: str) -> None:
+        logger.info(what)
+
+    def downloaded(self, name: str, done: int, total: int) -> None:
+        self._in_words(name, done, total)
+
+    def cancelled(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True, eq=False)
 class _Frame:
     index: int
@@ -58,8 +78,8 @@ class ActionNet:
     """Classifies actions in a sequence of frames, without ROS.
 
     `network` is a name of the catalogue; the keywords are the settings of the node's parameters (`model`, `labels`,
-    `threshold`, `skip_frames`, ...; see docs/parameters.md). One that is not on this machine yet is downloaded, with a
-    bar on a terminal. The counterpart of `jetson_inference.actionNet`.
+    `threshold`, `skip_frames`, ...; see docs/parameters.md). One that is not on this machine yet is downloaded,
+    which is logged as a warning, since it takes minutes. The counterpart of `jetson_inference.actionNet`.
 
     Raises SettingsError for a keyword or value that cannot be used, NetworkError for a network that cannot be found or
     prepared, and BackendError where it cannot be run.
@@ -68,12 +88,7 @@ class ActionNet:
     def __init__(self, network: str = Settings.network, **settings: Unpack[Keywords]) -> None:
         _check_keywords(settings)
         self._settings = Settings.from_values({"network": network, **settings})
-        prepared = prepare(obtain(network_request(self._settings), bar=True))
-        allowed_classes(prepared.labels, self._settings.class_filter)  # before the slow part
-        backend = choose_backend(self._settings.backend, self._settings.device).backend
-        session = backend.load(prepared, load_options(self._settings))
-        # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
-        session.network = replace(prepared, model=b"", file=None)
+        session = load(self._settings, _LogMonitor(), self._check_class_filter).session
         self._network = session.network
         self._recognizer: Recognizer | None = Recognizer(session, self._settings)
         self._frames = 0
@@ -169,6 +184,10 @@ class ActionNet:
     ) -> None:
         """Closes it."""
         self.close()
+
+    def _check_class_filter(self, network: PreparedNetwork) -> None:
+        """Raise SettingsError for a class filter that names no class of `network`."""
+        allowed_classes(network.labels, self._settings.class_filter)
 
     def _opened(self) -> Recognizer:
         if self._recognizer is None:

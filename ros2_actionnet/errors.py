@@ -1,8 +1,19 @@
 """The exceptions of this package. Every message names the wrong value and what to do about it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ActionNetError(Exception):
-    """Base class of the errors that ros2_actionnet raises."""
+    """Base class of the errors that ros2_actionnet raises.
+
+    Attributes:
+        settings: names of the settings whose values are at fault; empty if that is not known.
+    """
+
+    settings: tuple[str, ...] = ()
 
 
 class SettingsError(ActionNetError, ValueError):
@@ -31,3 +42,13 @@ class MediaError(ActionNetError):
 
 class ImageError(ActionNetError):
     """An image whose data does not match its fields, or whose encoding is not supported."""
+
+
+@contextmanager
+def about(*settings: str) -> Iterator[None]:
+    """Name `settings` as the ones at fault in an error that is raised in the context and names none."""
+    try:
+        yield
+    except ActionNetError as error:
+        error.settings = error.settings or settings
+        raise

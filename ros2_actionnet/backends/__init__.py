@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
-from ros2_actionnet.errors import BackendError
+from ros2_actionnet.errors import BackendError, about
 
 __all__ = [
     "BACKENDS",
@@ -40,11 +40,12 @@ def choose_backend(name: str = "auto", device: str = "") -> Choice:
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"there is no backend '{name}'; set backend to {' or '.join(BACKENDS)}, or auto")
     reasons: list[str] = []
-    for candidate in BACKENDS if name == "auto" else (name,):
-        backend = BACKENDS[candidate]()
-        reason = backend.unavailable(device)
-        if reason is None:
-            why = "as asked" if name != "auto" else "; ".join([*reasons, "the first that can be used here"])
-            return Choice(backend, f"{candidate} ({why})")
-        reasons.append(f"{candidate}: {reason}")
-    raise BackendError(f"no inference backend can be used: {'; '.join(reasons)}")
+    with about("backend", "device"):
+        for candidate in BACKENDS if name == "auto" else (name,):
+            backend = BACKENDS[candidate]()
+            reason = backend.unavailable(device)
+            if reason is None:
+                why = "as asked" if name != "auto" else "; ".join([*reasons, "the first that can be used here"])
+                return Choice(backend, f"{candidate} ({why})")
+            reasons.append(f"{candidate}: {reason}")
+        raise BackendError(f"no inference backend can be used: {'; '.join(reasons)}")

@@ -8,21 +8,21 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.backends import Session, choose_backend
+from ros2_actionnet.backends import Session
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
 from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
+from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
 from ros2_actionnet.errors import ActionNetError, MediaError
+from ros2_actionnet.load_monitor import UNMONITORED
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
 from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
-from ros2_actionnet.networks import PreparedNetwork, obtain, prepare
-from ros2_actionnet.recognition.loading import load_options, network_request
+from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
@@ -41,7 +41,7 @@ class Command:
         self._settings: Settings = options.settings
         self._level = LEVELS.index(options.log_level)
         self._running: Pipeline | None = None
-        self._network: PreparedNetwork | None = None  # kept only if its layers will be profiled
+        self._backend = ""  # that runs the network
 
     def run(self) -> int:
         """Run the command and return its exit code.
@@ -53,10 +53,12 @@ class Command:
             if getattr(options, flag.replace("-", "_")) is not None:
                 self._warn(f"--{flag} has no effect: {reason}")
         code = self._run_one() if options.batch is None else self._run_batch()
-        if self._network is not None and code == 0:
+        if options.profile and self._backend == "tensorrt" and code == 0:
             from ros2_actionnet.backends.tensorrt.profile import profile_network
 
-            print(profile_network(self._network, load_options(self._settings)), flush=True)
+            # Prepared once more, rather than kept in memory during the run.
+            with prepared_here(network_request(self._settings), UNMONITORED) as network:
+                print(profile_network(network, load_options(self._settings)), flush=True)
         return code
 
     def stop(self) -> None:
@@ -71,14 +73,6 @@ class Command:
         if self._options.log_level == "debug":
             traceback.print_exception(error)
         report(str(error))
-
-    def progress(self, what: str) -> None:
-        """Report a step of loading the network."""
-        self._say(what)
-
-    def cancelled(self) -> bool:
-        """Return False: canceling ends the process instead."""
-        return False
 
     # One input.
 
@@ -185,18 +179,16 @@ class Command:
     def _load(self) -> Session[Any]:
         """Return the loaded network. Raises NetworkError and BackendError."""
         settings = self._settings
-        network = prepare(obtain(network_request(settings), self, bar=True))
-        choice = choose_backend(settings.backend, settings.device)
-        session: Session[Any] = choice.backend.load(network, load_options(settings), self)
-        if self._options.profile and session.backend == "tensorrt":
-            self._network = network
-        session.network = replace(network, model=b"", file=None)  # the bytes are no longer needed
+        with LoadProgress(quiet=self._level < LEVELS.index("success")) as monitor:
+            loaded = load(settings, monitor)
+        session, network = loaded.session, loaded.session.network
+        self._backend = session.backend
         self._say(
             f"{network.name}: {network.num_classes} classes, windows of {network.frames} frames, under "
             f"{session.backend} on {session.device} in {session.precision}"
         )
         if self._is_verbose:
-            report(choice.reason)
+            report(loaded.reason)
         return session
 
     def _sinks(self, source: FrameSource, session: Session[Any], outputs: Outputs) -> dict[str, ResultSink]:

@@ -16,40 +16,21 @@ from ros2_actionnet.backends.tensorrt.builder import onnx_for
 from ros2_actionnet.backends.tensorrt.engine_cache import CachedEngine, EngineCache, NotCached
 from ros2_actionnet.backends.tensorrt.engines import EngineRequest, engine_for
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
-from ros2_actionnet.cli.flags import with_dashes
+from ros2_actionnet.cli.flags import add_setting, with_dashes
+from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.errors import ActionNetError, BackendError, SettingsError
-from ros2_actionnet.networks import INPUT_NAME, NetworkRequest, PreparedNetwork, obtain
-from ros2_actionnet.networks.prepare_process import prepare_in_process
+from ros2_actionnet.load_monitor import LoadMonitor
+from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
+from ros2_actionnet.recognition.loading import load_options, network_request, prepared_in_process
 from ros2_actionnet.settings import Settings
+
+_SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "precision", "device")
 
 SHOWN = 12  # digits of a key shown in the list
 LEAST_DIGITS = 4  # of a key, to select an engine
 
 # Target of an ONNX model if no TensorRT is installed: the versions that take the types from the model.
 _ANY_NEWER = TensorRT(None, "10")
-
-
-class Terminal:
-    """A LoadMonitor that keeps one line of standard error up to date, or prints lines if that is not a terminal."""
-
-    def __init__(self) -> None:
-        self._line = "\r{}\x1b[K" if sys.stderr.isatty() else "{}\n"
-        self._pending = False
-
-    def progress(self, what: str) -> None:
-        """Show the current step."""
-        sys.stderr.write(self._line.format(what))
-        sys.stderr.flush()
-        self._pending = self._line.startswith("\r")
-
-    def cancelled(self) -> bool:
-        """Return False: Ctrl-C ends the command."""
-        return False
-
-    def close(self) -> None:
-        """Clear the line."""
-        if self._pending:
-            sys.stderr.write("\r\x1b[K")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,22 +83,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_network_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--network", default=Settings.network, help="name of a network (default: %(default)s)")
-    parser.add_argument("--model", default="", metavar="FILE.onnx", help="a model of your own instead")
-    parser.add_argument("--labels", default="", metavar="FILE.txt", help="its labels")
-    parser.add_argument("--input-blob", default="", metavar="NAME", help="name of its input")
-    parser.add_argument("--output-blob", default="", metavar="NAME", help="name of its output")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "fp16"),
-        default="auto",
-        help="auto is what the node takes under its setting auto (default: %(default)s)",
-    )
-    parser.add_argument("--device", default="", metavar="INDEX", help="which GPU (default: the first)")
+    for name in _SETTINGS:
+        add_setting(parser, name)
     parser.add_argument(
         "--max-batch",
         type=int,
-        default=1,
+        default=LoadOptions.max_batch,
         metavar="N",
         help="windows at once, at most (default: %(default)s, the node's)",
     )
@@ -125,36 +96,33 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 def build(options: argparse.Namespace) -> int:
     """Build an engine as the node would, or write its ONNX model."""
-    monitor = Terminal()
-    try:
-        with prepare_in_process(obtain(_network_request(options), monitor, bar=True), monitor) as network:
-            if options.onnx_only is not None:
-                write_onnx(network, options)
-                return 0
-            started = time.monotonic()
-            engine = _build(network, options, monitor)
-    finally:
-        monitor.close()
+    settings = _settings(options)
+    with LoadProgress() as monitor, prepared_in_process(network_request(settings), monitor) as network:
+        if options.onnx_only is not None:
+            write_onnx(network, options)
+            return 0
+        started = time.monotonic()
+        engine = _build(network, settings, options.max_batch, monitor)
     print(f"the engine of {network.name} is ready after {time.monotonic() - started:.1f} s: {engine}")
     print(f"it is kept in {EngineCache(options.cache).folder}")
     return 0
 
 
-def _build(network: PreparedNetwork, options: argparse.Namespace, monitor: Terminal) -> str:
+def _build(network: PreparedNetwork, settings: Settings, max_batch: int, monitor: LoadMonitor) -> str:
     """Build and cache the engine; return its description for the user."""
     backend = BACKENDS["tensorrt"]()
-    reason = backend.unavailable(options.device)
+    reason = backend.unavailable(settings.device)
     if reason is None:
-        session = backend.load(network, _load_options(options), monitor)
+        session = backend.load(network, load_options(settings, max_batch), monitor)
         session.close()
         return f"{session.precision}, GPU {session.device}"
     tensorrt = find_tensorrt()
     if not tensorrt.has_portable_engines:
         raise BackendError(f"engines of {tensorrt.name} are built on the GPU that they are for, and {reason}")
-    precision = "fp16" if options.precision == "auto" else options.precision
-    request = EngineRequest(network, precision, options.max_batch)
+    precision = "fp16" if settings.precision == "auto" else settings.precision
+    request = EngineRequest(network, precision, max_batch)
     monitor.progress(f"it will not be tried here: {reason}")
-    engine_for(tensorrt, request, None, EngineCache(options.cache), monitor, lambda plan: plan)
+    engine_for(tensorrt, request, None, EngineCache(settings.engine_cache), monitor, lambda plan: plan)
     return f"{precision}, any GPU that TensorRT for RTX supports, from SM 8.0 on"
 
 
@@ -188,12 +156,9 @@ def profile(options: argparse.Namespace) -> int:
     """Print the times of a network's layers."""
     from ros2_actionnet.backends.tensorrt.profile import profile_network
 
-    monitor = Terminal()
-    try:
-        with prepare_in_process(obtain(_network_request(options), monitor, bar=True), monitor) as network:
-            table = profile_network(network, _load_options(options))
-    finally:
-        monitor.close()
+    settings = _settings(options)
+    with LoadProgress() as monitor, prepared_in_process(network_request(settings), monitor) as network:
+        table = profile_network(network, load_options(settings, options.max_batch))
     print(table)
     return 0
 
@@ -290,12 +255,10 @@ def _is_stale(cache: EngineCache, engine: CachedEngine) -> bool:
     return other or _problem(cache, engine) is not None
 
 
-def _network_request(options: argparse.Namespace) -> NetworkRequest:
-    return NetworkRequest(options.network, options.model, options.labels, options.input_blob, options.output_blob)
-
-
-def _load_options(options: argparse.Namespace) -> LoadOptions:
-    return LoadOptions(options.device, options.precision, options.max_batch, options.cache)
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the settings of the command line, which names a device under TensorRT."""
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    return Settings(backend="tensorrt", engine_cache=options.cache, **given)
 
 
 if __name__ == "__main__":

@@ -124,11 +124,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("uris", nargs="*", metavar="input, output", help=argparse.SUPPRESS)
     _add_input_flags(parser.add_argument_group("input"))
     _add_output_flags(parser.add_argument_group("output"))
-    by_name = {setting.name: setting for setting in SETTINGS}
     for title, names in _SETTINGS_BY_GROUP.items():
         group = parser.add_argument_group(title)
         for name in names:
-            _add_setting(group, by_name[name])
+            add_setting(group, name)
     _add_other_flags(parser.add_argument_group("the run"))
     group = parser.add_argument_group("taken for jetson-inference's command lines, without effect")
     for name, reason in WITHOUT_EFFECT.items():
@@ -226,11 +225,13 @@ def _flagged() -> list[Setting]:
     return [setting for setting in SETTINGS if setting.name in names]
 
 
-def _add_setting(group: Any, setting: Setting) -> None:
+def add_setting(parser: Any, name: str) -> None:
+    """Add the flag of the setting `name` to a parser, or to a group of one, as the table of settings describes it."""
+    (setting,) = (setting for setting in SETTINGS if setting.name == name)
     default = ",".join(map(str, setting.default)) if isinstance(setting.default, tuple) else setting.default
     shown = f" (default: {default})".replace("%", "%%") if default != "" else ""
     choices = f" One of {', '.join(setting.choices)}." if setting.choices else ""
-    group.add_argument(
+    parser.add_argument(
         f"--{setting.name.replace('_', '-')}",
         type=_TYPES[setting.kind],
         default=setting.default,

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet import __version__
+from ros2_actionnet.cli.flags import add_setting
+from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.cli.trial import Trial, try_out
 from ros2_actionnet.errors import ActionNetError, NetworkError
+from ros2_actionnet.load_monitor import megabytes
 from ros2_actionnet.networks import (
     ACTIONNET_MEAN,
     ACTIONNET_STD,
@@ -24,7 +27,6 @@ from ros2_actionnet.networks import (
     resolve,
 )
 from ros2_actionnet.networks.catalogue import user_folder
-from ros2_actionnet.networks.download import megabytes
 from ros2_actionnet.networks.fetch import pin_of, sha256_of
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
 from ros2_actionnet.networks.resolve import find_folder
@@ -32,18 +34,10 @@ from ros2_actionnet.networks.spec import LAYOUTS
 from ros2_actionnet.networks.user_networks import file_in, has_mean, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 
+_SETTINGS = ("backend", "device", "precision")
+
 TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"
 """Mean and standard deviation of torchvision's video networks (such as r3d_18 on Kinetics-400)."""
-
-
-class _Printing:
-    """A LoadMonitor that prints the progress of long steps."""
-
-    def progress(self, what: str) -> None:
-        print(what, file=sys.stderr, flush=True)
-
-    def cancelled(self) -> bool:
-        return False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +78,8 @@ def fetch_networks(options: argparse.Namespace) -> int:
     """Downloads networks."""
     catalogue = Catalogue.load()
     for entry in [catalogue.find(name) for name in options.names]:
-        folder = fetch(entry, _Printing(), bar=True, again=options.again)
+        with LoadProgress() as monitor:
+            folder = fetch(entry, monitor, again=options.again)
         print(f"{entry.name}: {folder}, {megabytes(_size(folder))}")
     return 0
 
@@ -96,7 +91,8 @@ def verify_networks(options: argparse.Namespace) -> int:
     for name in names:
         try:
             spec = resolve(_request(name))
-            trial = try_out(spec, _settings(options), _Printing())
+            with LoadProgress() as monitor:
+                trial = try_out(spec, _settings(options), monitor)
         except ActionNetError as error:
             print(f"{name}: FAILED: {error}")
             failed += 1
@@ -114,7 +110,8 @@ def add_network(options: argparse.Namespace) -> int:
     name = options.name or spec.name
     target = place_for(name, folder, again=options.again)
     is_actionnets = (spec.mean, spec.std) == (ACTIONNET_MEAN, ACTIONNET_STD) and not has_mean(folder)
-    trial = try_out(spec, _settings(options), _Printing())
+    with LoadProgress() as monitor:
+        trial = try_out(spec, _settings(options), monitor)
     spec = replace(trial.network.spec, name=name, sha256=sha256_of(spec.model))
     print(f"model    {spec.model} ({megabytes(spec.model.stat().st_size)})")
     print(f"input    {_input(spec)}")
@@ -145,7 +142,7 @@ def _request(name: str) -> NetworkRequest:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    return Settings(backend=options.backend, device=options.device, precision=options.precision)
+    return Settings.from_values({name: getattr(options, name) for name in _SETTINGS})
 
 
 def _presence(entry: CatalogueEntry) -> str:
@@ -306,9 +303,8 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
 
 def _add_device_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("what to run it on")
-    group.add_argument("--backend", default="auto", help="tensorrt or openvino (default: auto)")
-    group.add_argument("--device", default="", help="as the parameter device (default: the backend's choice)")
-    group.add_argument("--precision", default="auto", help="fp32, fp16 or bf16 (default: auto)")
+    for name in _SETTINGS:
+        add_setting(group, name)
 
 
 def _count(text: str) -> int:

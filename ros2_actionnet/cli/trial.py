@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.backends import Scores, Session, choose_backend
+from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, prepare
-from ros2_actionnet.recognition.loading import load_options
+from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.settings import Settings
 
 _LONGEST = 3.0  # s, limit of the measurement
@@ -26,7 +27,7 @@ class Trial:
     """Result of a trial run.
 
     Attributes:
-        network: The prepared network; its spec is complete.
+        network: The prepared network, without its model; its spec is complete.
         device: Backend, device and precision that it ran with.
         milliseconds: Median time per window.
         total: Sum of the scores; 1 unless the network ends in a sigmoid.
@@ -57,16 +58,15 @@ def try_out(spec: NetworkSpec, settings: Settings, monitor: LoadMonitor = UNMONI
         NetworkError: The network cannot be prepared.
         BackendError: The network cannot be loaded or run.
     """
-    network = prepare(spec)
-    backend = choose_backend(settings.backend, settings.device).backend
-    session = backend.load(network, load_options(settings), monitor)
+    session = load(settings, monitor, prepare=lambda request, monitor: nullcontext(prepare(spec))).session
     try:
-        return _measure(network, session)
+        return _measure(session)
     finally:
         session.close()
 
 
-def _measure(network: PreparedNetwork, session: Session[Any]) -> Trial:
+def _measure(session: Session[Any]) -> Trial:
+    network = session.network
     size = (network.frames, network.height, network.width, 3)
     ring: FrameRing[Any] = session.create_ring()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class SampledFrame:
 class Lane:
     """A network with its queue of thumbnails and, once it is loaded, its classifier.
 
-    `offer` belongs to the caller's thread, `open` and `drain` to the worker's.
+    `offer` and `max_downscale` belong to the caller's thread, `open`, `drain`, `classifier` and `newest` to the
+    worker's, `clear` to any. `session` and `reason` are written once, before the worker sees them.
     """
 
     def __init__(self, settings: Settings, network: PreparedNetwork) -> None:
@@ -95,10 +96,11 @@ class Lane:
         """Index of the window's oldest frame; -1 while the window is empty."""
         return -1 if self.classifier is None else self.classifier.first_frame
 
-    def open(self, settings: Settings) -> None:
-        """Makes the classifier on the loaded session."""
+    def open(self, settings: Settings, *, is_first: bool) -> None:
+        """Create the classifier on the loaded session; `is_first`: no other network runs."""
         assert self.session is not None
-        self.classifier = WindowClassifier(self.session, settings)
+        # A window that is made of copies of one frame is no reason to take over.
+        self.classifier = WindowClassifier(self.session, settings if is_first else replace(settings, warmup="wait"))
 
     def drain(self) -> bool:
         """Push all queued thumbnails into the window; return True if that emptied it on the way."""

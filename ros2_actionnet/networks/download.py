@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled, megabytes
 
 MAX_SIZE = 4_000_000_000
 """Bytes; a larger file is rejected as a mistake. jetson-inference's networks have some 130 million."""
@@ -22,30 +20,19 @@ ATTEMPTS = 4  # consecutive attempts without new data
 _FIRST_PAUSE = 1.0  # s, before the first retry; doubled for each further one
 _TIMEOUT = (10.0, 30.0)  # s, for connecting, and between two pieces of data
 _CHUNK = 1 << 13  # bytes; an incomplete chunk is lost when a connection is cut
-_SAY_EVERY = 3.0  # s, interval of progress messages
 
 
 class Progress:
-    """Reports the progress of a download: with a bar if requested and there is a terminal, else to a monitor."""
+    """Reports the progress of a fetch to a monitor, and ends it when the monitor cancels."""
 
-    def __init__(self, name: str, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False) -> None:
+    def __init__(self, name: str, monitor: LoadMonitor = UNMONITORED) -> None:
         self.name = name
         self._monitor = monitor
-        self._bar: Any = None
-        self._next = 0.0  # s, monotonic clock
-        if bar and sys.stderr.isatty():
-            with suppress(ImportError):  # the bar is optional
-                from tqdm import tqdm
-
-                self._bar = tqdm(desc=name, unit="B", unit_scale=True, leave=False, delay=0.2)
 
     def say(self, what: str) -> None:
         """Report the current step; raise LoadCancelled if the load has been cancelled."""
         self.check()
-        if self._bar is not None:
-            self._bar.write(what, file=sys.stderr)
-        else:
-            self._monitor.progress(what)
+        self._monitor.progress(what)
 
     def check(self) -> None:
         """Raise LoadCancelled if the load has been cancelled."""
@@ -54,13 +41,7 @@ class Progress:
     def at(self, done: int, total: int) -> None:
         """Report the bytes received so far, of how many (0: unknown). Raises LoadCancelled as `check` does."""
         self.check()
-        if self._bar is not None:
-            self._bar.total = total or None
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + _SAY_EVERY
-            of_all = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else megabytes(done)
-            self._monitor.progress(f"downloading {self.name}, {of_all}")
+        self._monitor.downloaded(self.name, done, total)
 
     def pause(self, seconds: float) -> None:
         """Wait; raise LoadCancelled as soon as `check` would."""
@@ -68,16 +49,6 @@ class Progress:
         while (left := until - time.monotonic()) > 0:
             self.check()
             time.sleep(min(left, 0.1))
-
-    def close(self) -> None:
-        """Remove the bar from the terminal."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-def megabytes(size: int) -> str:
-    """Format a number of bytes in MB."""
-    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def without_password(url: str) -> str:
@@ -127,6 +98,7 @@ def _attempt(url: str, file: Path, progress: Progress) -> None:
             progress.at(reception.received, reception.expected)
     finally:
         reception.abandoned = True
+    progress.at(reception.received, reception.expected)
     if reception.error is not None:
         raise reception.error
 

@@ -33,18 +33,18 @@ def check_request(request: NetworkRequest) -> None:
         resolve(request)
 
 
-def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False) -> NetworkSpec:
+def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED) -> NetworkSpec:
     """Return the result of `resolve`, after downloading the network if it is not on this machine yet.
 
     Raises as `resolve` and `fetch` do.
     """
     with suppress(NetworkNotFetched):
         return resolve(request)
-    fetch(Catalogue.load().find(request.network), monitor, bar=bar)
+    fetch(Catalogue.load().find(request.network), monitor)
     return resolve(request)
 
 
-def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: bool = False, again: bool = False) -> Path:
+def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, again: bool = False) -> Path:
     """Make sure that a network of the catalogue is on this machine and return its folder.
 
     An existing folder is left as it is unless `again` is set, which replaces it. An archive's SHA-256 must be that in
@@ -53,8 +53,7 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: boo
 
     Args:
         entry: the network.
-        monitor: receives the progress every few seconds and can cancel.
-        bar: show a progress bar instead, if standard error is a terminal.
+        monitor: receives the progress and can cancel.
         again: fetch the network even if it is already there.
 
     Raises:
@@ -72,7 +71,7 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: boo
         raise NetworkError(
             f"{target} is there, but without {entry.model}: put that into it, or remove the folder to download it"
         )
-    progress = Progress(entry.name, monitor, bar=bar)
+    progress = Progress(entry.name, monitor)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target.parent / f".{entry.folder}.lock", progress):
@@ -81,8 +80,6 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, bar: boo
         return find_folder(entry) or target
     except OSError as error:
         raise NetworkError(f"{entry.name} cannot be kept in {target.parent}: {_remedy(error)}") from error
-    finally:
-        progress.close()
 
 
 def pin_of(archive: Archive) -> Path:

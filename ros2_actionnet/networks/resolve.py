@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ros2_actionnet.errors import NetworkError, NetworkNotFetched
+from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
@@ -22,22 +22,24 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
             invalid value.
     """
     labels = Path(request.labels).expanduser() if request.labels else None
-    if labels is not None:
-        _check_labels(labels)
-    if request.model:
-        spec = _custom(Path(request.model).expanduser())
-    else:
-        spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
-    spec = replace(
+    with about("labels"):
+        if labels is not None:
+            _check_labels(labels)
+    # A catalogued network counts only without a model, so that both settings can be at fault.
+    with about("model") if request.model else about("network", "model"):
+        if request.model:
+            spec = _custom(Path(request.model).expanduser())
+        else:
+            spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
+        _check_model(spec.model)
+        if labels is None and spec.labels is not None:
+            _check_labels(spec.labels)
+    return replace(
         spec,
         labels=labels or spec.labels,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
     )
-    _check_model(spec.model)
-    if spec.labels is not None:
-        _check_labels(spec.labels)
-    return spec
 
 
 def find_folder(entry: CatalogueEntry) -> Path | None:

@@ -1,10 +1,40 @@
-"""The parts of the settings that say which network is loaded, and how."""
+"""The one way to load a network: obtain it, prepare it, choose a backend, load and warm it up.
+
+The class, the command, the node and the tools all load by `load`; they differ in the monitor that they pass, and in
+where the model is prepared.
+"""
 
 from __future__ import annotations
 
-from ros2_actionnet.backends import LoadOptions
-from ros2_actionnet.networks import NetworkRequest
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
+from ros2_actionnet.backends.ring import FrameRing
+from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.allocator import give_back_free_memory
+
+Prepare = Callable[[NetworkRequest, LoadMonitor], AbstractContextManager[PreparedNetwork]]
+"""Obtains and prepares a network; its model exists until the context ends."""
+
+Choose = Callable[[str, str], Choice]
+"""Chooses a backend by its name and device, as `choose_backend` does."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """A network that is ready to run, and the reason for its backend."""
+
+    session: Session[Any]
+    reason: str
 
 
 def network_request(settings: Settings) -> NetworkRequest:
@@ -12,6 +42,91 @@ def network_request(settings: Settings) -> NetworkRequest:
     return NetworkRequest(settings.network, settings.model, settings.labels, settings.input_blob, settings.output_blob)
 
 
-def load_options(settings: Settings) -> LoadOptions:
+def load_options(settings: Settings, max_batch: int = 1) -> LoadOptions:
     """The part of `settings` that says how the network is loaded."""
-    return LoadOptions(settings.device, settings.precision, engine_cache=settings.engine_cache)
+    return LoadOptions(settings.device, settings.precision, max_batch, settings.engine_cache)
+
+
+def check_change(before: Settings, after: Settings) -> None:
+    """Raise the error, known within milliseconds, that keeps the network of `after` from being loaded.
+
+    What the change leaves as it was is not its fault: a wrong `labels` may be corrected before a wrong `model`.
+    """
+    try:
+        check_request(network_request(after))
+        choose_backend(after.backend, after.device)
+    except ActionNetError as error:
+        if not error.settings or any(getattr(before, name) != getattr(after, name) for name in error.settings):
+            raise
+
+
+@contextmanager
+def prepared_here(request: NetworkRequest, monitor: LoadMonitor) -> Iterator[PreparedNetwork]:
+    """Yield the network, prepared in this process, whose other threads wait meanwhile.
+
+    Raises NetworkError and LoadCancelled as `obtain` and `prepare` do.
+    """
+    yield prepare(obtain(request, monitor))
+
+
+@contextmanager
+def prepared_in_process(request: NetworkRequest, monitor: LoadMonitor) -> Iterator[PreparedNetwork]:
+    """Yield the network, prepared in a process of its own, so that this one goes on receiving images.
+
+    Raises NetworkError and LoadCancelled as `obtain` and `prepare_in_process` do.
+    """
+    with prepare_in_process(obtain(request, monitor), monitor) as network:
+        yield network
+
+
+def load(
+    settings: Settings,
+    monitor: LoadMonitor = UNMONITORED,
+    on_prepared: Callable[[PreparedNetwork], None] = lambda network: None,
+    *,
+    prepare: Prepare = prepared_here,
+    choose: Choose = choose_backend,
+) -> LoadedNetwork:
+    """Load the network of `settings` and run it once; nothing keeps the bytes of its model afterwards.
+
+    Args:
+        settings: which network, and what to run it on.
+        monitor: receives the progress and can cancel.
+        on_prepared: receives the network, without its model, before the slow part; what it raises ends the load.
+        prepare: where the model is prepared.
+        choose: chooses the backend.
+
+    Raises:
+        NetworkError: the network cannot be obtained or prepared.
+        BackendError: no backend can be used, or the network cannot be loaded or run.
+        LoadCancelled: `monitor` cancelled the load.
+    """
+    with prepare(network_request(settings), monitor) as network:
+        end_if_cancelled(monitor, network.name)
+        choice = choose(settings.backend, settings.device)
+        # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
+        described = replace(network, model=b"", file=None)
+        on_prepared(described)
+        session: Session[Any] = choice.backend.load(network, load_options(settings), monitor)
+    session.network = described
+    del network
+    give_back_free_memory()
+    try:
+        warm_up(session)
+    except BaseException:
+        session.close()
+        raise
+    return LoadedNetwork(session, choice.reason)
+
+
+def warm_up(session: Session[Any]) -> None:
+    """Run one inference, so that the first real one does not pay for what a library puts off until then.
+
+    Raises BackendError if the network cannot be run.
+    """
+    network = session.network
+    ring: FrameRing[Any] = session.create_ring()
+    blank = np.zeros((network.height, network.width, 3), np.uint8)
+    for slot in range(network.frames):
+        ring.write(slot, blank)
+    session.infer([ring.window(0)])

@@ -12,6 +12,7 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.live.annotator import Annotator
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, RunningNetwork
+from ros2_actionnet.live.network_loader import Load, load_in_background
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
@@ -47,7 +48,13 @@ class Configured:
     """
 
     def __init__(
-        self, node: Node, settings: Settings, health: HealthMonitor, versions: Iterator[int], callbacks: Callbacks
+        self,
+        node: Node,
+        settings: Settings,
+        health: HealthMonitor,
+        versions: Iterator[int],
+        callbacks: Callbacks,
+        load: Load = load_in_background,
     ) -> None:
         """Create the topics and begin to load the network of `settings`; `versions` numbers the networks."""
         self._node, self._logger = node, node.get_logger()
@@ -59,7 +66,7 @@ class Configured:
         self._latest: Classified | None = None  # for the annotated image
         self.subscription: ImageSubscription | None = None  # while the node is active
         self._publishers = publishers = ResultPublishers(node)
-        self.worker = InferenceWorker(settings, self)
+        self.worker = InferenceWorker(settings, self, load)
         self._annotator = annotator = Annotator[FrameHeader](
             self._annotation, publishers.annotated, self._on_annotation_failed
         )

@@ -12,10 +12,10 @@ from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend
-from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.live.inference_worker import RunningNetwork
 from ros2_actionnet.networks import Catalogue, check_request
-from ros2_actionnet.recognition.loading import network_request
+from ros2_actionnet.recognition.loading import check_change, network_request
 from ros2_actionnet.recognition.prediction import allowed_classes
 from ros2_actionnet.ros.configured import LOADS, Callbacks, Configured
 from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
@@ -123,10 +123,7 @@ class ActionNetNode(GuardedLifecycleNode):
                     f"model {after.model} overrides network; to run {after.network} set model to ''"
                 )
         if Effect.NEW_NETWORK in effects:
-            error = _cannot_load(after)
-            # What was wrong before is not this change's fault: `labels` may be mended before `model`.
-            if error is not None and str(error) != str(_cannot_load(before)):
-                raise error
+            check_change(before, after)
         elif after.class_filter != before.class_filter:
             running = self._running()
             # The labels of a network that is still loading are not known, and the filter may be meant for them.
@@ -202,13 +199,3 @@ class ActionNetNode(GuardedLifecycleNode):
         worker = self._configured.worker if self._configured is not None else None
         self._free()
         return not self._unended and (worker is None or worker.wait_for_loader(1.0))
-
-
-def _cannot_load(settings: Settings) -> ActionNetError | None:
-    """Return the error, known at once, that keeps the network of `settings` from being loaded; None for none."""
-    try:
-        check_request(network_request(settings))
-        choose_backend(settings.backend, settings.device)
-    except ActionNetError as error:
-        return error
-    return None

@@ -292,7 +292,7 @@ def test_profile_prints_the_table(command: Command, model: Path, folder: Path, m
     assert asked == [("brightness", LoadOptions("", "fp32", 1, str(folder)))]
 
 
-@pytest.mark.parametrize("arguments", [[], ["build", "--precision", "int8"], ["no_such_command"]])
+@pytest.mark.parametrize("arguments", [[], ["build", "--max-batch", "many"], ["no_such_command"]])
 def test_flags_that_are_none_end_with_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)

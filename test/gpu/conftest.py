@@ -106,6 +106,9 @@ class Announcer:
             sys.stdout.write(f"\n  {what}\n")
             sys.stdout.flush()
 
+    def downloaded(self, name: str, done: int, total: int) -> None:
+        pass
+
     def cancelled(self) -> bool:
         """Never."""
         return False

@@ -25,7 +25,7 @@ def make_lane(size: int = 4, settings: Settings | None = None) -> tuple[Lane, Fa
     network = make_network(frames=N, size=size)
     lane, session = Lane(settings, network), FakeSession(network)
     lane.session = session
-    lane.open(settings)
+    lane.open(settings, is_first=True)
     return lane, session
 
 
@@ -83,7 +83,7 @@ def test_a_lane_whose_network_is_loading_keeps_the_newest_window_and_counts_none
     assert lane.overrun == 0
     session = FakeSession(network)
     lane.session = session
-    lane.open(Settings())
+    lane.open(Settings(), is_first=True)
     lane.drain()
     assert window(lane, session) == [7, 8, 9, 10]
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import BackendError, NetworkError
-from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader, warm_up
-from ros2_actionnet.load_monitor import LoadMonitor
+from ros2_actionnet.live.network_loader import LoadCallbacks, LoadRequest, NetworkLoader
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.loading import LoadedNetwork
 from ros2_actionnet.settings import Settings
-from support.fakes import TIMEOUT, FakeNetworks, FakeSession, make_network
+from support.fakes import TIMEOUT, FakeNetworks, make_network
 
-FIRST, SECOND, THIRD = (Settings(network=name) for name in ("first", "second", "third"))
+FIRST, SECOND, THIRD = (LoadRequest(Settings(network=name)) for name in ("first", "second", "third"))
 
 
 @dataclass
 class Report:
     """What the loader said, with the thread that said it."""
 
-    progress: list[tuple[Settings, str]] = field(default_factory=list)
-    prepared: list[tuple[Settings, PreparedNetwork]] = field(default_factory=list)
-    loaded: list[tuple[Settings, Session[Any], str]] = field(default_factory=list)
-    failed: list[tuple[Settings, Exception]] = field(default_factory=list)
+    progress: list[tuple[LoadRequest, str]] = field(default_factory=list)
+    prepared: list[tuple[LoadRequest, PreparedNetwork]] = field(default_factory=list)
+    loaded: list[tuple[LoadRequest, LoadedNetwork]] = field(default_factory=list)
+    failed: list[tuple[LoadRequest, Exception]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
     def callbacks(self) -> LoadCallbacks:
@@ -47,17 +44,16 @@ class Report:
 class Rig:
     """A loader on fake networks, and what it said."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         first = replace(make_network("first"), model=b"x" * 1000)
         self.networks = FakeNetworks(first, make_network("second"), make_network("third"))
-        self.networks.install(monkeypatch)
         self.report = Report()
-        self.loader = NetworkLoader(self.report.callbacks())
+        self.loader = NetworkLoader(self.report.callbacks(), self.networks.load_network)
 
-    def begin(self, settings: Settings) -> None:
+    def begin(self, request: LoadRequest) -> None:
         """Asks for a network, whose loading then waits for the gate."""
         self.networks.gate.close()
-        self.loader.request(settings)
+        self.loader.request(request)
         self.networks.gate.wait_until_reached(1)
 
     def finish(self) -> None:
@@ -65,27 +61,28 @@ class Rig:
         self.networks.gate.open()
         assert self.loader.join(TIMEOUT)
 
-    def load(self, settings: Settings) -> None:
+    def load(self, request: LoadRequest) -> None:
         """Asks for a network and waits for the end of it."""
-        self.loader.request(settings)
+        self.loader.request(request)
         self.finish()
 
 
 @pytest.fixture(name="rig")
-def rig_fixture(monkeypatch: pytest.MonkeyPatch) -> Rig:
-    return Rig(monkeypatch)
+def rig_fixture() -> Rig:
+    return Rig()
 
 
 def test_a_network_is_told_of_when_prepared_and_again_when_loaded_and_warm(rig: Rig) -> None:
     rig.begin(FIRST)
     assert rig.loader.loading is FIRST
-    ((settings, network),) = rig.report.prepared
-    assert settings is FIRST
+    ((request, network),) = rig.report.prepared
+    assert request is FIRST
     assert network.name == "first"
     assert rig.report.loaded == []
     rig.finish()
     assert rig.loader.loading is None
-    assert rig.report.loaded == [(FIRST, rig.networks.sessions[0], "fake (as asked)")]
+    ((request, loaded),) = rig.report.loaded
+    assert (request, loaded.session, loaded.reason) == (FIRST, rig.networks.sessions[0], "fake (as asked)")
     assert rig.networks.sessions[0].windows == [[0, 0, 0, 0]]
     assert not rig.networks.sessions[0].closed
     assert rig.report.threads == {"network_loader"}
@@ -93,10 +90,10 @@ def test_a_network_is_told_of_when_prepared_and_again_when_loaded_and_warm(rig: 
 
 def test_nobody_keeps_the_models_bytes(rig: Rig) -> None:
     rig.load(FIRST)
-    ((_, session, _),) = rig.report.loaded
+    ((_, loaded),) = rig.report.loaded
     assert rig.networks.networks["first"].model == b"x" * 1000
-    assert session.network.model == rig.report.prepared[0][1].model == b""
-    assert session.network.labels == rig.networks.networks["first"].labels
+    assert loaded.session.network.model == rig.report.prepared[0][1].model == b""
+    assert loaded.session.network.labels == rig.networks.networks["first"].labels
 
 
 def test_the_newest_wish_counts_and_what_it_supersedes_is_closed_unused(rig: Rig) -> None:
@@ -105,8 +102,8 @@ def test_the_newest_wish_counts_and_what_it_supersedes_is_closed_unused(rig: Rig
     rig.loader.request(THIRD)
     assert rig.loader.loading is THIRD
     rig.finish()
-    assert [settings.network for settings, _, _ in rig.report.loaded] == ["third"]
-    assert [settings.network for settings, _ in rig.report.prepared] == ["first", "third"]
+    assert [request.settings.network for request, _ in rig.report.loaded] == ["third"]
+    assert [request.settings.network for request, _ in rig.report.prepared] == ["first", "third"]
     dropped, kept = rig.networks.sessions
     assert dropped.closing_threads == ["network_loader"]
     assert not kept.closed
@@ -118,7 +115,7 @@ def test_one_that_fails_after_it_was_superseded_is_not_told_of(rig: Rig) -> None
     rig.begin(FIRST)
     rig.loader.request(SECOND)
     rig.finish()
-    assert [settings.network for settings, _ in rig.report.failed] == ["second"]
+    assert [request.settings.network for request, _ in rig.report.failed] == ["second"]
 
 
 def test_a_cancelled_load_is_closed_and_not_told_of(rig: Rig) -> None:
@@ -147,15 +144,28 @@ def test_a_load_can_see_that_it_is_not_wanted_any_more(rig: Rig) -> None:
     assert rig.networks.cancelled == [True, False]
 
 
-def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare_and_change_ones_mind(request: Any, monitor: LoadMonitor) -> AbstractContextManager[PreparedNetwork]:
-        rig.loader.cancel()
-        return nullcontext(rig.networks.networks["first"])
-
-    monkeypatch.setattr("ros2_actionnet.live.network_loader.prepare_in_process", prepare_and_change_ones_mind)
+def test_one_cancelled_while_it_is_prepared_is_not_loaded_at_all(rig: Rig) -> None:
+    rig.networks.while_preparing = rig.loader.cancel
     rig.load(FIRST)
     assert rig.networks.sessions == []
     assert (rig.report.prepared, rig.report.loaded, rig.report.failed) == ([], [], [])
+
+
+def test_requests_with_equal_settings_are_distinct(rig: Rig) -> None:
+    rig.begin(FIRST)
+    again = LoadRequest(FIRST.settings)
+    rig.loader.request(again)
+    assert rig.loader.loading is again
+    rig.finish()
+    assert [request is again for request, _ in rig.report.loaded] == [True]
+    assert [session.closed for session in rig.networks.sessions] == [True, False]
+
+
+def test_a_download_is_reported_in_words(rig: Rig) -> None:
+    rig.networks.received = [("resnet-18", done * 1_000_000, 134_000_000) for done in range(100)]
+    rig.begin(FIRST)
+    assert rig.loader.progress == "downloading resnet-18, 0 of 134 MB"
+    rig.finish()
 
 
 @pytest.mark.parametrize("stage", ["prepare", "load", "unforeseen"])
@@ -172,14 +182,14 @@ def test_what_goes_wrong_is_told_with_its_settings_and_the_next_load_works(rig: 
     assert rig.loader.loading is None
     rig.networks.cannot_prepare = rig.networks.cannot_load = None
     rig.load(SECOND)
-    assert [settings for settings, _, _ in rig.report.loaded] == [SECOND]
+    assert [request for request, _ in rig.report.loaded] == [SECOND]
 
 
 def test_a_network_that_loads_but_does_not_run_is_closed_and_counts_as_failed(rig: Rig) -> None:
     rig.networks.fails_when_warm = 1
     rig.load(FIRST)
-    ((settings, error),) = rig.report.failed
-    assert settings is FIRST
+    ((request, error),) = rig.report.failed
+    assert request is FIRST
     assert isinstance(error, BackendError)
     assert "the fake device is gone" in str(error)
     assert rig.report.loaded == []
@@ -196,16 +206,3 @@ def test_its_thread_lives_only_while_there_is_something_to_load(rig: Rig) -> Non
     assert names().count("network_loader") == before + 1
     rig.finish()
     assert names().count("network_loader") == before
-
-
-def test_warming_up_runs_one_whole_window() -> None:
-    session = FakeSession(make_network(frames=7, size=3))
-    warm_up(session)
-    assert session.windows == [[0] * 7]
-
-
-def test_warming_up_a_network_that_gives_no_numbers_fails() -> None:
-    session = FakeSession(make_network())
-    session.scores = [float(np.nan), 0.0]
-    with pytest.raises(BackendError, match="not numbers"):
-        warm_up(session)

@@ -264,10 +264,7 @@ def test_a_pause_between_two_attempts_is_cancelled_at_once(
         get(server.url, file, monitor)
 
 
-def test_progress_is_told_every_few_seconds_with_how_much_of_how_much(
-    server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_SAY_EVERY", 0.0)
+def test_progress_is_told_with_how_much_of_how_much(server: Server, file: Path) -> None:
     server.content = b"x" * 34_000_000
     seen = threading.Event()
 
@@ -281,47 +278,24 @@ def test_progress_is_told_every_few_seconds_with_how_much_of_how_much(
     monitor = Recorder()
 
     def watch() -> bool:
-        if "downloading net, 17 of 34 MB" in monitor.said:
+        if ("net", 17_000_000, 34_000_000) in monitor.received:
             seen.set()
         return False
 
     monitor.until = watch
     get(server.url, file, monitor)
-    assert "downloading net, 17 of 34 MB" in monitor.said
+    assert monitor.received[-1] == ("net", 34_000_000, 34_000_000)
     assert file.stat().st_size == 34_000_000
 
 
-def test_a_bar_on_a_terminal(server: Server, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tqdm
-
-    bars: list[Any] = []
-
-    class Bar(tqdm.tqdm):  # type: ignore[type-arg]
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "delay": 0, "mininterval": 0})
-            bars.append(self)
-
-    monkeypatch.setattr(tqdm, "tqdm", Bar)
-    written: list[str] = []
-    terminal = SimpleNamespace(isatty=lambda: True, write=written.append, flush=lambda: None, encoding="utf-8")
-    monkeypatch.setattr("sys.stderr", terminal)
+def test_the_bytes_received_are_reported(server: Server, file: Path) -> None:
     server.cut(100_000)
     monitor = Recorder()
-    progress = Progress("resnet-18", monitor, bar=True)
-    download(server.url, file, progress)
-    progress.close()
-    (bar,) = bars
-    assert (bar.n, bar.total) == (len(CONTENT), len(CONTENT))
-    text = "".join(written)
-    assert "resnet-18" in text
-    assert "300k/300k" in text
-    assert "trying again (1 of 3)" in text
-    assert not any("downloading" in what for what in monitor.said)
-
-
-def test_no_bar_where_there_is_no_terminal(server: Server, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    download(server.url, file, Progress("net", bar=True))
-    assert capfd.readouterr().err == ""
+    download(server.url, file, Progress("resnet-18", monitor))
+    assert monitor.received[-1] == ("resnet-18", len(CONTENT), len(CONTENT))
+    done = [state[1] for state in monitor.received]
+    assert done == sorted(done)
+    assert any("trying again (1 of 3)" in what for what in monitor.said)
 
 
 def test_a_proxy_of_the_environment_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,9 @@ class Impatient:
     def progress(self, what: str) -> None:
         pass
 
+    def downloaded(self, name: str, done: int, total: int) -> None:
+        pass
+
     def cancelled(self) -> bool:
         self.left -= 1
         return self.left < 0

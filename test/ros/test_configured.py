@@ -25,10 +25,9 @@ N = 4
 class Rig:
     """A node that is configured again and again, and a node that listens."""
 
-    def __init__(self, domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, domain: Domain) -> None:
         self.domain = domain
         self.networks = FakeNetworks(make_network("first", frames=N), make_network("second", frames=N))
-        self.networks.install(monkeypatch)
         self.node = domain.node("actionnet")
         self.versions = itertools.count()
         self.changes: list[str] = []
@@ -45,7 +44,8 @@ class Rig:
         count = len(self.infos)
         callbacks = Callbacks(self.changed, lambda failed, error: None)
         settings = Settings(network=network, threshold=0.0)
-        self.made.append(Configured(self.node, settings, self.health, self.versions, callbacks))
+        load = self.networks.load_network
+        self.made.append(Configured(self.node, settings, self.health, self.versions, callbacks, load))
         self.domain.spin_until(lambda: len(self.infos) > count, f"{network} runs")
         self.domain.spin_until(
             lambda: self.node.count_subscribers("/actionnet/classification") == 1, "the listener is there"
@@ -62,8 +62,8 @@ class Rig:
 
 
 @pytest.fixture(name="rig")
-def rig_fixture(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    rig = Rig(domain, monkeypatch)
+def rig_fixture(domain: Domain) -> Iterator[Rig]:
+    rig = Rig(domain)
     yield rig
     for session in rig.networks.sessions:
         session.gate.open()

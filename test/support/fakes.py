@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
 from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.live import network_loader
 from ros2_actionnet.live.inference_worker import Classified, RunningNetwork
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.loading import LoadedNetwork, load
 from ros2_actionnet.settings import Settings
 
 TIMEOUT = 20.0  # s; a test that passes does not wait for it
@@ -110,6 +109,8 @@ class FakeNetworks:
         self.networks = {network.name: network for network in networks}
         self.sessions: list[FakeSession] = []
         self.gate = Gate()  # where loading waits
+        self.while_preparing: Callable[[], None] = lambda: None
+        self.received: list[tuple[str, int, int]] = []  # states of a download
         self.cannot_prepare: Exception | None = None
         self.cannot_load: Exception | None = None
         self.fails_when_warm = 0  # inferences that a new session fails
@@ -117,14 +118,20 @@ class FakeNetworks:
         self.progress: list[str] = []  # what a load says
         self.cancelled: list[bool] = []  # whether each load found at its end that it was not wanted any more
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(
-            network_loader, "prepare_in_process", lambda request, monitor: nullcontext(self.prepare(request))
+    def load_network(
+        self, settings: Settings, monitor: LoadMonitor, on_prepared: Callable[[PreparedNetwork], None]
+    ) -> LoadedNetwork:
+        """What a loader loads with."""
+        return load(
+            settings,
+            monitor,
+            on_prepared,
+            prepare=lambda request, monitor: nullcontext(self.prepare(request)),
+            choose=lambda name, device: Choice(self, "fake (as asked)"),
         )
-        monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(self, "fake (as asked)"))
 
     def prepare(self, request: NetworkRequest) -> PreparedNetwork:
+        self.while_preparing()
         if self.cannot_prepare is not None:
             raise self.cannot_prepare
         return self.networks[request.network]
@@ -137,6 +144,8 @@ class FakeNetworks:
     ) -> Session[Any]:
         for what in self.progress:
             monitor.progress(what)
+        for state in self.received:
+            monitor.downloaded(*state)
         self.gate.pass_through()
         self.cancelled.append(monitor.cancelled())
         if self.cannot_load is not None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
-import pytest
-
-from ros2_actionnet.live import inference_worker
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
@@ -22,19 +18,17 @@ SECOND_LABELS = ("red", "green", "blue")
 class Rig:
     """A worker on fake networks, fed with frames whose grey level is their number, under a clock that stands still."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings = FIRST) -> None:
+    def __init__(self, settings: Settings = FIRST) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(inference_worker, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.networks = FakeNetworks(
             make_network("first", frames=N),
             make_network("second", SECOND_LABELS, frames=N),
             make_network("third", ("x", "y"), frames=N),
             make_network("long", ("l", "m"), frames=6, size=5),
         )
-        self.networks.install(monkeypatch)
         self.said = RecordingListener()
         self.fed = 0
-        self.worker = InferenceWorker(settings, self.said)
+        self.worker = InferenceWorker(settings, self.said, self.networks.load_network, lambda: self.now)
         self.settings = settings
 
     def start(self) -> FakeSession:

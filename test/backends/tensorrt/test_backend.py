@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.live import network_loader
 from ros2_actionnet.live.inference_worker import InferenceWorker
-from ros2_actionnet.live.network_loader import warm_up
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.recognition.loading import load, warm_up
 from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Settings
 from support.cuda_doubles import FakeCuda, scores_of
@@ -188,16 +188,16 @@ class TestLoad:
 class Stream:
     """The real worker with the real loader, on networks that need no preparing; frames are `image(number)`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *networks: PreparedNetwork) -> None:
+    def __init__(self, *networks: PreparedNetwork) -> None:
         known = {network.name: network for network in networks}
-        monkeypatch.setattr(network_loader, "obtain", lambda request, monitor: request)
-        monkeypatch.setattr(
-            network_loader, "prepare_in_process", lambda request, monitor: nullcontext(known[request.network])
+        load_known = partial(
+            load,
+            prepare=lambda request, monitor: nullcontext(known[request.network]),
+            choose=lambda name, device: Choice(TensorRTBackend(), "here"),
         )
-        monkeypatch.setattr(network_loader, "choose_backend", lambda name, device: Choice(TensorRTBackend(), "here"))
         self.said = RecordingListener()
         self.settings = Settings(network=networks[0].name)
-        self.worker = InferenceWorker(self.settings, self.said)
+        self.worker = InferenceWorker(self.settings, self.said, load_known)
         self.fed = 0
 
     def start(self) -> None:
@@ -235,7 +235,7 @@ class TestUnderTheWorker:
     def test_the_session_goes_from_the_loaders_thread_to_the_workers(
         self, rig: TensorRTRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stream = Stream(monkeypatch, network())
+        stream = Stream(network())
         stream.start()
         stream.feed_and_wait(10)
         for result in stream.said.classified[-10:]:
@@ -253,7 +253,7 @@ class TestUnderTheWorker:
     def test_a_network_that_is_changed_live_leaves_nothing_of_the_old_one(
         self, rig: TensorRTRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stream = Stream(monkeypatch, network("first"), network("second", 10, 6, ("x", "y")))
+        stream = Stream(network("first"), network("second", 10, 6, ("x", "y")))
         stream.start()
         stream.feed_and_wait(3)
         alone = rig.cuda.allocated
@@ -269,7 +269,7 @@ class TestUnderTheWorker:
     def test_another_view_of_the_image_takes_another_ring_of_the_same_session_and_gives_it_back(
         self, rig: TensorRTRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stream = Stream(monkeypatch, network())
+        stream = Stream(network())
         stream.start()
         stream.feed_and_wait(2)
         one_ring = 2 * N * SIZE * SIZE * 3
@@ -284,7 +284,7 @@ class TestUnderTheWorker:
     def test_a_load_that_fails_when_warm_is_told_and_leaves_nothing(
         self, rig: TensorRTRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        stream = Stream(monkeypatch, network())
+        stream = Stream(network())
         loaded = TensorRTBackend().load(network())
         warm_up(loaded)
         loaded.close()

@@ -244,6 +244,9 @@ class Monitor(Unmonitored):
         self.words.append(what)
         self.heard.set()
 
+    def downloaded(self, name: str, done: int, total: int) -> None:
+        pass
+
     def cancelled(self) -> bool:
         return self.patience is not None and len(self.words) >= self.patience
 

@@ -312,6 +312,9 @@ class Monitor(Unmonitored):
     def progress(self, what: str) -> None:
         self.words.append(what)
 
+    def downloaded(self, name: str, done: int, total: int) -> None:
+        pass
+
     def cancelled(self) -> bool:
         return self.cancels and bool(self.words)
 

@@ -11,11 +11,11 @@ from support.worker_rig import FIRST, MakeRig, Rig
 
 
 @pytest.fixture(name="make_rig")
-def make_rig_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRig]:
+def make_rig_fixture() -> Iterator[MakeRig]:
     rigs: list[Rig] = []
 
     def make(settings: Settings = FIRST) -> Rig:
-        rigs.append(Rig(monkeypatch, settings))
+        rigs.append(Rig(settings))
         return rigs[-1]
 
     yield make

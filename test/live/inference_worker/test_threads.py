@@ -83,6 +83,5 @@ class TestThreads:
         rig.said.wait_for(lambda: rig.said.problems, "problem")
         assert "unexpected ZeroDivisionError" in rig.said.problems[0]
         monkeypatch.undo()
-        rig.networks.install(monkeypatch)
         rig.feed_and_wait()
         assert session.windows[-1] == [1, 2, 3, 4]

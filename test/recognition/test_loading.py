@@ -1,0 +1,121 @@
+"""The one way to load: what is tried, dropped and closed, and what nobody keeps."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ros2_actionnet.errors import ActionNetError, BackendError, LoadCancelled, SettingsError
+from ros2_actionnet.load_monitor import UNMONITORED
+from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.loading import check_change, load_options, network_request, warm_up
+from ros2_actionnet.settings import Settings
+from support.fakes import FakeNetworks, FakeSession, make_network
+from support.monitors import Recorder
+
+FIRST = Settings(network="first")
+
+
+def fake_networks() -> FakeNetworks:
+    return FakeNetworks(replace(make_network("first"), model=b"x" * 1000))
+
+
+def test_the_network_runs_once_and_its_model_is_dropped() -> None:
+    networks = fake_networks()
+    prepared: list[PreparedNetwork] = []
+    loaded = networks.load_network(FIRST, UNMONITORED, prepared.append)
+    (session,) = networks.sessions
+    assert loaded.session is session
+    assert loaded.reason == "fake (as asked)"
+    assert session.windows == [[0, 0, 0, 0]]
+    assert [network.model for network in (session.network, *prepared)] == [b"", b""]
+    del networks
+    assert not [o for o in gc.get_objects() if isinstance(o, PreparedNetwork) and o.model and o.name == "first"]
+
+
+def test_what_the_caller_raises_before_the_slow_part_ends_the_load() -> None:
+    networks = fake_networks()
+
+    def refuse(network: PreparedNetwork) -> None:
+        raise SettingsError(f"{network.name} is not wanted")
+
+    with pytest.raises(SettingsError, match="first is not wanted"):
+        networks.load_network(FIRST, UNMONITORED, refuse)
+    assert networks.sessions == []
+
+
+def test_a_load_that_is_cancelled_while_it_is_prepared_ends_there() -> None:
+    networks = fake_networks()
+    prepared: list[PreparedNetwork] = []
+    with pytest.raises(LoadCancelled):
+        networks.load_network(FIRST, Recorder(until=lambda: True), prepared.append)
+    assert (networks.sessions, prepared) == ([], [])
+
+
+def test_a_network_that_does_not_run_is_closed() -> None:
+    networks = fake_networks()
+    networks.fails_when_warm = 1
+    with pytest.raises(BackendError, match="the fake device is gone"):
+        networks.load_network(FIRST, UNMONITORED, lambda network: None)
+    assert networks.sessions[0].closed
+
+
+def test_the_settings_say_which_network_and_how() -> None:
+    settings = Settings(
+        network="a",
+        model="b",
+        labels="c",
+        input_blob="d",
+        output_blob="e",
+        device="1",
+        precision="fp16",
+        engine_cache="f",
+    )
+    request = network_request(settings)
+    assert (request.network, request.model, request.labels, request.input_blob, request.output_blob) == tuple("abcde")
+    options = load_options(settings, max_batch=3)
+    assert (options.device, options.precision, options.max_batch, options.engine_cache) == ("1", "fp16", 3, "f")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ({}, {"model": "/no/net.onnx"}, "/no/net.onnx"),
+        ({"model": "/no/net.onnx"}, {"model": "/no/other.onnx"}, "/no/other.onnx"),
+        ({"model": "/no/net.onnx"}, {"model": ""}, ""),
+        ({"model": "/no/net.onnx", "labels": "/no/labels.txt"}, {"labels": ""}, ""),
+        ({"model": "/no/net.onnx"}, {"labels": "/no/labels.txt"}, "/no/labels.txt"),
+        (
+            {"labels": "/no/labels.txt"},
+            {"model": "/no/net.onnx"},
+            "",
+        ),  # one error at a time: labels are looked at first
+        ({}, {"device": "TPU", "backend": "openvino"}, "TPU"),
+        ({"device": "TPU", "backend": "openvino"}, {"precision": "fp32"}, ""),
+        ({"network": "camera_motion", "model": "/no/net.onnx"}, {"network": "no_such", "model": ""}, "no_such"),
+    ],
+)
+def test_a_change_is_refused_for_what_it_changes(before: dict[str, str], after: dict[str, str], words: str) -> None:
+    settings = Settings(**{"network": "camera_motion", **before})  # type: ignore[arg-type]
+    changed = replace(settings, **after)  # type: ignore[arg-type]
+    if not words:
+        check_change(settings, changed)
+        return
+    with pytest.raises(ActionNetError, match=words):
+        check_change(settings, changed)
+
+
+def test_warming_up_runs_one_whole_window() -> None:
+    session = FakeSession(make_network(frames=7, size=3))
+    warm_up(session)
+    assert session.windows == [[0] * 7]
+
+
+def test_warming_up_a_network_that_gives_no_numbers_fails() -> None:
+    session = FakeSession(make_network())
+    session.scores = [float(np.nan), 0.0]
+    with pytest.raises(BackendError, match="not numbers"):
+        warm_up(session)
