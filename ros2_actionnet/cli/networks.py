@@ -27,12 +27,13 @@ from ros2_actionnet.networks import (
     resolve,
 )
 from ros2_actionnet.networks.catalogue import user_folder
-from ros2_actionnet.networks.fetch import pin_of, sha256_of
+from ros2_actionnet.networks.fetch import pin_of
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
 from ros2_actionnet.networks.resolve import find_folder
 from ros2_actionnet.networks.spec import LAYOUTS
 from ros2_actionnet.networks.user_networks import file_in, has_mean, install, network_in, place_for
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.files import sha256_of, write_atomically
 
 _SETTINGS = ("backend", "device", "precision")
 
@@ -121,7 +122,7 @@ def add_network(options: argparse.Namespace) -> int:
     if is_actionnets and options.mean is None:
         print(f"  note: mean and std are taken to be actionNet's. A network of torchvision's needs\n  {TORCHVISION}")
     path = folder / "network.yaml"
-    path.write_text(description_of(spec, notes), encoding="utf-8")
+    write_atomically(path, description_of(spec, notes).encode())
     print(f"\nwrote {path}")
     if target.resolve() != folder.resolve():
         install(spec, path, target)

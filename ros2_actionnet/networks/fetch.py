@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched
-from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
 from ros2_actionnet.networks.download import Progress, download, without_password
 from ros2_actionnet.networks.resolve import find_folder, manual_install_hint, resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
+from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
 
 MIRROR = "ACTIONNET_MIRROR"
 """Environment variable: a folder that contains the archives under their names, or the URL of one."""
@@ -74,7 +71,8 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, again: b
     progress = Progress(entry.name, monitor)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.parent / f".{entry.folder}.lock", progress):
+        watch = LoadWatch(monitor, entry.name, lambda _: f"waiting for another process, which fetches {entry.name}", 0)
+        with file_lock(target.with_name(f".{entry.folder}.lock"), watch):
             if again or find_folder(entry) is None:
                 _fetch(entry, entry.archive, target, progress)
         return find_folder(entry) or target
@@ -85,34 +83,6 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, again: b
 def pin_of(archive: Archive) -> Path:
     """Return the file with the SHA-256 of an archive's first download, in the format of sha256sum."""
     return user_folder() / f"{archive.file}.sha256"
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _alone(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold `lock`, after waiting until no other process or thread holds it."""
-    import fcntl
-
-    with lock.open("a") as file:
-        said = -60.0
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - said > 3:
-                    said = time.monotonic()
-                    progress.say(f"waiting for another process, which fetches {progress.name}")
-                progress.pause(0.2)
-        yield
 
 
 def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Progress) -> None:
@@ -170,19 +140,12 @@ def _install(entry: CatalogueEntry, archive: Archive, file: Path, target: Path, 
     progress.say(f"unpacking {entry.name}")
     digest = sha256_of(file)
     _check_digest(archive, file, digest)
-    scratch = target.parent / f".{entry.folder}.unpacking"
-    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed process
-    (scratch / "new").mkdir(parents=True)
-    try:
-        unpack(file, scratch / "new", progress.check)
-        folder = _network_in(scratch / "new", entry, archive)
+    with scratch_folder(target) as scratch:
+        unpack(file, scratch, progress.check)
+        folder = _network_in(scratch, entry, archive)
         _describe(folder, entry, archive, digest)
         _pin(archive, digest)
-        if target.is_dir():
-            target.rename(scratch / "old")
-        folder.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        replace_folder(target, folder)
 
 
 def _check_digest(archive: Archive, file: Path, digest: str) -> None:
@@ -202,10 +165,7 @@ def _check_digest(archive: Archive, file: Path, digest: str) -> None:
 
 
 def _pin(archive: Archive, digest: str) -> None:
-    pin = pin_of(archive)
-    new = pin.with_name(f".{pin.name}.new")
-    new.write_text(f"{digest}  {archive.file}\n")
-    new.replace(pin)
+    write_atomically(pin_of(archive), f"{digest}  {archive.file}\n".encode())
 
 
 def _network_in(folder: Path, entry: CatalogueEntry, archive: Archive) -> Path:

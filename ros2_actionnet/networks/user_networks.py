@@ -13,6 +13,7 @@ from ros2_actionnet.networks.catalogue import Catalogue, user_folder
 from ros2_actionnet.networks.network_yaml import read_network_yaml
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
+from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -83,20 +84,13 @@ def install(spec: NetworkSpec, description: Path, target: Path) -> None:
         NetworkError: the copy is incomplete.
         OSError: the files cannot be copied.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.parent / f".{target.name}.adding"
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
+    with file_lock(target.with_name(f".{target.name}.lock"), lambda _: None), scratch_folder(target) as scratch:
         for file in (spec.model, *_weights_beside(spec.model), *filter(None, [spec.labels]), description):
-            copy = scratch / "new" / file.relative_to(description.parent)
+            copy = scratch / file.relative_to(description.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        resolve(NetworkRequest(model=str(scratch / "new")))
-        if target.is_dir():
-            target.rename(scratch / "old")
-        (scratch / "new").rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        resolve(NetworkRequest(model=str(scratch)))
+        replace_folder(target, scratch)
 
 
 def _only_model(folder: Path) -> Path:

@@ -93,7 +93,7 @@ def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 def test_networks_of_the_users_own(networks: Path) -> None:
     assert Catalogue.load().names == ("resnet-18", "resnet-34", "camera_motion"), "there need be no folder"
-    for name in ("turns", "Walks", ".turns.adding", "resnet-18", "resnet18", "Camera-Motion"):
+    for name in ("turns", "Walks", ".turns.new", "resnet-18", "resnet18", "Camera-Motion"):
         (networks / name).mkdir(parents=True)
         (networks / name / "network.yaml").write_text("frames: 8\n")
     (networks / "no network").mkdir()

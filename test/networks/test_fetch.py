@@ -208,7 +208,7 @@ def test_a_network_yaml_of_the_archive_is_kept(entry: CatalogueEntry, server: Se
     assert (fetch(entry) / "network.yaml").read_text() == f"model: {MODEL}\n"
 
 
-@pytest.mark.parametrize("line", ["labels: /etc/hostname", "labels: ../../../secret", "labels: a/labels.txt"])
+@pytest.mark.parametrize("line", ["labels: /etc/hostname", "labels: ../../secret", "labels: a/labels.txt"])
 def test_a_network_yaml_of_the_archive_that_looks_elsewhere_is_refused(
     line: str, entry: CatalogueEntry, server: Server, networks: Path
 ) -> None:
@@ -226,8 +226,8 @@ def test_a_network_yaml_of_the_archive_that_looks_elsewhere_is_refused(
 
 
 def test_what_a_killed_process_left_is_cleared_away(entry: CatalogueEntry, networks: Path) -> None:
-    (networks / ".resnet-18.unpacking" / "new").mkdir(parents=True)
-    (networks / ".resnet-18.unpacking" / "new" / MODEL).write_text("half")
+    (networks / ".resnet-18.new").mkdir(parents=True)
+    (networks / ".resnet-18.new" / MODEL).write_text("half")
     fetch(entry)
     assert left_in(networks) == [f"{FILE}.sha256", "resnet-18"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ros2_actionnet.backends.tensorrt.engine_cache import write_atomically
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
+from ros2_actionnet.system.files import write_atomically
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -12,16 +12,15 @@ import logging
 import os
 import platform
 import re
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
+from ros2_actionnet.load_monitor import PROGRESS_PERIOD, UNMONITORED, LoadMonitor, LoadWatch
+from ros2_actionnet.system.files import file_lock, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +29,6 @@ DEFAULT_SIZE_LIMIT = 4 << 30
 
 RECIPE = 1
 """Version of the build procedure; bump it to invalidate every cached engine."""
-
-_POLL = 0.1  # s, polling interval while another process holds the lock
-_PROGRESS = 5.0  # s, interval of progress messages while waiting for the lock
-
-
-_UNLOCKED = -1  # stands for a lock that is not available here
 
 
 class NotCached(Exception):  # noqa: N818 - nothing went wrong
@@ -176,19 +169,14 @@ class EngineCache:
 
         Raises LoadCancelled if `monitor` cancels the load.
         """
-        started = told = time.monotonic()
-        descriptor = self._try_lock(key)
-        while descriptor is None:
-            end_if_cancelled(monitor, "the engine")
-            time.sleep(_POLL)
-            descriptor = self._try_lock(key)
-            if time.monotonic() - told >= _PROGRESS:
-                told = time.monotonic()
-                monitor.progress(f"waiting for another process to build the engine, {told - started:.0f} s so far")
-        try:
+        watch = LoadWatch(
+            monitor,
+            "the engine",
+            lambda seconds: f"waiting for another process to build the engine, {seconds:.0f} s so far",
+            PROGRESS_PERIOD,
+        )
+        with file_lock(self._lock(key), watch):
             yield
-        finally:
-            _release(descriptor)
 
     def engines(self) -> list[CachedEngine]:
         """Return the engines in the cache, least recently used first. A missing folder counts as empty."""
@@ -208,15 +196,11 @@ class EngineCache:
 
     def remove(self, key: str) -> bool:
         """Remove an engine unless another process holds its lock; return True if gone. Raises OSError on failure."""
-        descriptor = self._try_lock(key)
-        if descriptor is None:
-            return False
-        try:
-            for path in (self._sidecar(key), self._plan(key), self._lock(key)):
-                path.unlink(missing_ok=True)
-        finally:
-            _release(descriptor)
-        return True
+        with file_lock(self._lock(key)) as is_ours:
+            if is_ours:
+                for path in (self._sidecar(key), self._plan(key), self._lock(key)):
+                    path.unlink(missing_ok=True)
+            return is_ours
 
     def trim(self, keep: str = "", room_for: int = 0) -> None:
         """Remove leftovers of killed processes, and the least recently used engines until the rest and `room_for` fit.
@@ -250,46 +234,11 @@ class EngineCache:
         """Remove incomplete files, which only a killed process leaves; a live process holds the lock."""
         for part in self.folder.glob("*.part"):
             key = part.name.partition(".")[0]
-            descriptor = _UNLOCKED if key == held else self._try_lock(key)
-            if descriptor is None:
-                continue
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-                if not self._plan(key).exists() and key != held:
-                    self._lock(key).unlink(missing_ok=True)
-            _release(descriptor)
-
-    def _try_lock(self, key: str) -> int | None:
-        """Return a descriptor that holds the lock until it is closed; None if another process holds it.
-
-        If the folder is read-only or its file system has no locks, this is _UNLOCKED, and all processes continue
-        without.
-        """
-        try:
-            import fcntl
-
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except (ImportError, OSError) as error:
-            logger.debug("no lock in %s: %s", self.folder, error)
-            return _UNLOCKED
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError as error:
-            logger.debug("no lock in %s: %s", self.folder, error)
-            os.close(descriptor)
-            return _UNLOCKED
-        try:
-            is_ours = os.path.samestat(os.fstat(descriptor), self._lock(key).stat())
-        except OSError:
-            is_ours = False
-        if not is_ours:  # `remove` deleted the file after we opened it and before we locked it
-            os.close(descriptor)
-            return self._try_lock(key)
-        return descriptor
+            with nullcontext(True) if key == held else file_lock(self._lock(key)) as is_ours, suppress(OSError):
+                if is_ours:
+                    part.unlink(missing_ok=True)
+                    if not self._plan(key).exists() and key != held:
+                        self._lock(key).unlink(missing_ok=True)
 
     def _plan(self, key: str) -> Path:
         return self.folder / f"{key}.engine"
@@ -299,27 +248,3 @@ class EngineCache:
 
     def _lock(self, key: str) -> Path:
         return self.folder / f"{key}.lock"
-
-
-def _release(descriptor: int) -> None:
-    if descriptor != _UNLOCKED:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that is complete or absent, even after a power failure. Raises OSError, and leaves nothing."""
-    part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

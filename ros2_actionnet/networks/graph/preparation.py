@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ros2_actionnet.networks.graph.signature import complete, count_classes, inp
 from ros2_actionnet.networks.graph.stem import fold_temporal_stem
 from ros2_actionnet.networks.labels import labels_for
 from ros2_actionnet.networks.spec import BATCH_NAME, INPUT_NAME, NetworkSpec, PreparedNetwork
+from ros2_actionnet.system.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +129,9 @@ def tidy(graph: Graph) -> None:
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected.lower():
+    digest = sha256_of(path)
+    if digest != expected.lower():
         raise NetworkError(
-            f"the model {path} is not the one that its network.yaml describes: its sha256 is {digest.hexdigest()}, not "
+            f"the model {path} is not the one that its network.yaml describes: its sha256 is {digest}, not "
             f"{expected}. Copy or download it again; if you changed it on purpose, correct the network.yaml"
         )

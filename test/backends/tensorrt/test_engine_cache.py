@@ -29,6 +29,7 @@ from ros2_actionnet.backends.tensorrt.engine_cache import (
 )
 from ros2_actionnet.errors import LoadCancelled
 from ros2_actionnet.load_monitor import Unmonitored
+from ros2_actionnet.system import files
 
 IDENTITY = EngineIdentity(
     onnx_sha256="0" * 64,
@@ -199,7 +200,7 @@ class TestWriting:
         def write() -> None:
             while not stop.is_set():
                 for version in versions:
-                    engine_cache.write_atomically(cache.folder / f"{KEY}.engine", version)
+                    files.write_atomically(cache.folder / f"{KEY}.engine", version)
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -254,8 +255,8 @@ class Monitor(Unmonitored):
 class TestLock:
     @pytest.fixture(autouse=True)
     def _impatience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine_cache, "_POLL", 0.005)
-        monkeypatch.setattr(engine_cache, "_PROGRESS", 0.01)
+        monkeypatch.setattr(files, "_POLL", 0.005)
+        monkeypatch.setattr(engine_cache, "PROGRESS_PERIOD", 0.01)
 
     def test_who_waits_says_so_and_goes_on_when_the_other_is_done(self, cache: EngineCache) -> None:
         monitor, entered = Monitor(), threading.Event()
@@ -326,7 +327,7 @@ class TestLock:
         monkeypatch.setattr(fcntl, "flock", remove_first)
         with cache.lock(KEY):
             # Were it the lock of the removed file, another process could take that of the new one.
-            monkeypatch.setattr(engine_cache, "_PROGRESS", 0.0)
+            monkeypatch.setattr(engine_cache, "PROGRESS_PERIOD", 0.0)
             with pytest.raises(LoadCancelled), cache.lock(KEY, Monitor(patience=1)):
                 pass
 
@@ -402,7 +403,7 @@ class TestTimingCaches:
         assert len(paths) == 4
         cache.folder.mkdir()
         for path in paths:
-            engine_cache.write_atomically(path, b"measured")
+            files.write_atomically(path, b"measured")
         cache.remove_timing_caches()
         assert not list(cache.folder.iterdir())
 
