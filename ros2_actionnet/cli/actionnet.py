@@ -26,6 +26,7 @@ from ros2_actionnet.recognition.loading import load, load_options, network_reque
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination
 
@@ -115,9 +116,9 @@ class Command:
         if self._options.profile:
             print(profile(statistics.times, seconds), flush=True)
         if statistics.windows == 0 and not statistics.stopped:
-            raise ActionNetError(f"'{uri}': {recognizer.remedy()}")
+            raise ActionNetError(f"'{without_password(uri)}': {recognizer.remedy()}")
         most = console.labels.most_common(1)
-        return Outcome(uri, statistics, seconds, most[0][0] if most else "")
+        return Outcome(without_password(uri), statistics, seconds, most[0][0] if most else "")
 
     # Several inputs.
 
@@ -131,7 +132,7 @@ class Command:
         with closing(self._load()) as session:
             recognizer = Recognizer(session, self._settings)
             for uri, outputs in zip(uris, outputs_of_batch(uris, folder, self._options.batch_files), strict=True):
-                self._say(f"{uri} ({len(outcomes) + 1} of {len(uris)})")
+                self._say(f"{without_password(uri)} ({len(outcomes) + 1} of {len(uris)})")
                 try:
                     outputs.check(uri)
                     recognizer.reset()
@@ -139,7 +140,7 @@ class Command:
                         outcomes.append(self._classify(uri, source, recognizer, session, outputs))
                 except (ActionNetError, OSError) as error:
                     self.show(error)
-                    outcomes.append(Outcome(uri, error=str(error)))
+                    outcomes.append(Outcome(without_password(uri), error=str(error)))
                 if (statistics := outcomes[-1].statistics) is not None and statistics.stopped:
                     break
         print(batch_table(outcomes), flush=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.system.addresses import without_password
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) ->
     """
     taken = set[str]()
     for uri in uris:
-        stem = re.sub(r"[^\w.-]+", "_", Path(uri).stem if Path(uri).exists() else uri).strip("_")
+        stem = re.sub(r"[^\w.-]+", "_", Path(uri).stem if Path(uri).exists() else without_password(uri)).strip("_")
         name, number = stem, 1
         while name in taken:
             number += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import MPEG_TS, Container, VideoWriter
 from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
+from ros2_actionnet.system.addresses import without_password
 
 _TIMEOUT = 4.0  # s without a frame until a stream counts as lost
 
@@ -67,11 +67,6 @@ def open_stream(url: str, options: InputOptions, report: Report) -> LiveSource:
     return LiveSource(name, connect, report)
 
 
-def without_password(url: str) -> str:
-    """Return a URL with its password masked, for display."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
-
-
 def _session_description(url: str, codec: str) -> str:
     """Return an SDP (RFC 8866) that describes the sender to `url`, as a data URL."""
     name = _RTP_PAYLOADS.get(codec.lower())
@@ -100,7 +95,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
     except ValueError:
         port = None
     if port is None:
-        raise MediaError(f"'{url}' names no port; write for instance rtp://@:5000")
+        raise MediaError(f"'{without_password(url)}' names no port; write for instance rtp://@:5000")
     return parts.hostname or "0.0.0.0", port
 
 

@@ -27,6 +27,7 @@ from ros2_actionnet.media.filters import Flipped, Thinned
 from ros2_actionnet.media.image_files import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
 from ros2_actionnet.media.video_files import VideoSink, VideoSource
+from ros2_actionnet.system.addresses import without_password
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
@@ -86,7 +87,7 @@ def _find_source(uri: str) -> _OpenSource:
     if scheme:
         if scheme not in _SOURCES:
             raise MediaError(
-                f"'{uri}' begins with {scheme}://, which cannot be read; use one of "
+                f"'{without_password(uri)}' begins with {scheme}://, which cannot be read; use one of "
                 f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
             )
         return _SOURCES[scheme]
@@ -99,7 +100,7 @@ def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
     path = _path(uri)
     is_pattern = re.search(r"[*?\[]", path.name) is not None and path.parent.is_dir()
     if not path.exists() and not is_pattern:
-        raise MediaError(f"there is no file or folder '{path}'; {_what_there_is(path)}")
+        raise MediaError(f"there is no file or folder '{without_password(uri)}'; {_what_there_is(path)}")
     if is_bag(path):
         from ros2_actionnet.media.bag_source import BagSource
 
@@ -149,7 +150,9 @@ def _open_sink(
         return StreamSink(uri, options, source, report)
     if scheme not in ("", "file"):
         names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS))
-        raise MediaError(f"'{uri}' begins with {scheme}://, which cannot be written; use one of {names}, or a path")
+        raise MediaError(
+            f"'{without_password(uri)}' begins with {scheme}://, which cannot be written; use one of {names}, or a path"
+        )
     path = uri.partition("://")[2] if scheme else uri
     suffix = Path(path).suffix.lower()
     if not suffix or suffix in WRITABLE_SUFFIXES or path.endswith("/") or Path(path).is_dir():

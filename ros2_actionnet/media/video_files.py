@@ -12,6 +12,7 @@ from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
 from ros2_actionnet.recognition.frame_header import nanoseconds
+from ros2_actionnet.system.addresses import without_password
 
 _REMEDY = "see whether another player plays it: a recording that was cut short may lack what tells how to read it"
 _TIMEOUT = 20.0  # s, for files on a web server
@@ -29,11 +30,13 @@ class VideoSource:
 
     def __init__(self, url: str, options: InputOptions, report: Report) -> None:
         """Open a file by its path, or by its address on a web server."""
-        self._address = Address(url, url, _REMEDY, timeout=_TIMEOUT if "://" in url else None)
+        is_remote = "://" in url
+        name = without_password(url) if is_remote else url
+        self._address = Address(url, name, _REMEDY, timeout=_TIMEOUT if is_remote else None)
         self._report, self._loop, self._size = report, options.loop, (options.width, options.height)
         self._closed = False
         self._decoder = self._open(options.save)
-        self.name, self.rate, self.size = url, self._decoder.rate, self._decoder.size
+        self.name, self.rate, self.size = name, self._decoder.rate, self._decoder.size
 
     @property
     def length(self) -> int | None:

@@ -7,11 +7,12 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled, megabytes
+from ros2_actionnet.system.addresses import without_password, without_passwords
 
 MAX_SIZE = 4_000_000_000
 """Bytes; a larger file is rejected as a mistake. jetson-inference's networks have some 130 million."""
@@ -51,33 +52,29 @@ class Progress:
             time.sleep(min(left, 0.1))
 
 
-def without_password(url: str) -> str:
-    """Return `url` without a user name and password, for display."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def download(url: str, file: Path, progress: Progress) -> None:
     """Download `url` to `file`, resuming after the bytes that it has already; proxies are those of the environment.
 
     Data received before a failure stays in `file`, for the next call.
 
     Raises:
-        NetworkError: the server cannot be reached, does not have the file or keeps failing, or pooch is not installed.
+        NetworkError: the server cannot be reached, does not have the file or keeps failing; or requests is missing.
         LoadCancelled: the load has been cancelled.
         OSError: the file cannot be written.
     """
     try:
-        import pooch  # noqa: F401
         from requests import RequestException
     except ImportError as error:
-        raise NetworkError(f"downloads need the Python package pooch: pip install pooch ({error})") from error
+        raise NetworkError(
+            "downloads need the Python package requests: apt install python3-requests, or pip install requests "
+            f"({error})"
+        ) from error
     most, failures = _size(file), 0
     while True:
         try:
             return _attempt(url, file, progress)
         except (RequestException, _CutShort) as error:
-            reason = _reason(error)
+            reason = without_passwords(_reason(error), url)
             if not _may_pass(error):
                 raise NetworkError(f"{without_password(url)}: {reason}") from error
             failures = failures + 1 if _size(file) <= most else 1
@@ -108,7 +105,7 @@ class _CutShort(Exception):  # noqa: N818
 
 
 class _Reception(threading.Thread):
-    """Downloads `url`, or the missing part of it, to a file; pooch uses this object as that file.
+    """Downloads `url`, or the missing part of it, to a file.
 
     Runs in a separate thread, because an unresponsive name server or connection cannot be interrupted: a caller that
     stops waiting abandons the thread, which then writes nothing more.
@@ -122,56 +119,46 @@ class _Reception(threading.Thread):
         self.error: Exception | None = None
         self._url = url
         self._path = path
-        self._file: Any = None
-        self._was_whole = False
 
     def run(self) -> None:
         """Download; store an exception in `error`."""
         try:
-            with self._path.open("ab") as self._file:
-                self.received = self._file.tell()
-                self._receive()
+            with self._path.open("ab") as file:
+                self.received = file.tell()
+                self._receive(file)
         except Exception as error:
             self.error = error
 
-    def write(self, data: bytes) -> None:
-        """Write a piece of data."""
-        if self.abandoned:
-            raise _CutShort
-        self._file.write(data)
-        self.received += len(data)
-        self._refuse_above_limit(self.received)
-
-    def flush(self) -> None:
-        """Do nothing: data is not buffered for long."""
-
-    def _receive(self) -> None:
-        from pooch import HTTPDownloader
-        from requests import HTTPError
+    def _receive(self, file: BinaryIO) -> None:
+        import requests
 
         headers = {"Accept-Encoding": "identity"}
         if self.received:
             headers["Range"] = f"bytes={self.received}-"
-        hooks = {"response": self._on_response}
-        try:
-            HTTPDownloader(chunk_size=_CHUNK, timeout=_TIMEOUT, headers=headers, hooks=hooks)(self._url, self, None)
-        except HTTPError:
-            if not self._was_whole:
-                raise
+        with requests.get(self._url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if not self._prepare(file, response):
+                return
+            response.raise_for_status()
+            response.raw.headers.pop("Content-Encoding", None)  # keep a .tar.gz compressed
+            for data in response.iter_content(_CHUNK):
+                if self.abandoned:
+                    raise _CutShort
+                file.write(data)
+                self.received += len(data)
+                self._refuse_above_limit(self.received)
         if self.received < self.expected:  # older versions of urllib3 do not raise
             raise _CutShort
 
-    def _on_response(self, response: Any, **_: Any) -> None:
-        """Check a response before its body is read, and prepare the file for it."""
-        response.raw.headers.pop("Content-Encoding", None)  # keep a .tar.gz compressed
+    def _prepare(self, file: BinaryIO, response: Any) -> bool:
+        """Prepare the file for the body of a response; return False if it is complete already."""
         ranges = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         if response.status_code == 206 and ranges and ranges[1] == str(self.received):
             self.expected = int(ranges[2])
         elif response.status_code == 416 and ranges and ranges[2] == str(self.received):
-            self._was_whole = True
+            return False
         elif response.status_code in (200, 206, 416):  # from the start, or not the requested range
             if self.received:
-                self._file.truncate(0)
+                file.truncate(0)
                 self.received = 0
             if response.status_code != 200:
                 raise _CutShort
@@ -183,6 +170,7 @@ class _Reception(threading.Thread):
                 f"{self._path.parent} has no room for {megabytes(self.expected)}: {megabytes(free)} are free. Free "
                 "some, or set ACTIONNET_NETWORKS to a folder elsewhere"
             )
+        return True
 
     def _refuse_above_limit(self, size: int) -> None:
         if size > MAX_SIZE:

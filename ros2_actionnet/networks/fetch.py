@@ -11,10 +11,11 @@ from pathlib import Path
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
-from ros2_actionnet.networks.download import Progress, download, without_password
+from ros2_actionnet.networks.download import Progress, download
 from ros2_actionnet.networks.resolve import find_folder, manual_install_hint, resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
+from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
 
 MIRROR = "ACTIONNET_MIRROR"

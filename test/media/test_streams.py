@@ -20,7 +20,7 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media import live_source as live
 from ros2_actionnet.media import streams
 from ros2_actionnet.media.base import InputOptions, MediaFrame, OutputOptions, Picture
-from ros2_actionnet.media.streams import StreamSink, open_stream, without_password
+from ros2_actionnet.media.streams import StreamSink, open_stream
 from ros2_actionnet.media.uris import open_source
 from ros2_actionnet.media.video_files import VideoSource
 from support.clips import library_clip
@@ -160,7 +160,7 @@ class TestRtsp:
             lambda: open_stream(url, InputOptions(), print),
             lambda: StreamSink(url, OutputOptions(), PictureSource(), Reports()),
         ):
-            with pytest.raises(MediaError, match=r"'rtsp://robot:\*\*\*@127.*Connection refused; see whether the") as e:
+            with pytest.raises(MediaError, match=r"'rtsp://\*\*\*@127.*Connection refused; see whether the") as e:
                 attempt()
             assert "secret" not in str(e.value)
 
@@ -296,20 +296,6 @@ def test_a_file_is_sent_at_its_rate(clip: list[Picture], monkeypatch: pytest.Mon
         sink.write(annotated(clip[index], index, index * 0.9))
     sink.close()
     assert slept == pytest.approx([0.0, 0.9, 1.0], abs=0.2)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://robot:se/cret@host:554/a", "rtsp://robot:se/cret@host:554/a"),  # no password: a path
-        ("rtsp://robot:secret@host:554/a", "rtsp://robot:***@host:554/a"),
-        ("rtsp://:secret@host/a?x=1", "rtsp://:***@host/a?x=1"),
-        ("rtsp://robot@host/a", "rtsp://robot@host/a"),
-        ("rtsp://host:554/a@b", "rtsp://host:554/a@b"),
-    ],
-)
-def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown
 
 
 def test_a_codec_that_a_stream_does_not_take_is_refused() -> None:

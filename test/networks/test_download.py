@@ -17,7 +17,7 @@ import pytest
 
 from ros2_actionnet.errors import LoadCancelled, NetworkError
 from ros2_actionnet.networks import download as module
-from ros2_actionnet.networks.download import ATTEMPTS, Progress, download, without_password
+from ros2_actionnet.networks.download import ATTEMPTS, Progress, download
 from support.archives import Server, send, serving
 from support.monitors import Recorder
 
@@ -338,9 +338,9 @@ def test_a_disk_that_is_full_is_the_systems_own_error(server: Server) -> None:
         get(server.url, Path("/dev/full"))
 
 
-def test_without_pooch(server: Server, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
-    assert "pip install pooch" in refused(server.url, file)
+def test_without_requests(server: Server, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "requests", None)
+    assert "apt install python3-requests" in refused(server.url, file)
 
 
 def test_a_url_that_is_none(file: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_url_that_is_none(file: Path) -> None:
 
 
 def test_a_password_is_not_shown(file: Path) -> None:
-    assert without_password("https://me:secret@host:80/a?b=c") == "https://host:80/a?b=c"
     message = refused("http://me:secret@127.0.0.1:1/x", file)
-    assert "http://127.0.0.1:1/x" in message
+    assert "http://***@127.0.0.1:1/x: no connection" in message
     assert "secret" not in message
+    assert "secret" not in refused("http://me:secret@127.0.0.1:port/x", file)
