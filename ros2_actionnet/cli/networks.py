@@ -33,7 +33,7 @@ from ros2_actionnet.networks.resolve import find_folder
 from ros2_actionnet.networks.spec import LAYOUTS
 from ros2_actionnet.networks.user_networks import file_in, has_mean, install, network_in, place_for
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.system.files import sha256_of, write_atomically
+from ros2_actionnet.system.files import sha256_of
 
 _SETTINGS = ("backend", "device", "precision")
 
@@ -121,11 +121,9 @@ def add_network(options: argparse.Namespace) -> int:
     _print_doubts(trial)
     if is_actionnets and options.mean is None:
         print(f"  note: mean and std are taken to be actionNet's. A network of torchvision's needs\n  {TORCHVISION}")
-    path = folder / "network.yaml"
-    write_atomically(path, description_of(spec, notes).encode())
-    print(f"\nwrote {path}")
+    install(spec, description_of(spec, notes, folder), folder, target)
+    print(f"\nwrote {folder / 'network.yaml'}")
     if target.resolve() != folder.resolve():
-        install(spec, path, target)
         print(f"copied to {target}")
     print(
         f"\nUse it: network:={name} for the node, --network {name} for the command, ActionNet({name!r}) in Python;\n"

@@ -14,6 +14,7 @@ import yaml
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import YAML_LOADER
+from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.spec import LAYOUTS, NetworkSpec
 
 _HEAD = "What ros2_actionnet has to know of this network. `actionnet-networks add` wrote this; edit it as you like."
@@ -40,12 +41,15 @@ def notes_of(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key not in known and value is not None}
 
 
-def description_of(spec: NetworkSpec, notes: Mapping[str, Any]) -> str:
-    """Return the text of a network.yaml that leaves nothing to be read from the model; `spec` must be complete."""
+def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) -> str:
+    """Return the text of the network.yaml in `folder` that leaves nothing to be read from the model.
+
+    `spec` must be complete. Raises NetworkError if its files are not in `folder`.
+    """
     values = {
         "name": spec.name,
-        "model": spec.model.name,
-        "labels": spec.labels.name if spec.labels else None,
+        "model": str(path_inside(folder, spec.model.absolute(), spec.name)),
+        "labels": str(path_inside(folder, spec.labels.absolute(), spec.name)) if spec.labels else None,
         "frames": spec.frames,
         "height": spec.height,
         "width": spec.width,
@@ -107,7 +111,7 @@ def _spec_values(path: Path) -> dict[str, Any]:
 def _value(path: Path, key: str, value: Any) -> Any:
     """Convert one value of a network.yaml to the type of NetworkSpec's attribute."""
     if key in ("model", "labels"):
-        return path.parent / str(value)
+        return path.parent / path_inside(path.parent, str(value), str(path))
     if key in ("frames", "height", "width"):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value

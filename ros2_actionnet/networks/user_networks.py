@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Catalogue, user_folder
+from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.network_yaml import read_network_yaml
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
-from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder
+from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -24,16 +24,19 @@ def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
     The model's checksum is omitted: it may have been exported again.
 
     Raises:
-        NetworkError: there is none, there are several, or `resolve` rejects it.
+        NetworkError: there is none, there are several, files are outside the folder, or `resolve` rejects it.
     """
     if not folder.is_dir():
         raise NetworkError(f"{folder} is not a folder; give the one that holds the .onnx file and its labels.txt")
+    path_inside(folder, "network.yaml", str(folder))
     path = folder
     if model is not None:
         path = file_in(folder, model)
     elif not (folder / "network.yaml").is_file() and not (folder / "model.onnx").is_file():
         path = _only_model(folder)
     spec = resolve(NetworkRequest(model=str(path)))
+    for file in filter(None, [spec.model, spec.labels]):
+        path_inside(folder, file.absolute(), str(folder))
     return replace(spec, name=str(_description(folder).get("name") or folder.resolve().name), sha256="")
 
 
@@ -75,22 +78,33 @@ def place_for(name: str, folder: Path, *, again: bool) -> Path:
     return target
 
 
-def install(spec: NetworkSpec, description: Path, target: Path) -> None:
-    """Copy a network's files into the folder `target`; `description` is its network.yaml.
+def install(spec: NetworkSpec, description: str, folder: Path, target: Path) -> None:
+    """Write `description` as the network.yaml of `folder`, and copy the network's files from there to `target`.
 
-    A folder of that name never exists without all of its files.
+    A folder of that name never exists without all of its files. An error leaves both folders as they were.
 
     Raises:
-        NetworkError: the copy is incomplete.
-        OSError: the files cannot be copied.
+        NetworkError: a file of the network is not in `folder`, or the copy is incomplete.
+        OSError: the files cannot be written.
     """
+    original = folder / "network.yaml"
+    if target.resolve() == folder.resolve():
+        write_atomically(original, description.encode())
+        return
+    copies = _copies(spec, folder)
     with file_lock(target.with_name(f".{target.name}.lock"), lambda _: None), scratch_folder(target) as scratch:
-        for file in (spec.model, *_weights_beside(spec.model), *filter(None, [spec.labels]), description):
-            copy = scratch / file.relative_to(description.parent)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        for name, file in copies.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, scratch / name)
+        (scratch / original.name).write_text(description, encoding="utf-8")
         resolve(NetworkRequest(model=str(scratch)))
-        replace_folder(target, scratch)
+        before = original.read_bytes() if original.exists() else None
+        write_atomically(original, description.encode())
+        try:
+            replace_folder(target, scratch)
+        except OSError:
+            original.unlink() if before is None else write_atomically(original, before)
+            raise
 
 
 def _only_model(folder: Path) -> Path:
@@ -106,10 +120,9 @@ def _description(folder: Path) -> dict[str, object]:
     return read_network_yaml(path) if path.is_file() else {}
 
 
-def _weights_beside(model: Path) -> Iterable[Path]:
-    """Return the external files in which an ONNX model stores weights."""
-    import onnx
+def _copies(spec: NetworkSpec, folder: Path) -> dict[Path, Path]:
+    """Return the files of a network other than its network.yaml, by their paths relative to `folder`."""
+    from ros2_actionnet.networks.graph.external_data import external_files
 
-    graph = onnx.load_model(str(model), load_external_data=False).graph
-    entries = [entry for tensor in graph.initializer for entry in tensor.external_data]
-    return sorted({model.parent / entry.value for entry in entries if entry.key == "location"})
+    files = [spec.model, *external_files(spec.model), *filter(None, [spec.labels])]
+    return {path_inside(folder, file.absolute(), spec.name): file for file in files}

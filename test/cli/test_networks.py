@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,13 +14,13 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.cli.networks import main
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
 from support.archives import RESNET_18, resnet_18_archive
-from support.networks import save_brightness_network
+from support.networks import external_tensor, save_brightness_network
 
 LABELS = ("dark", "dim", "bright")
 Run = Callable[..., tuple[int, str, str]]
@@ -280,6 +281,79 @@ class TestAdd:
             "weights.bin",
         ]
         assert classified(240, network="turns") == "bright"
+
+    @pytest.mark.parametrize("name", ["weight", "bias"])
+    def test_constants_beside_the_model_come_along(self, name: str, run: Run, folder: Path, networks: Path) -> None:
+        model = onnx.load(str(folder / "exported.onnx"))
+        (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+        values = numpy_helper.to_array(tensor)
+        constant = helper.make_node("Constant", [], [name], value=external_tensor(values, folder / "constant.bin"))
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, constant)
+        (folder / "exported.onnx").write_bytes(model.SerializeToString())
+        code, _, err = run("add", folder)
+        assert code == 0, err
+        assert (networks / "turns" / "constant.bin").read_bytes() == values.tobytes()
+        assert classified(240, network="turns") == "bright"
+
+    def test_files_in_folders_of_the_folder_come_along(self, run: Run, folder: Path, networks: Path) -> None:
+        for place, name in (("models", "exported.onnx"), ("texts", "labels.txt")):
+            (folder / place).mkdir()
+            (folder / name).rename(folder / place / name)
+        (folder / "network.yaml").write_text(
+            f"model: models/exported.onnx\nlabels: {folder}/models/../texts/labels.txt\n"
+        )
+        code, _, err = run("add", folder)
+        assert code == 0, err
+        written = yaml.safe_load((networks / "turns" / "network.yaml").read_text())
+        assert (written["model"], written["labels"]) == ("models/exported.onnx", "texts/labels.txt")
+        shutil.rmtree(folder)
+        assert classified(240, network="turns") == "bright"
+
+    @pytest.mark.parametrize(
+        "what",
+        ["labels: ../secret", "labels: {secret}", "labels: a/../../secret", "labels: link", "model: ../secret.onnx"],
+    )
+    def test_a_network_yaml_that_names_files_elsewhere_is_refused(
+        self, what: str, run: Run, folder: Path, networks: Path
+    ) -> None:
+        secret = folder.parent / "secret"
+        secret.write_text("dark\ndim\nbright\n")
+        shutil.copy(folder / "exported.onnx", folder.parent / "secret.onnx")
+        (folder / "link").symlink_to(secret)
+        (folder / "a").mkdir()
+        text = f"model: exported.onnx\n{what.format(secret=secret)}\n"
+        (folder / "network.yaml").write_text(text)
+        code, _, err = run("add", folder, "--again")
+        assert code == 1
+        assert f"which is not in {folder}: a network is a folder with all its files" in err
+        assert (folder / "network.yaml").read_text() == text
+        assert sorted(path.name for path in folder.parent.rglob("secret*")) == ["secret", "secret.onnx"]
+        assert list(networks.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["network.yaml", "labels.txt", "exported.onnx"])
+    def test_a_link_out_of_the_folder_is_neither_copied_nor_written_to(
+        self, name: str, run: Run, folder: Path, networks: Path
+    ) -> None:
+        outside = folder.parent / f"outside-{name}"
+        content = (folder / name).read_bytes() if (folder / name).exists() else b"name: turns\n"
+        outside.write_bytes(content)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(outside)
+        code, _, err = run("add", folder)
+        assert code == 1
+        assert f"which is not in {folder}" in err
+        assert outside.read_bytes() == content
+        assert list(networks.iterdir()) == []
+
+    def test_a_copy_that_fails_leaves_the_network_yaml_as_it_was(self, run: Run, folder: Path, networks: Path) -> None:
+        (folder / "network.yaml").write_text("model: exported.onnx\n# mine\n")
+        (networks / ".turns.new").write_text("in the way")
+        code, _, err = run("add", folder)
+        assert code == 1
+        assert "File exists" in err
+        assert (folder / "network.yaml").read_text() == "model: exported.onnx\n# mine\n"
+        assert not (networks / "turns").exists()
 
     def test_a_folder_with_several_models(self, run: Run, folder: Path) -> None:
         save_brightness_network(folder, LABELS, name="other")

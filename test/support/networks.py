@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+
+def external_tensor(values: NDArray[Any], file: Path, location: str = "") -> TensorProto:
+    """A tensor with its values in `file`, which it calls `location` (default: its name)."""
+    file.write_bytes(values.tobytes())
+    tensor = TensorProto(data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location or file.name)
+    return tensor
 
 
 def save_brightness_network(

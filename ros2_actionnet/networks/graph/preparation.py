@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.batching import make_batch_dynamic, takes_any_batch
+from ros2_actionnet.networks.graph.external_data import load_checked
 from ros2_actionnet.networks.graph.onnx_graph import Graph, shape_of
 from ros2_actionnet.networks.graph.scores import append_scores
 from ros2_actionnet.networks.graph.signature import complete, count_classes, input_shape, select_input, select_output
@@ -40,12 +40,13 @@ def load_model(spec: NetworkSpec) -> ModelProto:
     """Load the model of `spec`, with weights from external files beside it.
 
     Raises:
-        NetworkError: the file does not match its checksum, or is not a readable ONNX model with a graph.
+        NetworkError: the file does not match its checksum, is not a readable ONNX model with a graph, or has weights
+            in files that are not in its folder.
     """
     try:
         if spec.sha256:
             _check_sha256(spec.model, spec.sha256)
-        model = onnx.load_model(str(spec.model))
+        model = load_checked(spec.model)
     except NetworkError:
         raise
     except Exception as error:  # protobuf's and onnx's own exceptions, and OSError

@@ -1,0 +1,25 @@
+"""The rule that a network is a folder with all its files: none is read or copied that lies elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ros2_actionnet.errors import NetworkError
+
+
+def path_inside(folder: Path, name: str | Path, who: str) -> Path:
+    """Return the path, relative to `folder`, of the file that `who` calls `name`, relative to `folder` or absolute.
+
+    Raises NetworkError unless the file is in `folder`, or in a folder there, once all links are followed.
+    """
+    try:
+        root, given = folder.resolve(), folder / name
+        place = given.parent.resolve() / given.name
+        if place.is_relative_to(root) and given.resolve().is_relative_to(root):
+            return place.relative_to(root)
+    except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, or a circle of links
+        pass
+    raise NetworkError(
+        f"{who} names the file {str(name)!r}, which is not in {folder}: a network is a folder with all its files; copy "
+        "it there"
+    )
