@@ -20,6 +20,7 @@ from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.load_monitor import UNMONITORED
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
 from ros2_actionnet.media.json_lines import ResultsFile
+from ros2_actionnet.media.overwriting import check_overwriting
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
@@ -81,7 +82,7 @@ class Command:
         options = self._options
         uri = options.uris[0] if options.uris else DEFAULT_INPUT
         outputs = _outputs(options)
-        outputs.check(uri)
+        check_overwriting([uri], outputs.uris)
         with ExitStack() as stack:
             source = stack.enter_context(closing(self._open(uri)))
             session = stack.enter_context(closing(self._load()))
@@ -127,14 +128,15 @@ class Command:
         uris: list[str] = self._options.uris
         if folder.exists() and not folder.is_dir():
             raise MediaError(f"--batch takes a folder first, then the inputs; '{folder}' is a file")
+        outputs_of = list(outputs_of_batch(uris, folder, self._options.batch_files))
+        check_overwriting(uris, [output for outputs in outputs_of for output in outputs.uris])
         folder.mkdir(parents=True, exist_ok=True)
         outcomes = list[Outcome]()
         with closing(self._load()) as session:
             recognizer = Recognizer(session, self._settings)
-            for uri, outputs in zip(uris, outputs_of_batch(uris, folder, self._options.batch_files), strict=True):
+            for uri, outputs in zip(uris, outputs_of, strict=True):
                 self._say(f"{without_password(uri)} ({len(outcomes) + 1} of {len(uris)})")
                 try:
-                    outputs.check(uri)
                     recognizer.reset()
                     with closing(self._open(uri)) as source:
                         outcomes.append(self._classify(uri, source, recognizer, session, outputs))

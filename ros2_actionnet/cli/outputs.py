@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ros2_actionnet.errors import MediaError
 from ros2_actionnet.system.addresses import without_password
 
 
@@ -37,11 +36,11 @@ class Outputs:
         paths = [Path(self.output), self.results, self.report, Path(self.save), Path(self.input_save)]
         return [path for path in paths if path is not None and path.name and path.exists()]
 
-    def check(self, uri: str) -> None:
-        """Raise MediaError if the input `uri` would be overwritten."""
-        for path in self.files:
-            if Path(uri).exists() and path.samefile(uri):
-                raise MediaError(f"'{path}' is the input, which would be overwritten; give another output")
+    @property
+    def uris(self) -> list[str]:
+        """All of them."""
+        save = "" if self.save == self.output else self.save  # the same picture twice is written once
+        return [str(uri) for uri in (self.output, self.results, self.report, save, self.input_save) if uri]
 
 
 def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) -> Iterator[Outputs]:

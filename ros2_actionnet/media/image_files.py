@@ -65,7 +65,7 @@ class ImageSource:
     def __init__(self, path: Path, options: InputOptions, report: Report) -> None:
         self.name, self.rate = str(path), options.rate or DEFAULT_RATE
         self._report, self._loop, self._closed = report, options.loop, False
-        self._paths = _find(path)
+        self._paths = find_images(path)
         if not self._paths:
             raise MediaError(f"'{path}' has no image in it; images end in {', '.join(IMAGE_SUFFIXES)}")
         picture = next((picture for _, picture in self._pictures(lambda line: None)), None)
@@ -112,12 +112,20 @@ class ImageSource:
         return "they come and go"
 
 
-def _find(path: Path) -> list[Path]:
+def find_images(path: Path) -> list[Path]:
     """Return the images that match a path or a pattern (*, ?, [...]), in natural order."""
     if path.is_file():
         return [path]
     found = path.iterdir() if path.is_dir() else path.parent.glob(path.name)
     return sorted((image for image in found if is_image(image) and image.is_file()), key=natural_order)
+
+
+def image_target(path: str) -> Path:
+    """Return the path that an image output writes to, with a placeholder (%06d) if it is a sequence."""
+    target = Path(path)
+    if not target.suffix or path.endswith("/") or target.is_dir():
+        target /= "%06d.jpg"
+    return target.with_name(target.name.replace("*", "%06d"))
 
 
 class ImageSink:
@@ -132,12 +140,10 @@ class ImageSink:
     wants_pictures = True
 
     def __init__(self, path: str, options: OutputOptions) -> None:
-        target = Path(path)
-        if not target.suffix or path.endswith("/") or target.is_dir():
-            target /= "%06d.jpg"
+        target = image_target(path)
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
             raise MediaError(f"'{path}' is no image that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}")
-        self._target = target.with_name(target.name.replace("*", "%06d"))
+        self._target = target
         try:
             self._name(0)
         except (TypeError, ValueError) as error:

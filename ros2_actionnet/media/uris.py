@@ -49,7 +49,7 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
     """
     source = _find_source(uri)(uri, options, report)
     try:
-        if options.rate and (isinstance(source, VideoSource) or _scheme(uri) in INPUTS):
+        if options.rate and (isinstance(source, VideoSource) or scheme_of(uri) in INPUTS):
             source = Thinned(source, options.rate)
         return source if options.flip == "none" else Flipped(source, options.flip)
     except BaseException:
@@ -83,7 +83,7 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
 
 
 def _find_source(uri: str) -> _OpenSource:
-    scheme = _scheme(uri)
+    scheme = scheme_of(uri)
     if scheme:
         if scheme not in _SOURCES:
             raise MediaError(
@@ -91,13 +91,11 @@ def _find_source(uri: str) -> _OpenSource:
                 f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
             )
         return _SOURCES[scheme]
-    if uri.isdigit() or uri.startswith("/dev/video"):
-        return open_v4l2
-    return _open_file
+    return _open_file if is_file(uri) else open_v4l2
 
 
 def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
-    path = _path(uri)
+    path = path_of(uri)
     is_pattern = re.search(r"[*?\[]", path.name) is not None and path.parent.is_dir()
     if not path.exists() and not is_pattern:
         raise MediaError(f"there is no file or folder '{without_password(uri)}'; {_what_there_is(path)}")
@@ -143,7 +141,7 @@ _SOURCES: dict[str, _OpenSource] = {
 def _open_sink(
     uri: str, options: OutputOptions, source: FrameSource, details: RunDetails, report: Report
 ) -> ResultSink:
-    scheme = _scheme(uri)
+    scheme = scheme_of(uri)
     if scheme == "display" or uri == "display":
         return DisplaySink(source)
     if scheme in OUTPUTS:
@@ -153,10 +151,9 @@ def _open_sink(
         raise MediaError(
             f"'{without_password(uri)}' begins with {scheme}://, which cannot be written; use one of {names}, or a path"
         )
-    path = uri.partition("://")[2] if scheme else uri
-    suffix = Path(path).suffix.lower()
-    if not suffix or suffix in WRITABLE_SUFFIXES or path.endswith("/") or Path(path).is_dir():
-        return ImageSink(path, options)
+    path, suffix = str(path_of(uri)), path_of(uri).suffix.lower()
+    if is_image_output(uri):
+        return ImageSink(path + "/" * uri.endswith("/"), options)
     if suffix in CONTAINERS:
         return VideoSink(path, options, source)
     if suffix == ".mcap":
@@ -190,14 +187,33 @@ class _Both:
             second.close()
 
 
-def _scheme(uri: str) -> str:
+def is_file(uri: str) -> bool:
+    """Return True if the input `uri` is a file or several, and no camera or stream."""
+    scheme = scheme_of(uri)
+    return scheme == "file" or (not scheme and not uri.isdigit() and not uri.startswith("/dev/video"))
+
+
+def is_file_output(uri: str) -> bool:
+    """Return True if the output `uri` is a file or a folder, and no window or stream."""
+    return scheme_of(uri) in ("", "file") and uri not in ("", "display")
+
+
+def is_image_output(uri: str) -> bool:
+    """Return True if the output `uri` is an image or a folder of images."""
+    path = path_of(uri)
+    suffix = path.suffix.lower()
+    return not suffix or suffix in WRITABLE_SUFFIXES or uri.endswith("/") or path.is_dir()
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of a URI in lower case, or "" if it is a path."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     return match[1].lower() if match else ""
 
 
-def _path(uri: str) -> Path:
+def path_of(uri: str) -> Path:
     """Return the path of a file given by its URI or path."""
-    if _scheme(uri) != "file":
+    if scheme_of(uri) != "file":
         return Path(uri)
     path = uri.partition("://")[2]
     return Path(path) if Path(path).exists() else Path(unquote(path))

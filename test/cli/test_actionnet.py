@@ -316,6 +316,36 @@ def test_a_batch_never_writes_over_an_input(model: Path, tmp_path: Path, capsys:
     assert (tmp_path / "clip.mp4").read_bytes() == content
 
 
+def test_a_batch_never_writes_over_a_later_input(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_video(tmp_path / "a.avi", [10] * 8)
+    (tmp_path / "a.mp4").write_bytes(b"the second input")
+    inputs = [str(tmp_path / "a.avi"), str(tmp_path / "a.mp4")]
+    assert main(["--batch", str(tmp_path), *inputs, "--model", str(model)]) == 1
+    assert "a.mp4' is the input, which would be overwritten" in capsys.readouterr().err
+    assert (tmp_path / "a.mp4").read_bytes() == b"the second input"
+    assert not list(tmp_path.glob("*.jsonl")), "nothing has begun"
+
+
+@pytest.mark.parametrize("address", ["rtsp://admin:s3cret@word@127.0.0.1:1/s", "nothing://admin:s3cret@word@host/s"])
+@pytest.mark.parametrize("batch", [[], ["--batch", "out"]])
+def test_nothing_of_a_password_is_shown(
+    batch: list[str],
+    address: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*batch, address, "--model", str(model)]) == 1
+    out, err = capfd.readouterr()
+    assert "***@" in err
+    for part in ("admin", "s3cret", "word"):
+        assert part not in out + err
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------------------------
 
 
