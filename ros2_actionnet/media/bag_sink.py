@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
 from ros2_actionnet.media.bag_source import BagSource
-from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
+from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, RunDetails
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
@@ -26,24 +24,24 @@ if TYPE_CHECKING:
 
 _CLASSIFICATION = "vision_msgs/msg/Classification"
 _EVENT = "ros2_actionnet/msg/ActionEvent"
-_COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _NAMESPACE = "/actionnet"  # as in the node
-_JPEG_QUALITY = 85  # as in the node
 _DEPTH = 10  # as in the node's publishers
 
 
 class BagSink:
     """Writes a bag of results that `ros2 bag` can read: an MCAP folder, or one file if `path` ends in .mcap.
 
-    The topics are the node's: `/actionnet/classification`, `/actionnet/events` and, if `annotated` pictures are
-    requested, `/actionnet/annotated/compressed`; or `/actionnet_2/...` if the input already has such topics. If the
-    input is a bag, all its messages are copied unchanged, and each result gets the time of reception of its image.
+    The topics are the node's, `/actionnet/classification` and `/actionnet/events`, or `/actionnet_2/...` if the input
+    already has such topics. If the input is a bag, all its messages are copied unchanged, and each result gets the time
+    of reception of its image.
 
     Raises MediaError if `path` exists or cannot be written, or if the input is a bag that cannot be copied.
     """
 
-    def __init__(self, path: Path | str, source: FrameSource, details: RunDetails, annotated: bool = False) -> None:
-        self._path, self._wants_pictures = Path(path), annotated
+    wants_pictures = False
+
+    def __init__(self, path: Path | str, source: FrameSource, details: RunDetails) -> None:
+        self._path = Path(path)
         check_rosbags(self._path)
         # A bag is written as a folder; a single-file bag remains a folder until it is finished.
         self._is_file = self._path.suffix == ".mcap"
@@ -61,12 +59,7 @@ class BagSink:
             if self._input is not None:
                 self._input.copy_into(self._writer, types)
                 namespace = _free_namespace(self._input.topics)
-            self._results = _Results(self._writer, types, details, namespace, annotated)
-
-    @property
-    def wants_pictures(self) -> bool:
-        """True if annotated pictures are written."""
-        return self._wants_pictures
+            self._results = _Results(self._writer, types, details, namespace)
 
     def write(self, result: ClassifiedFrame) -> None:
         """Write the new results of this frame. Raises MediaError on failure."""
@@ -182,11 +175,10 @@ class _Input:
 class _Results:
     """The topics of the results."""
 
-    def __init__(self, writer: Writer, types: Typestore, details: RunDetails, namespace: str, annotated: bool) -> None:
+    def __init__(self, writer: Writer, types: Typestore, details: RunDetails, namespace: str) -> None:
         self._writer, self._types, self._details = writer, types, details
         self._classification = self._topic(f"{namespace}/classification", _CLASSIFICATION)
         self._events = self._topic(f"{namespace}/events", _EVENT)
-        self._annotated = self._topic(f"{namespace}/annotated/compressed", _COMPRESSED_IMAGE) if annotated else None
 
     def write(self, result: ClassifiedFrame, header: FrameHeader, received: int) -> None:
         """Write the new results, with the frame's header and the time (ns) at which the bag received the frame."""
@@ -194,8 +186,6 @@ class _Results:
             self._write(self._classification, self._classified(result.prediction, header), received)
         for event in result.events:
             self._write(self._events, self._event(event, header), received)
-        if self._annotated is not None and result.annotated is not None:
-            self._write(self._annotated, self._picture(result.annotated, header), received)
 
     def _topic(self, name: str, type_name: str) -> Connection:
         return self._writer.add_connection(name, type_name, typestore=self._types, offered_qos_profiles=[_qos()])
@@ -203,21 +193,15 @@ class _Results:
     def _write(self, topic: Connection, message: object, received: int) -> None:
         self._writer.write(topic, received, self._types.serialize_cdr(message, topic.msgtype))
 
-    # The messages, with the same contents as the node's; see result_messages.py.
+    # The messages, with the same contents as the node's with its default class_id_format; see ros/messages.py.
 
     def _classified(self, prediction: Prediction, header: FrameHeader) -> object:
-        settings = self._details.settings
-        by_index = settings.class_id_format == "index"
         return self._make(
             _CLASSIFICATION,
             header=self._header(header),
             results=[
-                self._make(
-                    "vision_msgs/msg/ObjectHypothesis",
-                    class_id=str(result.class_id) if by_index else result.label,
-                    score=result.score,
-                )
-                for result in prediction.top(settings.top_k)
+                self._make("vision_msgs/msg/ObjectHypothesis", class_id=result.label, score=result.score)
+                for result in prediction.top(self._details.settings.top_k)
             ],
         )
 
@@ -232,10 +216,6 @@ class _Results:
             start=self._make("builtin_interfaces/msg/Time", **split_nanoseconds(event.start)),
             duration=self._make("builtin_interfaces/msg/Duration", **split_nanoseconds(event.duration)),
         )
-
-    def _picture(self, picture: Picture, header: FrameHeader) -> object:
-        _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        return self._make(_COMPRESSED_IMAGE, header=self._header(header), format="jpeg", data=jpeg.reshape(-1))
 
     def _header(self, header: FrameHeader) -> object:
         stamp = self._make("builtin_interfaces/msg/Time", sec=header.sec, nanosec=header.nanosec)

@@ -98,8 +98,8 @@ def classified(frames: Iterable[MediaFrame], every: int = 2) -> Iterable[Classif
         yield ClassifiedFrame(frame, prediction, is_new, events, frame.picture)
 
 
-def run(path: Path, source: BagSource, upto: int | None = None, annotated: bool = False, **settings: Any) -> None:
-    sink = BagSink(path, source, details(source, **settings), annotated)
+def run(path: Path, source: BagSource, upto: int | None = None, **settings: Any) -> None:
+    sink = BagSink(path, source, details(source, **settings))
     for result in classified(source.frames()):
         sink.write(result)
         if result.frame.index == upto:
@@ -166,25 +166,6 @@ class TestBesideABag:
         assert ended.start.nanosec == pytest.approx(80_000_000, abs=1000)  # a stamp in seconds is a double
         assert (ended.duration.sec, ended.duration.nanosec) == (0, 320_000_000)
 
-    def test_classes_can_be_given_by_index(self, bag: Path, tmp_path: Path) -> None:
-        run(tmp_path / "out", open_bag(bag), class_id_format="index", top_k=1)
-        found = decoded(read_mcap(tmp_path / "out" / "out.mcap").messages, CLASSIFICATION, NEW[0])
-        assert [[r.class_id for r in message.results] for _, message in found] == [["0"]] * 9
-
-    def test_annotated_pictures_are_jpeg_under_the_images_header(self, bag: Path, clip: Clip, tmp_path: Path) -> None:
-        source = open_bag(bag)
-        sink = BagSink(tmp_path / "none", source, details(source))
-        assert not sink.wants_pictures
-        sink.close()
-        run(tmp_path / "out", source, annotated=True)
-        messages = read_mcap(tmp_path / "out" / "out.mcap").messages
-        found = decoded(messages, "/actionnet/annotated/compressed", "sensor_msgs/msg/CompressedImage")
-        assert len(found) == COUNT
-        assert found[3][1].format == "jpeg"
-        assert found[3][1].header.stamp.nanosec == 120_000_000
-        picture = np.asarray(cv2.imdecode(found[3][1].data, cv2.IMREAD_COLOR), int)
-        assert np.abs(picture - clip[3]).mean() < 4
-
     def test_a_run_that_was_stopped_leaves_a_bag_up_to_there(
         self, bag: Path, topics: list[Topic], tmp_path: Path
     ) -> None:
@@ -196,11 +177,11 @@ class TestBesideABag:
 
     def test_a_topic_of_the_robots_own_results_stays_as_it_is(self, bag: Path, tmp_path: Path) -> None:
         run(tmp_path / "once", open_bag(bag))
-        run(tmp_path / "twice", open_bag(tmp_path / "once"), class_id_format="index")
+        run(tmp_path / "twice", open_bag(tmp_path / "once"), top_k=1)
         once, twice = (read_mcap(tmp_path / name / f"{name}.mcap") for name in ("once", "twice"))
         assert [message for message in twice.messages if not message.topic.startswith("/actionnet_2/")] == once.messages
         found = decoded(twice.messages, "/actionnet_2/classification", NEW[0])
-        assert [message.results[0].class_id for _, message in found] == ["0"] * 9
+        assert [[r.class_id for r in message.results] for _, message in found] == [["walk"]] * 9
         assert "/actionnet_2/events" in twice.topics
 
     def test_a_bag_of_humble_is_given_the_definitions_that_it_lacks(
@@ -265,7 +246,7 @@ class TestBesideABag:
 
 class TestAlone:
     def test_results_of_a_video_have_the_videos_time(self, clip: Clip, tmp_path: Path) -> None:
-        sink = BagSink(tmp_path / "out", VideoDouble(), details(), annotated=True)
+        sink = BagSink(tmp_path / "out", VideoDouble(), details())
         frames = (
             MediaFrame(index, index / 25, index * 40_000_000, RawImage.from_array(picture, "bgr8"))
             for index, picture in enumerate(clip)
@@ -274,7 +255,7 @@ class TestAlone:
             sink.write(result)
         sink.close()
         written = read_mcap(tmp_path / "out" / "out.mcap")
-        assert set(written.topics) == {CLASSIFICATION, EVENTS, "/actionnet/annotated/compressed"}
+        assert set(written.topics) == {CLASSIFICATION, EVENTS}
         found = decoded(written.messages, CLASSIFICATION, NEW[0])
         assert [received for received, _ in found] == [index * 40_000_000 for index in range(2, COUNT, 2)]
         assert [message.header.stamp.nanosec for _, message in found] == [r for r, _ in found]
