@@ -83,7 +83,7 @@ def summarise(name: str, times: list[float]) -> str:
 def main() -> None:
     """Runs the benchmark and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="a ResNet-18 in ONNX, such as tools/export_resnet.py makes")
+    parser.add_argument("--model", required=True, help="a ResNet-18 in ONNX, such as random_resnet makes")
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--calls", type=int, default=300)
     options = parser.parse_args()

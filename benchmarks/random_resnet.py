@@ -2,9 +2,9 @@
 
     benchmarks/run random_resnet FOLDER [--depth 34]
 
-It needs numpy and onnx only. The graph is the one that tools/export_resnet.py gets out of PyTorch, which is the one of
-jetson-inference's actionNet: input `0` [1, 3, 16, 112, 112], batch normalisation folded into the convolutions, a
-Reshape to [1, -1] before the last layer, no softmax.
+It needs numpy and onnx only. The graph is the one that PyTorch exports of tools/custom_networks/resnet3d.py, but for
+the end, which is that of jetson-inference's actionNet: input `0` [1, 3, 16, 112, 112], batch normalization folded into
+the convolutions, a Reshape to [1, -1] before the last layer, no softmax.
 """
 
 from __future__ import annotations
