@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from support.own_domain import Domain
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 # No test downloads from the internet, or sees networks that the user has; those that are about either set these anew.
 os.environ["ACTIONNET_MIRROR"] = os.environ["ACTIONNET_NETWORKS"] = "/nowhere/in/tests"
