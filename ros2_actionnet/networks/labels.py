@@ -1,4 +1,4 @@
-"""Label files: UTF-8 text, one label per line; line i is the name of class i."""
+"""Labels of a network: read from a file, in any of the usual formats, and checked against the number of classes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ from collections import Counter
 from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.label_formats import LABEL_KEYS, decode, parse_labels
 
 logger = logging.getLogger(__name__)
 
+_LARGEST = 16_000_000  # bytes; the labels of 20,000 classes are half a megabyte
+
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read the labels in a file. A byte order mark, CRLF and blank lines at the end are accepted.
+    """Read the labels in a file, whose format is told by its content (see `label_formats`).
 
-    Duplicate labels are logged as a warning: their classes can be distinguished by index only.
+    Duplicate labels are logged as a warning: their scores are combined in results.
 
     Raises:
-        NetworkError: the file cannot be read, is not UTF-8, is empty, or has a blank line between labels.
+        NetworkError: the file cannot be read, is not text, is empty, or is in a format that is not understood.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NetworkError(f"label file {path} is not UTF-8 text ({error}); save it as UTF-8") from error
-    except OSError as error:
-        raise NetworkError(f"label file {path} cannot be read: {error.strerror or error}") from error
-    # Not splitlines(), which would also split at characters that may occur inside a label (U+0085, U+2028).
-    labels = [line.strip() for line in text.rstrip().split("\n")]
-    if labels == [""]:
-        raise NetworkError(f"label file {path} is empty; it needs one label a line, one for each class")
-    if "" in labels:
-        raise NetworkError(f"label file {path}: line {labels.index('') + 1} is blank; line i must name class i")
+    labels = _read(path)
     _report_duplicates(path, labels)
     return tuple(labels)
 
 
-def labels_for(path: Path | None, classes: int, name: str) -> tuple[str, ...]:
+def labels_for(path: Path | None, classes: int, name: str, *, is_downloaded: bool = False) -> tuple[str, ...]:
     """Return the labels of a network with `classes` classes; without a file "class 0", "class 1", ... and a warning.
+
+    The published archives of downloaded networks have a label too many or too few: with `is_downloaded`, the list is
+    cut or filled up, with a warning.
 
     Raises:
         NetworkError: as `read_labels`, or the number of labels differs from the number of classes.
@@ -49,13 +44,60 @@ def labels_for(path: Path | None, classes: int, name: str) -> tuple[str, ...]:
             classes - 1,
         )
         return tuple(f"class {index}" for index in range(classes))
-    labels = read_labels(path)
+    labels = _read(path)
+    if len(labels) == classes + 1 and labels[0].lower() in LABEL_KEYS:
+        logger.info("label file %s: the first line, %r, is taken to be a header", path, labels[0])
+        del labels[0]
     if len(labels) != classes:
-        raise NetworkError(
-            f"label file {path} has {len(labels)} labels but network {name} has {classes} classes; "
-            "set `labels` to the file that belongs to this model"
+        if not is_downloaded or abs(len(labels) - classes) > max(1, classes // 100):
+            raise NetworkError(_mismatch(path, labels, classes, name))
+        logger.warning(
+            "label file %s has %d labels but network %s has %d classes: %s",
+            path,
+            len(labels),
+            name,
+            classes,
+            "the last ones are ignored" if len(labels) > classes else "the last ones are called 'class N'",
         )
+        labels = [*labels[:classes], *(f"class {index}" for index in range(len(labels), classes))]
+    _report_duplicates(path, labels)
+    return tuple(labels)
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise NetworkError(f"label file {path} cannot be read: {error.strerror or error}") from error
+    if len(data) > _LARGEST:
+        raise NetworkError(f"label file {path} is larger than {_LARGEST // 1_000_000} MB; set `labels` to a label file")
+    try:
+        text = decode(data)
+        if not text.strip():
+            raise ValueError("is empty; it needs one label a line, one for each class")
+        labels = parse_labels(text.replace("\r\n", "\n").replace("\r", "\n"))
+    except ValueError as error:
+        reason = str(error)
+        raise NetworkError(
+            f"label file {path}{' ' if reason.startswith(('is ', 'looks ')) else ': '}{reason}"
+        ) from error
     return labels
+
+
+def _mismatch(path: Path, labels: list[str], classes: int, name: str) -> str:
+    message = f"label file {path} has {len(labels)} labels but network {name} has {classes} classes; "
+    if len(labels) == classes - 1:
+        return message + (
+            "if it was trained with a background class, add a line `background` where that class was: first or last. "
+            "Otherwise set `labels` to the file that belongs to this model"
+        )
+    if len(labels) == classes + 1:
+        return message + (
+            f"if one of them is a background class that the network lacks (the first is {labels[0]!r}, the last "
+            f"{labels[-1]!r}), remove it. Otherwise set `labels` to the file that belongs to this model"
+        )
+    return message + "set `labels` to the file that belongs to this model"
 
 
 def _report_duplicates(path: Path, labels: list[str]) -> None:
