@@ -16,8 +16,6 @@ from ros2_actionnet.cli.trial import Trial, try_out
 from ros2_actionnet.errors import ActionNetError, NetworkError
 from ros2_actionnet.load_monitor import megabytes
 from ros2_actionnet.networks import (
-    ACTIONNET_MEAN,
-    ACTIONNET_STD,
     Catalogue,
     CatalogueEntry,
     NetworkRequest,
@@ -29,16 +27,14 @@ from ros2_actionnet.networks import (
 from ros2_actionnet.networks.catalogue import user_folder
 from ros2_actionnet.networks.fetch import pin_of
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
+from ros2_actionnet.networks.normalization import in_unit_range, remark, three_numbers
 from ros2_actionnet.networks.resolve import find_folder
 from ros2_actionnet.networks.spec import LAYOUTS
-from ros2_actionnet.networks.user_networks import file_in, has_mean, install, network_in, place_for
+from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
 
 _SETTINGS = ("backend", "device", "precision")
-
-TORCHVISION = "--mean 0.43216 0.394666 0.37645 --std 0.22803 0.22145 0.216989"
-"""Mean and standard deviation of torchvision's video networks (such as r3d_18 on Kinetics-400)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +106,6 @@ def add_network(options: argparse.Namespace) -> int:
     spec, notes = _described(folder, options), _notes(folder, options)
     name = options.name or spec.name
     target = place_for(name, folder, again=options.again)
-    is_actionnets = (spec.mean, spec.std) == (ACTIONNET_MEAN, ACTIONNET_STD) and not has_mean(folder)
     with LoadProgress() as monitor:
         trial = try_out(spec, _settings(options), monitor)
     spec = replace(trial.network.spec, name=name, sha256=sha256_of(spec.model))
@@ -119,8 +114,8 @@ def add_network(options: argparse.Namespace) -> int:
     print(f"labels   {_labels(trial.network.labels) if spec.labels else 'none: the classes go by their numbers'}")
     print(f"run      {_in_a_line(trial)}")
     _print_doubts(trial)
-    if is_actionnets and options.mean is None:
-        print(f"  note: mean and std are taken to be actionNet's. A network of torchvision's needs\n  {TORCHVISION}")
+    if doubt := remark(spec):
+        print(f"  note: {doubt}")
     install(spec, description_of(spec, notes, folder), folder, target)
     print(f"\nwrote {folder / 'network.yaml'}")
     if target.resolve() != folder.resolve():
@@ -219,6 +214,7 @@ def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
     yield "input", _input(spec)
     yield "output", f"{spec.output_blob!r}"
     yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
+    yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
     yield "classes", _labels(network.labels)
     yield "labels", spec.labels or "no file"
@@ -235,13 +231,16 @@ def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
         "height": options.size and options.size[0],
         "width": options.size and options.size[1],
         "layout": options.layout,
-        "mean": options.mean and tuple(options.mean),
-        "std": options.std and tuple(options.std),
         "input_blob": options.input_blob,
         "output_blob": options.output_blob,
     }
     spec = network_in(folder, options.model)
-    return replace(spec, **{key: value for key, value in said.items() if value is not None})
+    given = {key: three_numbers(f"--{key}", key, value) for key in ("mean", "std") if (value := getattr(options, key))}
+    return replace(
+        spec,
+        **{key: value for key, value in said.items() if value is not None},
+        **in_unit_range(given, "--mean, --std"),
+    )
 
 
 def _notes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -100,6 +100,10 @@ class Catalogue:
     def _by_name(self) -> dict[str, CatalogueEntry]:
         return {name: entry for entry in self.entries for name in _spellings(entry)}
 
+    def has(self, name: str) -> bool:
+        """Return True if `name` is the name or alias of a network (case-insensitive)."""
+        return name.strip().lower() in self._by_name
+
     def find(self, name: str) -> CatalogueEntry:
         """Return the network whose name or alias is `name` (case-insensitive).
 

@@ -15,6 +15,7 @@ import yaml
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import YAML_LOADER
 from ros2_actionnet.networks.network_folder import path_inside
+from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
 from ros2_actionnet.networks.spec import LAYOUTS, NetworkSpec
 
 _HEAD = "What ros2_actionnet has to know of this network. `actionnet-networks add` wrote this; edit it as you like."
@@ -79,7 +80,10 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
 NOTES = ("source", "license", "description")
 
 
-KEYS = (*(field.name for field in fields(NetworkSpec)), *NOTES)
+# What NetworkSpec has beside the keys of a network.yaml: it is found out, not stated.
+_FOUND_OUT = ("mean_from", "is_downloaded")
+
+KEYS = (*(field.name for field in fields(NetworkSpec) if field.name not in _FOUND_OUT), *NOTES)
 
 
 def read_network_yaml(path: Path) -> dict[Any, Any]:
@@ -105,7 +109,10 @@ def _spec_values(path: Path) -> dict[str, Any]:
     """Return the keys of a network.yaml that NetworkSpec has, checked and converted to its types."""
     content = read_network_yaml(path)
     known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
-    return {key: _value(path, key, value) for key, value in known.items()}
+    values = {key: _value(path, key, value) for key, value in known.items()}
+    if "normalization" in values:
+        values["mean_from"] = str(path)
+    return values | in_unit_range(values, str(path))
 
 
 def _value(path: Path, key: str, value: Any) -> Any:
@@ -117,18 +124,9 @@ def _value(path: Path, key: str, value: Any) -> Any:
             return value
         raise NetworkError(f"{path}: {key} is {value!r}; it must be a whole number above 0")
     if key in ("mean", "std"):
-        return _three_numbers(path, key, value)
+        return three_numbers(str(path), key, value)
     if key == "layout" and value not in LAYOUTS:
         raise NetworkError(f"{path}: layout is {value!r}; it must be one of {', '.join(LAYOUTS)}")
     if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
         raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
     return str(value)
-
-
-def _three_numbers(path: Path, key: str, value: Any) -> tuple[float, ...]:
-    numbers = value if isinstance(value, list) and len(value) == 3 else []
-    if not numbers or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        raise NetworkError(f"{path}: {key} is {value!r}; it must be three numbers, for red, green and blue in [0, 1]")
-    if key == "std" and not all(number > 0 for number in numbers):
-        raise NetworkError(f"{path}: std is {value!r}; every number must be above 0")
-    return tuple(float(number) for number in numbers)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.network_yaml import _spec_values
+from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
+
+_MODEL_SUFFIXES = (".onnx", ".xml", ".engine", ".plan", ".yaml")
 
 
 def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkSpec:
@@ -21,6 +26,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         NetworkError: no such network, a file is missing, empty or obviously of the wrong kind, or a network.yaml has an
             invalid value.
     """
+    request = as_meant(request, catalogue)
     labels = Path(request.labels).expanduser() if request.labels else None
     with about("labels"):
         if labels is not None:
@@ -37,9 +43,30 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
     return replace(
         spec,
         labels=labels or spec.labels,
+        is_downloaded=spec.is_downloaded and labels is None,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
     )
+
+
+def as_meant(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkRequest:
+    """Return `request` with a path that was given as `network` in `model`, and the other way round.
+
+    jetson-inference takes both for either.
+    """
+    if request.model:
+        known = catalogue or Catalogue.load()
+        if _is_path(request.model) or not known.has(request.model):
+            return request
+        return replace(request, network=request.model, model="")
+    if _is_path(request.network) and not (catalogue or Catalogue.load()).has(request.network):
+        return replace(request, model=request.network)
+    return request
+
+
+def _is_path(text: str) -> bool:
+    """Return True if `text` looks like the path of a model or network folder, or is one."""
+    return "/" in text or text.lower().endswith(_MODEL_SUFFIXES) or Path(text).expanduser().exists()
 
 
 def find_folder(entry: CatalogueEntry) -> Path | None:
@@ -53,6 +80,8 @@ def find_folder(entry: CatalogueEntry) -> Path | None:
 
 def _custom(model: Path) -> NetworkSpec:
     """Describe a network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
+    if model.name == "network.yaml" and model.is_file():
+        model = model.parent
     if model.is_dir():
         if not (model / "network.yaml").is_file() and not (model / "model.onnx").is_file():
             raise NetworkError(
@@ -68,7 +97,7 @@ def _custom(model: Path) -> NetworkSpec:
     if spec.model == model:
         return replace(spec, name=model.stem)
     # The network.yaml describes another model of the same folder.
-    return NetworkSpec(name=model.stem, model=model, labels=_existing(model.parent / "labels.txt"))
+    return _completed(NetworkSpec(name=model.stem, model=model), model.parent, {})
 
 
 def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
@@ -82,6 +111,8 @@ def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
         labels=folder / entry.labels if entry.labels else None,
         input_blob=entry.input_blob,
         output_blob=entry.output_blob,
+        mean_from="" if entry.own else "the catalogue",
+        is_downloaded=entry.archive is not None,
     )
     return replace(_from_folder(folder, found), name=entry.name)
 
@@ -108,11 +139,29 @@ def manual_install_hint(entry: CatalogueEntry) -> str:
 
 
 def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
-    """Apply the folder's network.yaml to `defaults`, and use the labels.txt there if no label file is named."""
+    """Apply the folder's network.yaml to `defaults`, and then what other files there state."""
     path = folder / "network.yaml"
     values = _spec_values(path) if path.is_file() else {}
-    spec = replace(defaults, **values)
-    return spec if spec.labels else replace(spec, labels=_existing(folder / "labels.txt"))
+    return _completed(defaults, folder, values)
+
+
+def _completed(defaults: NetworkSpec, folder: Path, values: dict[str, Any]) -> NetworkSpec:
+    """Apply the values of a network.yaml to `defaults`, and what other files in `folder` state beside them."""
+    spec = defaults
+    if not (spec.mean_from or "mean_from" in values) and (found := normalization_beside(folder)) is not None:
+        spec = replace(spec, mean=found.mean, std=found.std, mean_from=found.source)
+    spec = replace(spec, **values)
+    if spec.labels is None:
+        spec = replace(spec, labels=_existing(folder / "labels.txt") or _config_with_labels(folder))
+    return spec
+
+
+def _config_with_labels(folder: Path) -> Path | None:
+    """Return the config.json of a transformers model in `folder`, if it has the names of the classes."""
+    config = folder / "config.json"
+    with suppress(OSError, ValueError):
+        return config if '"id2label"' in config.read_text(encoding="utf-8-sig") else None
+    return None
 
 
 def _check_model(model: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Literal
 Layout = Literal["NCTHW", "NTCHW"]
 LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
 
+Triple = tuple[float, float, float]
+
 # Names of the only input and the only output of every prepared network, and of its dynamic first dimension.
 INPUT_NAME = "frames"
 OUTPUT_NAME = "scores"
@@ -57,6 +59,8 @@ class NetworkSpec:
         input_blob: name of the original model's input.
         output_blob: name of the original model's output.
         sha256: expected SHA-256 of the model file; "" disables the check.
+        mean_from: the file, flag or catalogue that states `mean`; "" if none does and actionNet's is assumed.
+        is_downloaded: True for a network of the catalogue that is downloaded with its labels.
     """
 
     name: str
@@ -66,11 +70,13 @@ class NetworkSpec:
     height: int | None = None
     width: int | None = None
     layout: Layout | None = None
-    mean: tuple[float, float, float] = ACTIONNET_MEAN
-    std: tuple[float, float, float] = ACTIONNET_STD
+    mean: Triple = ACTIONNET_MEAN
+    std: Triple = ACTIONNET_STD
     input_blob: str = ""
     output_blob: str = ""
     sha256: str = ""
+    mean_from: str = ""
+    is_downloaded: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,11 +53,6 @@ def file_in(folder: Path, file: Path) -> Path:
     return folder / path.name
 
 
-def has_mean(folder: Path) -> bool:
-    """Return True if a network.yaml in `folder` has the mean that is subtracted from the frames."""
-    return "mean" in _description(folder)
-
-
 def place_for(name: str, folder: Path, *, again: bool) -> Path:
     """Return the target folder, among the user's networks, of the network in `folder`.
 

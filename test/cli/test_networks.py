@@ -234,12 +234,21 @@ class TestAdd:
         assert "its checksum is right" in run("verify", "turns")[1]
 
     def test_mean_and_std_that_nobody_said_are_pointed_out(self, run: Run, folder: Path) -> None:
-        assert "mean and std are taken to be actionNet's" in run("add", folder)[1]
-        assert "taken to be" not in run("add", folder, "--again")[1], "now the network.yaml says them"
-        mean = ["--mean", 0.5, 0.25, 0, "--std", 1, 2, 4]
-        assert "taken to be" not in run("add", folder, "--again", *mean)[1]
+        assert "no mean is stated for network turns: actionNet's is assumed" in run("add", folder)[1]
+        assert "is assumed" not in run("add", folder, "--again")[1], "now the network.yaml says them"
+        mean = ["--mean", 0.5, 0.25, 0, "--std", 1, 0.5, 0.25]
+        assert "is assumed" not in run("add", folder, "--again", *mean)[1]
         spec = resolve(NetworkRequest("turns"))
-        assert (spec.mean, spec.std) == ((0.5, 0.25, 0.0), (1.0, 2.0, 4.0))
+        assert (spec.mean, spec.std) == ((0.5, 0.25, 0.0), (1.0, 0.5, 0.25))
+
+    def test_mean_and_std_of_0_to_255_are_divided_and_checked(self, run: Run, folder: Path) -> None:
+        output = run("add", folder, "--mean", 51, 102, 0, "--std", 255, 51, 51)[1]
+        assert "mean and std are those in --mean, --std, of 0..255 and divided by 255: mean 0.2, 0.4, 0" in output
+        spec = resolve(NetworkRequest("turns"))
+        assert (spec.mean, spec.std) == ((0.2, 0.4, 0.0), (1.0, 0.2, 0.2))
+        for wrong in ("nan", "inf"):
+            assert f"--mean: mean is [0.5, 0.5, {wrong}]" in run("add", folder, "--again", "--mean", 0.5, 0.5, wrong)[2]
+        assert "--std: std is [1.0, 1.0, 0.0]; every number must be above 0" in run("add", folder, "--std", 1, 1, 0)[2]
 
     def test_what_a_network_yaml_says_is_kept(self, run: Run, folder: Path, networks: Path) -> None:
         (folder / "network.yaml").write_text(

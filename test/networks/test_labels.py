@@ -153,9 +153,9 @@ def test_a_header_above_one_column_is_no_label(tmp_path: Path) -> None:
 
 def test_one_label_off_is_explained(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("walk\nsit\nfall")
-    with pytest.raises(NetworkError, match="has 3 labels but network mine has 4 classes; .* a line `background`"):
+    with pytest.raises(NetworkError, match=r"has 3 labels but network mine has 4 classes; .* a line `background`"):
         labels_for(tmp_path / "labels.txt", 4, "mine")
-    with pytest.raises(NetworkError, match="background class that the network lacks .* 'walk', the last 'fall'"):
+    with pytest.raises(NetworkError, match=r"background class that the network lacks .* 'walk', the last 'fall'"):
         labels_for(tmp_path / "labels.txt", 2, "mine")
 
 

@@ -52,7 +52,7 @@ height: 64
 width: 48
 layout: NTCHW
 mean: [0.1, 0.2, 0.3]
-std: [1, 2, 3]
+std: [0.5, 0.25, 1]
 input_blob: "0"
 output_blob: "198"
 labels: names.txt
@@ -67,7 +67,7 @@ def test_a_network_folder(conv3d: Build, save: Save, tmp_path: Path) -> None:
     spec = resolve(custom(tmp_path))
     assert (spec.name, spec.model, spec.labels) == ("turns", tmp_path / "model.onnx", tmp_path / "names.txt")
     assert (spec.frames, spec.height, spec.width, spec.layout) == (8, 64, 48, "NTCHW")
-    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (0.5, 0.25, 1.0))
     assert (spec.input_blob, spec.output_blob) == ("0", "198")
     asked = resolve(custom(tmp_path, input_blob="x", output_blob="y"))
     assert (asked.input_blob, asked.output_blob) == ("x", "y")

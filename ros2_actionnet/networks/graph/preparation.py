@@ -72,7 +72,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     graph.fix_input(spec.input_blob, input_shape(spec))
     shapes = graph.infer_shapes()
     classes = count_classes(spec, shapes.get(output))
-    labels = labels_for(spec.labels, classes, spec.name)
+    labels = labels_for(spec.labels, classes, spec.name, is_downloaded=spec.is_downloaded)
 
     append_scores(graph, output, classes, shapes)
     batches = (is_dynamic and takes_any_batch(graph)) or make_batch_dynamic(graph)

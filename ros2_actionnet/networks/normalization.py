@@ -1,0 +1,226 @@
+"""Mean and standard deviation of a network's input: what the files beside a model state, in one unit.
+
+The unit is RGB in [0, 1]: (color - mean) / std. Published numbers are often those of 0..255.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.catalogue import YAML_LOADER
+from ros2_actionnet.networks.spec import ACTIONNET_MEAN, NetworkSpec, Triple
+
+logger = logging.getLogger(__name__)
+
+PREPROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json")
+"""Files in which transformers states the normalization of a model."""
+
+TORCHVISION = "mean: [0.43216, 0.394666, 0.37645], std: [0.22803, 0.22145, 0.216989]"
+"""Mean and standard deviation of torchvision's video networks (such as r3d_18 on Kinetics-400)."""
+
+_LARGEST_CONFIG = 1_000_000  # bytes
+_MOST_CONFIGS = 50
+_DIVIDED = ", of 0..255 and divided by 255"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a network subtracts from RGB in [0, 1] and divides by, and where that is stated."""
+
+    mean: Triple
+    std: Triple
+    source: str
+
+
+def three_numbers(source: str, key: str, value: Any) -> Triple:
+    """Return `value` as three numbers for red, green and blue.
+
+    Raises NetworkError, naming the value, if it is anything else, is not finite, or is a `std` that is not above 0.
+    """
+    numbers = list(value) if isinstance(value, list | tuple) and len(value) == 3 else []
+    if not numbers or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        raise NetworkError(f"{source}: {key} is {value!r}; it must be three numbers, for red, green and blue in [0, 1]")
+    red, green, blue = (float(number) for number in numbers)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise NetworkError(f"{source}: {key} is {value!r}; every number must be finite")
+    if key == "std" and min(red, green, blue) <= 0:
+        raise NetworkError(f"{source}: std is {value!r}; every number must be above 0")
+    if key == "mean" and max(map(abs, (red, green, blue))) > 255:
+        raise NetworkError(f"{source}: mean is {value!r}; it must be of colors in [0, 1], or in 0..255")
+    return red, green, blue
+
+
+def in_unit_range(stated: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the `mean` and `std` that `source` states, either or both, for colors in [0, 1], with `mean_from`.
+
+    Numbers above 1 are of 0..255 and are divided by 255, which `mean_from` says. A std of exactly 1 beside such a mean
+    is of 0..255, too, where it means that colors are not scaled.
+    """
+    mean, std = stated.get("mean"), stated.get("std")
+    is_mean_large = mean is not None and max(map(abs, mean)) > 1
+    is_std_large = std is not None and (max(std) > 1 or (is_mean_large and std == (1.0, 1.0, 1.0)))
+    result = dict[str, Any]()
+    if std is not None:
+        result["std"] = _divided(std) if is_std_large else std
+    if mean is not None:
+        result["mean"] = _divided(mean) if is_mean_large else mean
+        result["mean_from"] = source + (_DIVIDED if is_mean_large or is_std_large else "")
+    return result
+
+
+def remark(spec: NetworkSpec) -> str:
+    """Return what the user should know of the origin of mean and std; empty if they are taken as they are stated."""
+    if not spec.mean_from.endswith(_DIVIDED):
+        return assumption(spec)
+    mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (spec.mean, spec.std))
+    return f"network {spec.name}: mean and std are those in {spec.mean_from}: mean {mean}; std {std}"
+
+
+def assumption(spec: NetworkSpec) -> str:
+    """Return a warning that actionNet's mean is assumed for `spec`; empty if a mean is stated."""
+    if spec.mean_from:
+        return ""
+    mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (ACTIONNET_MEAN, spec.std))
+    return (
+        f"no mean is stated for network {spec.name}: actionNet's is assumed (mean {mean}; std {std}), and scores are "
+        f"wrong if it was trained with another. State it in {spec.model.parent / 'network.yaml'}, as `mean: [R, G, B]` "
+        f"and `std: [R, G, B]`; torchvision's are {TORCHVISION}"
+    )
+
+
+def normalization_beside(folder: Path) -> Normalization | None:
+    """Return the normalization that the files in `folder` other than network.yaml state; None if none does.
+
+    These are the preprocessor_config.json of transformers, and the configurations of mmaction2 and TAO. They are read
+    as data and never run. A file that cannot be read, or states several, is passed over with a warning.
+
+    Raises NetworkError, naming the value, for a mean or std that cannot be right.
+    """
+    for file in islice(_candidates(folder), _MOST_CONFIGS):
+        reader = _READERS[file.suffix if file.name not in PREPROCESSOR_FILES else file.name]
+        try:
+            if file.stat().st_size > _LARGEST_CONFIG:
+                continue
+            found = reader(file)
+        except (OSError, ValueError, SyntaxError, MemoryError, RecursionError, yaml.YAMLError) as error:
+            logger.warning("%s cannot be read for mean and std: %s", file, error)
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    # Published transformers models have their ONNX files in a folder `onnx` beside their configuration.
+    places = (folder, folder.resolve().parent) if folder.resolve().name == "onnx" else (folder,)
+    for place in places:
+        yield from (file for name in PREPROCESSOR_FILES if (file := place / name).is_file())
+    for suffix in (".py", ".yaml", ".yml"):
+        yield from (file for file in sorted(folder.glob(f"*{suffix}")) if file.name != "network.yaml")
+
+
+def _of_transformers(file: Path) -> Normalization | None:
+    """Read `(color * rescale_factor - offset - image_mean) / image_std`; colors in 0..255, each part if it is on."""
+    content = json.loads(file.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, Mapping) or not {"image_mean", "image_std", "do_normalize", "do_rescale"} & set(content):
+        return None
+    is_normalized = content.get("do_normalize", "image_mean" in content)
+    factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise NetworkError(f"{file}: rescale_factor is {factor!r}; it must be a finite number above 0")
+    mean = _one_or_three(file, "mean", content.get("image_mean", 0.0)) if is_normalized else (0.0, 0.0, 0.0)
+    std = _one_or_three(file, "std", content.get("image_std", 1.0)) if is_normalized else (1.0, 1.0, 1.0)
+    offset = 1.0 if content.get("offset") and content.get("do_rescale", True) else 0.0
+    red, green, blue = mean
+    mean = (red + offset, green + offset, blue + offset)
+    if content.get("do_flip_channel_order"):
+        logger.warning("%s: do_flip_channel_order is on: the network was trained on BGR, and gets RGB", file)
+    return Normalization(_divided(mean, 255 * factor), _divided(std, 255 * factor), str(file))
+
+
+def _of_mmaction(file: Path) -> Normalization | None:
+    """Read the mean and std of a Python config: in `dict(mean=[...], std=[...])` or a literal like it."""
+    text = file.read_text(encoding="utf-8-sig")
+    if "img_norm_cfg" not in text and "data_preprocessor" not in text:
+        return None  # some other script
+    found = set[tuple[Triple, Triple]]()
+    for node in ast.walk(ast.parse(text)):
+        stated = dict[str | None, ast.expr]()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            stated = {keyword.arg: keyword.value for keyword in node.keywords}
+        elif isinstance(node, ast.Dict):
+            stated = {
+                key.value: value
+                for key, value in zip(node.keys, node.values, strict=True)
+                if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            }
+        if {"mean", "std"} <= set(stated):
+            mean, std = (three_numbers(str(file), key, ast.literal_eval(stated[key])) for key in ("mean", "std"))
+            found.add((mean, std))
+    return _only(file, found)
+
+
+def _of_tao(file: Path) -> Normalization | None:
+    """Read `rgb_input_mean` and `rgb_input_std`, one number or three, of a TAO specification."""
+    found = set[tuple[Triple, Triple]]()
+    content = file.read_bytes()
+    if b"rgb_input_mean" not in content:
+        return None
+    for values in _mappings(yaml.load(content, Loader=YAML_LOADER)):
+        if {"rgb_input_mean", "rgb_input_std"} <= set(values):
+            mean, std = (_one_or_three(file, key, values[f"rgb_input_{key}"]) for key in ("mean", "std"))
+            found.add((mean, std))
+    return _only(file, found)
+
+
+def _only(file: Path, found: set[tuple[Triple, Triple]]) -> Normalization | None:
+    if len(found) > 1:
+        logger.warning("%s states %d different pairs of mean and std; none of them is used", file, len(found))
+    if len(found) != 1:
+        return None
+    ((mean, std),) = found
+    values = in_unit_range({"mean": mean, "std": std}, str(file))
+    return Normalization(values["mean"], values["std"], values["mean_from"])
+
+
+_READERS: dict[str, Callable[[Path], Normalization | None]] = {
+    **dict.fromkeys(PREPROCESSOR_FILES, _of_transformers),
+    ".py": _of_mmaction,
+    ".yaml": _of_tao,
+    ".yml": _of_tao,
+}
+
+
+def _one_or_three(file: Path, key: str, value: Any) -> Triple:
+    """Return three numbers; one number, alone or in a list, is that of every color."""
+    if isinstance(value, int | float):
+        value = [value]
+    is_one = isinstance(value, Sequence) and len(value) == 1
+    return three_numbers(str(file), key, [value[0]] * 3 if is_one else value)
+
+
+def _mappings(content: Any, depth: int = 0) -> Iterator[Mapping[Any, Any]]:
+    """Yield the mappings in `content`, at most ten levels deep."""
+    if isinstance(content, Mapping):
+        yield content
+    elif not isinstance(content, list):
+        return
+    for value in content.values() if isinstance(content, Mapping) else content:
+        if depth < 10:
+            yield from _mappings(value, depth + 1)
+
+
+def _divided(numbers: Triple, divisor: float = 255) -> Triple:
+    red, green, blue = (number / divisor for number in numbers)
+    return red, green, blue

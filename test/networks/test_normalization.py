@@ -1,0 +1,185 @@
+"""Mean and std: read from what lies beside a model, in one unit, with a word where they are assumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, NetworkSpec, obtain, prepare, resolve
+from ros2_actionnet.networks.normalization import assumption, remark
+
+Build = Callable[..., ModelProto]
+Save = Callable[..., Path]
+
+IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+UNIT = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.fixture
+def spec_beside(conv3d: Build, save: Save, tmp_path: Path) -> Callable[..., NetworkSpec]:
+    """The spec of a model with files beside it: their names and contents."""
+    model = save(conv3d(), labels="a\nb\nc\nd\ne")
+
+    def find(files: dict[str, str]) -> NetworkSpec:
+        for name, content in files.items():
+            (tmp_path / name).write_text(content)
+        return resolve(NetworkRequest(model=str(model)))
+
+    return find
+
+
+def normalized(spec: NetworkSpec, color: float) -> list[float]:
+    """What the network is given for `color`, 0..255."""
+    return [(color / 255 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True)]
+
+
+def test_numbers_of_0_to_255_are_divided(
+    spec_beside: Callable[..., NetworkSpec], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_beside({"network.yaml": f"mean: {IMAGENET[0]}\nstd: {IMAGENET[1]}"})
+    assert np.allclose([spec.mean, spec.std], UNIT, rtol=1e-12)
+    obtain(NetworkRequest(model=str(spec.model)))
+    (record,) = caplog.records
+    assert "network.yaml, of 0..255 and divided by 255: mean 0.485, 0.456, 0.406; std 0.229" in record.getMessage()
+    assert assumption(spec) == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "black_and_white"),
+    [
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], (-1, 1)),
+        ([127.5, 127.5, 127.5], [127.5, 127.5, 127.5], (-1, 1)),
+        ([0, 0, 0], [255, 255, 255], (0, 1)),
+        ([0, 0, 0], [1, 1, 1], (0, 1)),
+        ([100, 100, 100], [1, 1, 1], (-100, 155)),  # the colors are not scaled: mmaction2's C3D
+        ([51, 51, 51], [0.2, 0.2, 0.2], (-1, 4)),
+    ],
+)
+def test_each_scale_gives_what_was_meant(
+    mean: Any, std: Any, black_and_white: tuple[float, float], spec_beside: Callable[..., NetworkSpec]
+) -> None:
+    spec = spec_beside({"network.yaml": f"mean: {mean}\nstd: {std}"})
+    assert np.allclose([normalized(spec, 0)[0], normalized(spec, 255)[2]], black_and_white)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mean: [.nan, 0, 0]", r"mean is \[nan, 0, 0\]; every number must be finite"),
+        ("std: [.inf, 1, 1]", r"std is \[inf, 1, 1\]; every number must be finite"),
+        ("std: [0, 0, 0]", r"std is \[0, 0, 0\]; every number must be above 0"),
+        ("std: [-1, 1, 1]", r"std is \[-1, 1, 1\]; every number must be above 0"),
+        ("mean: [300, 1, 1]", r"mean is \[300, 1, 1\]; it must be of colors in \[0, 1\], or in 0..255"),
+    ],
+)
+def test_numbers_that_cannot_be_right(line: str, message: str, spec_beside: Callable[..., NetworkSpec]) -> None:
+    with pytest.raises(NetworkError, match=message):
+        spec_beside({"network.yaml": line})
+
+
+def test_what_nothing_states_is_assumed_aloud(
+    spec_beside: Callable[..., NetworkSpec], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_beside({})
+    assert (spec.mean, spec.std, spec.mean_from) == (ACTIONNET_MEAN, ACTIONNET_STD, "")
+    obtain(NetworkRequest(model=str(spec.model)))
+    (record,) = caplog.records
+    assert record.getMessage() == remark(spec) == assumption(spec)
+    assert "no mean is stated for network net: actionNet's is assumed (mean 0.4345" in record.getMessage()
+    assert f"{spec.model.parent / 'network.yaml'}, as `mean: [R, G, B]`" in record.getMessage()
+    caplog.clear()
+    obtain(NetworkRequest("camera_motion"))
+    assert not caplog.records
+
+
+# What an image processor of transformers does with colors of 0..255, written down apart from our own way of doing it.
+def transformers_gives(color: float, config: dict[str, Any]) -> float:
+    value = color
+    if config.get("do_rescale", True):
+        value = value * config.get("rescale_factor", 1 / 255) - (1 if config.get("offset") else 0)
+    if config.get("do_normalize", True):
+        mean, std = np.ravel(config["image_mean"])[0], np.ravel(config["image_std"])[0]
+        value = (value - mean) / std
+    return float(value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"image_mean": UNIT[0], "image_std": UNIT[1]},
+        {"image_mean": UNIT[0], "image_std": UNIT[1], "do_rescale": True, "rescale_factor": 1 / 255},
+        {"image_mean": 0.5, "image_std": 0.5},
+        {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5, "offset": True},  # ViViT
+        {"image_mean": UNIT[0], "image_std": UNIT[1], "do_normalize": False},
+        {"image_mean": IMAGENET[0], "image_std": IMAGENET[1], "do_rescale": False},
+        {"do_rescale": False, "do_normalize": False},
+    ],
+)
+def test_a_preprocessor_config(config: dict[str, Any], spec_beside: Callable[..., NetworkSpec]) -> None:
+    spec = spec_beside({"preprocessor_config.json": json.dumps(config)})
+    for color in (0, 77, 255):
+        assert normalized(spec, color)[0] == pytest.approx(transformers_gives(color, config), abs=1e-9)
+    assert spec.mean_from.endswith("preprocessor_config.json")
+
+
+MMACTION_1 = f"img_norm_cfg = dict(\n    mean={IMAGENET[0]}, std={IMAGENET[1]}, to_bgr=False)\nraise SystemExit\n"
+MMACTION_2 = (
+    f"model = dict(data_preprocessor=dict(type='ActionDataPreprocessor', mean={IMAGENET[0]}, std={IMAGENET[1]}))"
+)
+TAO = "dataset:\n  augmentation_config:\n    rgb_input_mean: [0.5]\n    rgb_input_std: [0.25]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mean", "std"),
+    [
+        ("slowonly.py", MMACTION_1, UNIT[0], UNIT[1]),
+        ("slowonly.py", MMACTION_2, UNIT[0], UNIT[1]),
+        ("train_rgb_3d.yaml", TAO, [0.5] * 3, [0.25] * 3),
+    ],
+)
+def test_a_training_configuration(
+    name: str, content: str, mean: Any, std: Any, spec_beside: Callable[..., NetworkSpec]
+) -> None:
+    spec = spec_beside({name: content})
+    assert np.allclose([spec.mean, spec.std], [mean, std])
+    assert name in spec.mean_from
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "export = dict(mean=[1, 2, 3], std=[4, 5, 6])",  # some script
+        "img_norm_cfg = dict(mean=numbers(), std=[4, 5, 6])",  # only running it would tell
+        "img_norm_cfg = dict(mean=",
+        MMACTION_1 + "img_norm_cfg = dict(mean=[1, 2, 3], std=[4, 5, 6])",  # which of the two?
+    ],
+)
+def test_a_script_that_does_not_say_is_passed_over(content: str, spec_beside: Callable[..., NetworkSpec]) -> None:
+    assert spec_beside({"config.py": content}).mean == ACTIONNET_MEAN
+
+
+def test_the_order_of_the_files(spec_beside: Callable[..., NetworkSpec]) -> None:
+    assert spec_beside({"slowonly.py": MMACTION_1}).mean_from.startswith(str(spec_beside({}).model.parent / "slowonly"))
+    config = json.dumps({"image_mean": [0.1] * 3, "image_std": [0.2] * 3})
+    assert spec_beside({"preprocessor_config.json": config}).mean == (0.1, 0.1, 0.1)
+    spec = spec_beside({"network.yaml": "std: [0.3, 0.3, 0.3]"})
+    assert (spec.mean, spec.std) == ((0.1, 0.1, 0.1), (0.3, 0.3, 0.3)), "each from the first that states it"
+    assert spec_beside({"network.yaml": "mean: [0.4, 0.4, 0.4]"}).mean == (0.4, 0.4, 0.4)
+
+
+def test_labels_of_a_config_json_beside_the_model(conv3d: Build, save: Save, tmp_path: Path) -> None:
+    model = save(conv3d())
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {str(i): f"action {i}" for i in range(5)}}))
+    assert prepare(resolve(NetworkRequest(model=str(model)))).labels == tuple(f"action {i}" for i in range(5))
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne")
+    assert prepare(resolve(NetworkRequest(model=str(model)))).labels == ("a", "b", "c", "d", "e")
+    (tmp_path / "labels.txt").unlink()
+    (tmp_path / "config.json").write_text('{"layers": 3}')
+    assert resolve(NetworkRequest(model=str(model))).labels is None
