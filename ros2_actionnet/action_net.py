@@ -31,6 +31,7 @@ class Keywords(TypedDict, total=False):
     labels: str
     input_blob: str
     output_blob: str
+    scores: str
     backend: str
     precision: str
     device: str

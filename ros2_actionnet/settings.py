@@ -179,6 +179,12 @@ class Settings:
     )
     input_blob: str = _setting("", "Name of the input tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
     output_blob: str = _setting("", "Name of the output tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
+    scores: str = _setting(
+        "auto",
+        "What the model gives; auto: read from the model and checked when it is loaded. sigmoid: several classes at once.",
+        effect=Effect.NEW_NETWORK,
+        choices=("auto", "logits", "probabilities", "sigmoid"),
+    )
     backend: str = _setting(
         "auto",
         "Inference backend; auto: TensorRT where it and a GPU are usable, else OpenVINO.",

@@ -24,7 +24,7 @@ from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
 from ros2_actionnet.recognition.loading import load_options, network_request, prepared_in_process
 from ros2_actionnet.settings import Settings
 
-_SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "precision", "device")
+_SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "scores", "precision", "device")
 
 SHOWN = 12  # digits of a key shown in the list
 LEAST_DIGITS = 4  # of a key, to select an engine

@@ -50,6 +50,7 @@ _SETTINGS_BY_GROUP = {
         "labels",
         "input_blob",
         "output_blob",
+        "scores",
         "backend",
         "precision",
         "device",

@@ -29,7 +29,7 @@ from ros2_actionnet.networks.fetch import pin_of
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
 from ros2_actionnet.networks.normalization import in_unit_range, remark, three_numbers
 from ros2_actionnet.networks.resolve import find_folder
-from ros2_actionnet.networks.spec import LAYOUTS
+from ros2_actionnet.networks.spec import LAYOUTS, SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
@@ -233,6 +233,7 @@ def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
         "layout": options.layout,
         "input_blob": options.input_blob,
         "output_blob": options.output_blob,
+        "scores": options.scores,
     }
     spec = network_in(folder, options.model)
     given = {key: three_numbers(f"--{key}", key, value) for key in ("mean", "std") if (value := getattr(options, key))}
@@ -293,6 +294,7 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
     what.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides the rest")
     what.add_argument("--input-blob", metavar="NAME", help="the model's input")
     what.add_argument("--output-blob", metavar="NAME", help="the model's output")
+    what.add_argument("--scores", choices=SCORE_KINDS, help="what the model gives for its classes")
     notes = command.add_argument_group("notes for the network.yaml")
     for note in ("description", "source", "license"):
         notes.add_argument(f"--{note}", metavar="TEXT")

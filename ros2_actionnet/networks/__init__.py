@@ -17,10 +17,12 @@ from ros2_actionnet.networks.spec import (
     BATCH_NAME,
     INPUT_NAME,
     OUTPUT_NAME,
+    SCORE_KINDS,
     Layout,
     NetworkRequest,
     NetworkSpec,
     PreparedNetwork,
+    ScoreKind,
 )
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "BATCH_NAME",
     "INPUT_NAME",
     "OUTPUT_NAME",
+    "SCORE_KINDS",
     "Archive",
     "Catalogue",
     "CatalogueEntry",
@@ -36,6 +39,7 @@ __all__ = [
     "NetworkRequest",
     "NetworkSpec",
     "PreparedNetwork",
+    "ScoreKind",
     "check_request",
     "fetch",
     "network_folders",

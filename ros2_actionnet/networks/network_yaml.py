@@ -16,7 +16,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import YAML_LOADER
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
-from ros2_actionnet.networks.spec import LAYOUTS, NetworkSpec
+from ros2_actionnet.networks.spec import LAYOUTS, SCORE_KINDS, NetworkSpec
 
 _HEAD = "What ros2_actionnet has to know of this network. `actionnet-networks add` wrote this; edit it as you like."
 _COMMENTS = {
@@ -25,7 +25,8 @@ _COMMENTS = {
     "frames": "The model's input: frames in a window, and the size of each in pixels.",
     "layout": "Order of the input's dimensions; N: batch, C: red, green, blue; T: frames. NCTHW or NTCHW.",
     "mean": "Red, green and blue are scaled to [0, 1]; then `mean` is subtracted, and `std` divides the rest.",
-    "input_blob": "Names of the model's input and output. Where there is no softmax in the model, it is added.",
+    "input_blob": "Names of the model's input and output.",
+    "scores": "What the model gives: logits (a softmax is added), probabilities, or sigmoid (several classes at once).",
     "sha256": "Of the model; checked when it is loaded. If you change the model, run `actionnet-networks add` again.",
     "source": "For people; these change nothing.",
 }
@@ -59,6 +60,7 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
         "std": list(spec.std),
         "input_blob": spec.input_blob,
         "output_blob": spec.output_blob,
+        "scores": spec.scores,
         "sha256": spec.sha256,
         "source": notes.get("source", ""),
         "license": notes.get("license", ""),
@@ -127,6 +129,10 @@ def _value(path: Path, key: str, value: Any) -> Any:
         return three_numbers(str(path), key, value)
     if key == "layout" and value not in LAYOUTS:
         raise NetworkError(f"{path}: layout is {value!r}; it must be one of {', '.join(LAYOUTS)}")
+    if key == "scores" and value == "auto":
+        return None
+    if key == "scores" and value not in SCORE_KINDS:
+        raise NetworkError(f"{path}: scores is {value!r}; it must be one of {', '.join(SCORE_KINDS)}, or auto")
     if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
         raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
     return str(value)

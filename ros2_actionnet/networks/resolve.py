@@ -46,6 +46,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         is_downloaded=spec.is_downloaded and labels is None,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
+        scores=request.scores or spec.scores,
     )
 
 

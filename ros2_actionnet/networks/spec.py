@@ -12,6 +12,10 @@ Layout = Literal["NCTHW", "NTCHW"]
 LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
 
 Triple = tuple[float, float, float]
+# The values that a network gives for its classes: any numbers, probabilities that sum to 1, or numbers in [0, 1] that
+# are independent of each other (multi-label networks).
+ScoreKind = Literal["logits", "probabilities", "sigmoid"]
+SCORE_KINDS: tuple[ScoreKind, ...] = ("logits", "probabilities", "sigmoid")
 
 # Names of the only input and the only output of every prepared network, and of its dynamic first dimension.
 INPUT_NAME = "frames"
@@ -33,6 +37,7 @@ class NetworkRequest:
         labels: path of a label file, one label per line.
         input_blob: name of the model's input.
         output_blob: name of the model's output.
+        scores: what the network gives, one of SCORE_KINDS.
     """
 
     network: str = "resnet18"
@@ -40,6 +45,7 @@ class NetworkRequest:
     labels: str = ""
     input_blob: str = ""
     output_blob: str = ""
+    scores: ScoreKind | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class NetworkSpec:
         std: divides the difference.
         input_blob: name of the original model's input.
         output_blob: name of the original model's output.
+        scores: what the original model gives.
         sha256: expected SHA-256 of the model file; "" disables the check.
         mean_from: the file, flag or catalogue that states `mean`; "" if none does and actionNet's is assumed.
         is_downloaded: True for a network of the catalogue that is downloaded with its labels.
@@ -74,6 +81,7 @@ class NetworkSpec:
     std: Triple = ACTIONNET_STD
     input_blob: str = ""
     output_blob: str = ""
+    scores: ScoreKind | None = None
     sha256: str = ""
     mean_from: str = ""
     is_downloaded: bool = False
@@ -84,12 +92,14 @@ class PreparedNetwork:
     """A network with the common signature that every backend accepts.
 
     Attributes:
-        spec: complete: frames, height, width, layout and tensor names are filled in.
+        spec: complete: frames, height, width, layout, tensor names and scores are filled in.
         labels: one per class.
         model: serialized ONNX. Input `frames`: uint8 [batch, T, H, W, 3], RGB. Output `scores`: float32
-            [batch, classes], each in [0, 1] and summing to 1 (unless the network itself ends in a sigmoid).
+            [batch, classes], each in [0, 1] and summing to 1 (unless `spec.scores` is sigmoid).
         max_batch: largest batch that is known to work; None: any. If it is 1, the model's batch is fixed to 1.
         file: the file with the serialized ONNX, if it is not in `model`.
+        scores_from: the origin of `spec.scores`: stated by the user, read from the graph, or assumed, because nothing
+            was recognized in the graph.
         digest: SHA-256 of the serialized ONNX in hex, if already known.
     """
 
@@ -98,6 +108,7 @@ class PreparedNetwork:
     model: bytes = field(repr=False)
     max_batch: int | None = None
     file: Path | None = None
+    scores_from: Literal["stated", "graph", "assumption"] = "stated"
     digest: str = ""
 
     @property

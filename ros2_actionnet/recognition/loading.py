@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
 from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
-from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
+from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, ScoreKind, check_request, obtain, prepare
 from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
@@ -39,7 +39,14 @@ class LoadedNetwork:
 
 def network_request(settings: Settings) -> NetworkRequest:
     """The part of `settings` that says which network."""
-    return NetworkRequest(settings.network, settings.model, settings.labels, settings.input_blob, settings.output_blob)
+    return NetworkRequest(
+        settings.network,
+        settings.model,
+        settings.labels,
+        settings.input_blob,
+        settings.output_blob,
+        scores=None if settings.scores == "auto" else cast(ScoreKind, settings.scores),
+    )
 
 
 def load_options(settings: Settings, max_batch: int = 1) -> LoadOptions:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -74,7 +76,9 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     classes = count_classes(spec, shapes.get(output))
     labels = labels_for(spec.labels, classes, spec.name, is_downloaded=spec.is_downloaded)
 
-    append_scores(graph, output, classes, shapes)
+    ending = append_scores(graph, output, classes, shapes, spec.scores)
+    scores_from: Any = "stated" if spec.scores else "graph" if ending.certain else "assumption"
+    spec = replace(spec, scores=ending.kind)
     batches = (is_dynamic and takes_any_batch(graph)) or make_batch_dynamic(graph)
     accept_frames(graph, spec, BATCH_NAME if batches else 1)
     if not batches:
@@ -87,7 +91,13 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     if fold_stem and not fold_temporal_stem(model):
         logger.info("network %s has no stem that can be folded", spec.name)
     tidy(graph)
-    return PreparedNetwork(spec, labels, model.SerializeToString(deterministic=True), max_batch=None if batches else 1)
+    return PreparedNetwork(
+        spec,
+        labels,
+        model.SerializeToString(deterministic=True),
+        max_batch=None if batches else 1,
+        scores_from=scores_from,
+    )
 
 
 def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:
