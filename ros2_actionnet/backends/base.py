@@ -55,7 +55,7 @@ class Session(ABC, Generic[WindowT]):
         """Return a new ring for this network's windows, in the memory that suits the device."""
 
     def infer(self, windows: Sequence[WindowT]) -> Scores:
-        """Score B windows from this session's rings: float32 [B, classes], in [0, 1], each row summing to 1.
+        """Score B windows from this session's rings: float32 [B, classes] in [0, 1].
 
         Raises BackendError if the inference fails or returns anything else.
         """

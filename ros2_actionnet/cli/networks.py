@@ -20,6 +20,7 @@ from ros2_actionnet.networks import (
     CatalogueEntry,
     NetworkRequest,
     NetworkSpec,
+    ScoreKind,
     fetch,
     prepare,
     resolve,
@@ -35,6 +36,12 @@ from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
 
 _SETTINGS = ("backend", "device", "precision")
+
+_SCORES: dict[ScoreKind, str] = {
+    "logits": "logits, to which a softmax is added",
+    "probabilities": "probabilities, which sum to 1",
+    "sigmoid": "sigmoid: several classes at once, each with a score of its own in [0, 1]",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +119,7 @@ def add_network(options: argparse.Namespace) -> int:
     print(f"model    {spec.model} ({megabytes(spec.model.stat().st_size)})")
     print(f"input    {_input(spec)}")
     print(f"labels   {_labels(trial.network.labels) if spec.labels else 'none: the classes go by their numbers'}")
+    print(f"scores   {_SCORES[spec.scores or 'logits']}")
     print(f"run      {_in_a_line(trial)}")
     _print_doubts(trial)
     if doubt := remark(spec):
@@ -213,6 +221,7 @@ def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
     )
     yield "input", _input(spec)
     yield "output", f"{spec.output_blob!r}"
+    yield "scores", _SCORES[spec.scores or "logits"]
     yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
     yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"

@@ -19,6 +19,7 @@ from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, ScoreKind, check_request, obtain, prepare
 from ros2_actionnet.networks.prepare_process import prepare_in_process
+from ros2_actionnet.recognition.score_check import check_scores
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
 
@@ -94,12 +95,13 @@ def load(
     prepare: Prepare = prepared_here,
     choose: Choose = choose_backend,
 ) -> LoadedNetwork:
-    """Load the network of `settings` and run it once; nothing keeps the bytes of its model afterwards.
+    """Load the network of `settings` and check its scores; nothing keeps the bytes of its model afterwards.
 
     Args:
         settings: which network, and what to run it on.
         monitor: receives the progress and can cancel.
-        on_prepared: receives the network, without its model, before the slow part; what it raises ends the load.
+        on_prepared: receives the network, without its model, before the slow part; what it raises ends the load. It is
+            called again if the network has to be loaded with other `scores` than were read from its graph.
         prepare: where the model is prepared.
         choose: chooses the backend.
 
@@ -108,22 +110,28 @@ def load(
         BackendError: no backend can be used, or the network cannot be loaded or run.
         LoadCancelled: `monitor` cancelled the load.
     """
-    with prepare(network_request(settings), monitor) as network:
-        end_if_cancelled(monitor, network.name)
-        choice = choose(settings.backend, settings.device)
-        # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
-        described = replace(network, model=b"", file=None)
-        on_prepared(described)
-        session: Session[Any] = choice.backend.load(network, load_options(settings), monitor)
-    session.network = described
-    del network
+    request = network_request(settings)
+
+    def load_once(request: NetworkRequest) -> LoadedNetwork:
+        with prepare(request, monitor) as network:
+            end_if_cancelled(monitor, network.name)
+            choice = choose(settings.backend, settings.device)
+            # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
+            described = replace(network, model=b"", file=None)
+            on_prepared(described)
+            session: Session[Any] = choice.backend.load(network, load_options(settings), monitor)
+        session.network = described
+        return LoadedNetwork(session, choice.reason)
+
+    loaded = load_once(request)
     give_back_free_memory()
     try:
-        warm_up(session)
+        warm_up(loaded.session)
+        session = check_scores(loaded.session, lambda kind: load_once(replace(request, scores=kind)).session)
     except BaseException:
-        session.close()
+        loaded.session.close()
         raise
-    return LoadedNetwork(session, choice.reason)
+    return replace(loaded, session=session)
 
 
 def warm_up(session: Session[Any]) -> None:

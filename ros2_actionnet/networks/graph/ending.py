@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute
@@ -39,6 +39,7 @@ TAIL = frozenset(
     ReduceMean ReduceMin ReduceSum Slice Split Sub Sum Tile Transpose
     """.split()  # noqa: SIM905
 )
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 SIGMOIDS = frozenset(["HardSigmoid", "Sigmoid"])
 # Whatever ends in one of these has no bounds: logits.
 UNBOUNDED = frozenset(["BatchNormalization", "Conv", "Einsum", "Gemm", "LayerNormalization", "MatMul", "Relu"])
@@ -102,7 +103,9 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
         return Ending(scale=_rounded(step)) if is_scaled else Ending()
     total = float(first.sum())
     is_distribution = (first > -1e-9).all() and total > 1e-9 and np.isclose(total, second.sum(), rtol=1e-6)
-    if kinds == {"softmax"} and is_distribution and not zero.any():
+    # Scaled by their sum, unless that is of several distributions side by side, such as verbs and nouns.
+    is_distribution = is_distribution and not zero.any() and (np.isclose(total, 1) or np.allclose(one, total))
+    if kinds == {"softmax"} and is_distribution:
         return Ending("probabilities", scale=_rounded(total))
     low, high = float(min(zero.min(), one.min())), float(max(zero.max(), one.max()))
     if high - low < 1e-9 or min(first.min(), second.min()) < low - 1e-6 or max(first.max(), second.max()) > high + 1e-6:
@@ -207,7 +210,8 @@ class _Tail:
         self.passed.append(node)
         above = self._evaluate(node.input[0], values, known)
         if node.op_type in SAME_VALUES:
-            return above
+            is_number = node.op_type == "Cast" and attribute(node, "to") in FLOATS
+            return above.astype(np.float64) if is_number else above
         if node.op_type in SAME_ORDER and self._size(name) == above.size:
             return above.reshape(self._shape(name))
         if node.op_type in POOLS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
@@ -28,7 +30,11 @@ def append_scores(
     found = find_ending(graph, output, classes, shapes)
     # What the user states wins; only what the graph says of the same kind, its scale, is used too.
     ending = found if stated in (None, found.kind) else Ending(stated or found.kind)
-    needs_sigmoid = stated == "sigmoid" and found == Ending("logits", certain=True)
+    if found.kind == "logits" and stated in (None, "sigmoid") and (classes == 1 or (stated and found.certain)):
+        # Of one class, a softmax would always give 1; and a sigmoid is stated of a network that ends before it.
+        ending, needs_sigmoid = replace(ending, kind="sigmoid"), True
+    else:
+        needs_sigmoid = False
     is_flat = len(shapes[output]) == 2
     element = graph.proto.output[0].type.tensor_type.elem_type
     if graph.new_name(OUTPUT_NAME) != OUTPUT_NAME:

@@ -29,7 +29,7 @@ def assert_close(found: Array, expected: Array) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
 
 
-def load(path: Path, **request: str) -> PreparedNetwork:
+def load(path: Path, **request: Any) -> PreparedNetwork:
     return prepare(resolve(NetworkRequest(model=str(path), **request)))
 
 
@@ -83,9 +83,9 @@ def test_a_batch_gives_what_its_windows_give_one_by_one(
 
 @pytest.mark.parametrize(
     ("ending", "softmaxes"),
-    [("logits", 1), ("softmax", 1), ("softmax_reshape", 1), ("log_softmax", 0), ("exp_sum_div", 0)],
+    [("logits", 1), ("softmax", 1), ("softmax_reshape", 1), ("log_softmax", 1), ("exp_sum_div", 0)],
 )
-def test_a_softmax_is_added_only_where_there_is_none(
+def test_a_softmax_is_added_only_where_there_are_no_probabilities(
     ending: str,
     softmaxes: int,
     conv3d: Build,
@@ -110,18 +110,22 @@ def test_a_softmax_over_something_else_than_the_classes_does_not_count(
     np.testing.assert_allclose(scores, 0.2, rtol=1e-6)
 
 
-def test_a_sigmoid_is_left_alone_with_a_warning(
-    conv3d: Build,
-    save: Save,
-    windows: Array,
-    run_model: Run,
-    expected_scores: Callable[..., Array],
-    caplog: pytest.LogCaptureFixture,
+def test_a_sigmoid_is_left_alone(
+    conv3d: Build, save: Save, windows: Array, run_model: Run, expected_scores: Callable[..., Array]
 ) -> None:
     model = conv3d("sigmoid")
-    scores = run_model(load(save(model)).model, windows)
-    assert_close(scores, expected_scores(model, windows, softmax=False))
-    assert "do not sum to 1" in caplog.text
+    network = load(save(model))
+    assert (network.spec.scores, network.scores_from) == ("sigmoid", "graph")
+    assert_close(run_model(network.model, windows), expected_scores(model, windows, softmax=False))
+
+
+def test_scores_of_the_network_yaml_and_of_the_request(conv3d: Build, save: Save) -> None:
+    path = save(conv3d(), yaml="scores: sigmoid")
+    assert (load(path).spec.scores, load(path).scores_from) == ("sigmoid", "stated")
+    assert load(path, scores="probabilities").spec.scores == "probabilities"
+    assert load(save(conv3d(), yaml="scores: auto")).scores_from == "graph"
+    with pytest.raises(NetworkError, match=r"scores is 'softmax'; it must be one of logits, probabilities, sigmoid"):
+        load(save(conv3d(), yaml="scores: softmax"))
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11, 12, 13, 17])
