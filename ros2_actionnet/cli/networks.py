@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ros2_actionnet import __version__
 from ros2_actionnet.cli.flags import add_setting
 from ros2_actionnet.cli.load_progress import LoadProgress
+from ros2_actionnet.cli.network_check import best_of, compare, load_window, understood
 from ros2_actionnet.cli.trial import Trial, try_out
 from ros2_actionnet.errors import ActionNetError, NetworkError
 from ros2_actionnet.load_monitor import megabytes
@@ -20,7 +21,6 @@ from ros2_actionnet.networks import (
     CatalogueEntry,
     NetworkRequest,
     NetworkSpec,
-    ScoreKind,
     fetch,
     prepare,
     resolve,
@@ -36,12 +36,7 @@ from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
 
 _SETTINGS = ("backend", "device", "precision")
-
-_SCORES: dict[ScoreKind, str] = {
-    "logits": "logits, to which a softmax is added",
-    "probabilities": "probabilities, which sum to 1",
-    "sigmoid": "sigmoid: several classes at once, each with a score of its own in [0, 1]",
-}
+_WIDTH = 12  # of the names in what is printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,8 +68,7 @@ def list_networks(options: argparse.Namespace) -> int:
 
 def show_info(options: argparse.Namespace) -> int:
     """Prints all that is known of one network."""
-    for key, value in _facts(options.name):
-        print(f"{key:<12} {value}")
+    _print_rows(_facts(options.name))
     return 0
 
 
@@ -116,11 +110,8 @@ def add_network(options: argparse.Namespace) -> int:
     with LoadProgress() as monitor:
         trial = try_out(spec, _settings(options), monitor)
     spec = replace(trial.network.spec, name=name, sha256=sha256_of(spec.model))
-    print(f"model    {spec.model} ({megabytes(spec.model.stat().st_size)})")
-    print(f"input    {_input(spec)}")
-    print(f"labels   {_labels(trial.network.labels) if spec.labels else 'none: the classes go by their numbers'}")
-    print(f"scores   {_SCORES[spec.scores or 'logits']}")
-    print(f"run      {_in_a_line(trial)}")
+    _print_rows(understood(replace(trial.network, spec=spec)))
+    print(f"{'run':<{_WIDTH}} {_in_a_line(trial)}")
     _print_doubts(trial)
     if doubt := remark(spec):
         print(f"  note: {doubt}")
@@ -135,7 +126,44 @@ def add_network(options: argparse.Namespace) -> int:
     return 0
 
 
+def check_network(options: argparse.Namespace) -> int:
+    """Shows what is understood of a network, tries it on a window, and compares it with your own framework."""
+    path = Path(options.network).expanduser()
+    if path.is_dir():
+        spec = _described(path, options)
+    elif path.is_file():
+        spec = _described(path.parent, options, path)
+    else:
+        spec = _overridden(resolve(_request(options.network)), options)
+    with LoadProgress() as monitor:
+        trial = try_out(spec, _settings(options), monitor, lambda network: load_window(options.window, network))
+    network, scores = trial.network, trial.scores
+    assert scores is not None
+    _print_rows(understood(network))
+    print(f"{'run':<{_WIDTH}} {_in_a_line(trial)}")
+    for place, found in enumerate(best_of(scores, network.labels)):
+        print(f"{'best five' if place == 0 else '':<{_WIDTH}} {found.score:.4f} {found.label}")
+    _print_doubts(trial)
+    if doubt := remark(network.spec):
+        print(f"  note: {doubt}")
+    if options.reference is None:
+        return 0
+    comparison = compare(options.reference, scores, kind=network.spec.scores or "logits")
+    print(f"{'reference':<{_WIDTH}} {comparison}")
+    if not comparison.agrees:
+        print(
+            "  note: a difference this large is no rounding: see whether mean, std, layout and the order of the colors "
+            "above are those of your framework, and whether --window holds the frames that the reference is of"
+        )
+    return 0 if comparison.agrees else 1
+
+
 # Shared by the subcommands.
+
+
+def _print_rows(rows: Iterable[tuple[str, Any]]) -> None:
+    for key, value in rows:
+        print(f"{key:<{_WIDTH}} {value}")
 
 
 def _request(name: str) -> NetworkRequest:
@@ -183,16 +211,6 @@ def _print_doubts(trial: Trial) -> None:
         print(f"  note: {doubt}")
 
 
-def _input(spec: NetworkSpec) -> str:
-    sizes = {"N": "batch", "C": 3, "T": spec.frames, "H": spec.height, "W": spec.width}
-    shape = ", ".join(str(sizes[letter]) for letter in spec.layout or "")
-    return f"{spec.input_blob!r} [{shape}] ({spec.layout}): {spec.frames} frames of {spec.width}x{spec.height}"
-
-
-def _labels(labels: Sequence[str], most: int = 5) -> str:
-    return f"{len(labels)}: {', '.join(labels[:most])}{', ...' if len(labels) > most else ''}"
-
-
 def _facts(name: str) -> Iterator[tuple[str, Any]]:
     """Yield the known facts about the network `name`, in display order."""
     request = _request(name)
@@ -214,28 +232,22 @@ def _facts(name: str) -> Iterator[tuple[str, Any]]:
 def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
     network = prepare(found)
     spec = network.spec
-    yield "model", f"{spec.model} ({megabytes(spec.model.stat().st_size)})"
-    yield (
-        "sha256",
-        f"{sha256_of(spec.model)} ({'as it should be' if spec.sha256 else 'nothing says what it should be'})",
-    )
-    yield "input", _input(spec)
-    yield "output", f"{spec.output_blob!r}"
-    yield "scores", _SCORES[spec.scores or "logits"]
-    yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
-    yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
-    yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
-    yield "classes", _labels(network.labels)
-    yield "labels", spec.labels or "no file"
+    yield from understood(network)
+    stated = "as it should be" if spec.sha256 else "nothing says what it should be"
+    yield "sha256", f"{sha256_of(spec.model)} ({stated})"
     for key, value in notes_of(spec.model.parent).items():
         if value and key != "description":
             yield key, value
 
 
-def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
-    """Return the spec of the network in `folder`; the options override its network.yaml."""
+def _described(folder: Path, options: argparse.Namespace, model: Path | None = None) -> NetworkSpec:
+    """Return the spec of the network in `folder`, or of `model` there; the options override its network.yaml."""
+    spec = _overridden(network_in(folder, model or options.model), options)
+    return replace(spec, labels=file_in(folder, options.labels)) if options.labels else spec
+
+
+def _overridden(spec: NetworkSpec, options: argparse.Namespace) -> NetworkSpec:
     said = {
-        "labels": options.labels and file_in(folder, options.labels),
         "frames": options.frames,
         "height": options.size and options.size[0],
         "width": options.size and options.size[1],
@@ -244,7 +256,6 @@ def _described(folder: Path, options: argparse.Namespace) -> NetworkSpec:
         "output_blob": options.output_blob,
         "scores": options.scores,
     }
-    spec = network_in(folder, options.model)
     given = {key: three_numbers(f"--{key}", key, value) for key in ("mean", "std") if (value := getattr(options, key))}
     return replace(
         spec,
@@ -278,6 +289,19 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "verify", verify_networks)
     command.add_argument("names", nargs="*", metavar="NAME", help="names or paths (default: all that are here)")
     _add_device_flags(command)
+    command = _command(commands, "check", check_network)
+    command.add_argument("network", metavar="MODEL", help="an .onnx file, a network folder, or a network's name")
+    command.add_argument(
+        "--window",
+        type=Path,
+        metavar="FILE",
+        help="a video, or a .npy, uint8 [T, H, W, 3] in RGB (default: a clip)",
+    )
+    command.add_argument(
+        "--reference", type=Path, metavar="SCORES.npy", help="what your own framework gives for that window"
+    )
+    _add_description_flags(command)
+    _add_device_flags(command)
     _add_flags_of_add(_command(commands, "add", add_network))
     return parser
 
@@ -293,6 +317,14 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="FOLDER", help="with an .onnx file and its labels.txt")
     command.add_argument("--name", help="the name to add it under (default: the folder's)")
     command.add_argument("--again", action="store_true", help="replace a network that was added under that name")
+    _add_description_flags(command)
+    notes = command.add_argument_group("notes for the network.yaml")
+    for note in ("description", "source", "license"):
+        notes.add_argument(f"--{note}", metavar="TEXT")
+    _add_device_flags(command)
+
+
+def _add_description_flags(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what cannot be read from the model, or is read wrongly")
     what.add_argument("--model", type=Path, metavar="FILE", help="which .onnx file of the folder")
     what.add_argument("--labels", type=Path, metavar="FILE", help="which label file of the folder")
@@ -304,10 +336,6 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
     what.add_argument("--input-blob", metavar="NAME", help="the model's input")
     what.add_argument("--output-blob", metavar="NAME", help="the model's output")
     what.add_argument("--scores", choices=SCORE_KINDS, help="what the model gives for its classes")
-    notes = command.add_argument_group("notes for the network.yaml")
-    for note in ("description", "source", "license"):
-        notes.add_argument(f"--{note}", metavar="TEXT")
-    _add_device_flags(command)
 
 
 def _add_device_flags(command: argparse.ArgumentParser) -> None:

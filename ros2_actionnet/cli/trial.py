@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,7 @@ class Trial:
         milliseconds: Median time per window.
         total: Sum of the scores; 1 unless they are independent of each other.
         varies: True if noise and darkness get different scores.
+        scores: Of the window that it was tried on, float32 [classes]; None without one.
     """
 
     network: PreparedNetwork
@@ -39,6 +41,7 @@ class Trial:
     milliseconds: float
     total: float
     varies: bool
+    scores: Scores | None = None
 
     @property
     def doubts(self) -> list[str]:
@@ -51,8 +54,13 @@ class Trial:
         return found
 
 
-def try_out(spec: NetworkSpec, settings: Settings, monitor: LoadMonitor = UNMONITORED) -> Trial:
-    """Prepare and load the network of `spec`, and classify windows with it.
+def try_out(
+    spec: NetworkSpec,
+    settings: Settings,
+    monitor: LoadMonitor = UNMONITORED,
+    make_window: Callable[[PreparedNetwork], NDArray[np.uint8]] | None = None,
+) -> Trial:
+    """Prepare and load the network of `spec`, and classify windows with it, the one of `make_window` too.
 
     Raises:
         NetworkError: The network cannot be prepared.
@@ -64,12 +72,12 @@ def try_out(spec: NetworkSpec, settings: Settings, monitor: LoadMonitor = UNMONI
 
     session = load(settings, monitor, prepare=prepared).session
     try:
-        return _measure(session)
+        return _measure(session, make_window(session.network) if make_window is not None else None)
     finally:
         session.close()
 
 
-def _measure(session: Session[Any]) -> Trial:
+def _measure(session: Session[Any], window: NDArray[np.uint8] | None) -> Trial:
     network = session.network
     size = (network.frames, network.height, network.width, 3)
     ring: FrameRing[Any] = session.create_ring()
@@ -92,4 +100,5 @@ def _measure(session: Session[Any]) -> Trial:
         milliseconds=statistics.median(times) * 1e3,
         total=float(noise.sum(dtype=np.float64)),
         varies=not np.allclose(dark, noise, rtol=1e-3, atol=1e-9),
+        scores=scores(window) if window is not None else None,
     )
