@@ -40,11 +40,11 @@ def understood(network: PreparedNetwork) -> Iterator[tuple[str, str]]:
     yield "input", describe_input(spec)
     yield "output", f"{spec.output_blob!r}"
     yield "scores", _SCORES[spec.scores or "logits"]
-    yield "mean, std", f"{_numbers(spec.mean)}, {_numbers(spec.std)} of RGB in [0, 1]"
+    yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
     yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
     yield "classes", describe_labels(network.labels)
-    yield "labels", str(spec.labels) if spec.labels else "no file: the classes go by their numbers"
+    yield "labels", str(spec.labels) if spec.labels else "none: the classes go by their numbers"
 
 
 def describe_input(spec: NetworkSpec) -> str:
@@ -156,7 +156,3 @@ def _load_array(path: Path) -> NDArray[np.generic]:
     if not isinstance(array, np.ndarray):
         raise NetworkError(f"{path} holds several arrays; write one with numpy.save")
     return array
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
