@@ -29,6 +29,7 @@ from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
+from ros2_actionnet.system.terminal import print_in_any_encoding
 from ros2_actionnet.system.termination import on_termination
 
 TERMINATED = 130
@@ -233,6 +234,7 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     command: Command | None = None
+    print_in_any_encoding()
     try:
         command = Command(parse_flags(sys.argv[1:] if arguments is None else arguments))
         keep_large_blocks()

@@ -23,6 +23,7 @@ from ros2_actionnet.load_monitor import LoadMonitor
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
 from ros2_actionnet.recognition.loading import load_options, network_request, prepared_in_process
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.terminal import print_in_any_encoding
 
 _SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "scores", "precision", "device")
 
@@ -35,6 +36,7 @@ _ANY_NEWER = TensorRT(None, "10")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    print_in_any_encoding()
     options = make_parser().parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.WARNING, format="actionnet-engine: %(message)s")
     try:

@@ -45,6 +45,11 @@ class Address:
     live: bool = False
 
 
+def file_url(path: str) -> str:
+    """Return the path of a file for FFmpeg, which would take `12:30.mp4` for an address of the protocol `12`."""
+    return f"file:{path}"
+
+
 def reason(error: Exception) -> str:
     """Return FFmpeg's error message without the error number and the path."""
     return str(getattr(error, "strerror", None) or error)

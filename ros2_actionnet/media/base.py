@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -137,7 +138,7 @@ class RunDetails:
             session.device,
             session.precision,
             settings,
-            source.name,
+            os.fsencode(source.name).decode(errors="backslashreplace"),  # a file's name need not be UTF-8
             source.rate,
             source.size,
             source.length,

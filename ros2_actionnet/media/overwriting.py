@@ -91,7 +91,7 @@ def _files_read(path: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path, name: str = "") -> _Identity:
-    """Return what all names of a file have in common, which need not exist; `name` is looked up in the folder `path`."""
+    """Return what all names of a file, which need not exist, have in common; `name` is a name in the folder `path`."""
     missing = list[str]()
     real = Path(os.path.realpath(path))
     while not real.exists() and real != real.parent:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.av_support import import_av, reason
+from ros2_actionnet.media.av_support import file_url, import_av, reason
 from ros2_actionnet.media.encoder import find_container
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 
@@ -35,7 +35,7 @@ class Recording:
         container = find_container(path)
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(path, "w", container.format, options=container.options())
+            self._container = av.open(file_url(path), "w", container.format, options=container.options())
             self._stream = self._container.add_stream_from_template(stream)
         except self._errors as error:
             raise MediaError(f"the input cannot be kept in '{path}': {reason(error)}; try a file .mkv") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.av_support import Address
+from ros2_actionnet.media.av_support import Address, file_url
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
@@ -30,13 +30,14 @@ class VideoSource:
 
     def __init__(self, url: str, options: InputOptions, report: Report) -> None:
         """Open a file by its path, or by its address on a web server."""
-        is_remote = "://" in url
-        name = without_password(url) if is_remote else url
-        self._address = Address(url, name, _REMEDY, timeout=_TIMEOUT if is_remote else None)
+        if "://" in url:
+            self._address = Address(url, without_password(url), _REMEDY, timeout=_TIMEOUT)
+        else:
+            self._address = Address(file_url(url), url, _REMEDY)
         self._report, self._loop, self._size = report, options.loop, (options.width, options.height)
         self._closed = False
         self._decoder = self._open(options.save)
-        self.name, self.rate, self.size = name, self._decoder.rate, self._decoder.size
+        self.name, self.rate, self.size = self._address.name, self._decoder.rate, self._decoder.size
 
     @property
     def length(self) -> int | None:
@@ -90,7 +91,14 @@ class VideoSink:
         container = find_container(path)
         self._path, self._was_there = Path(path), Path(path).exists()
         self._writer = VideoWriter(
-            path, path, container, options.codec, options.bitrate, source.rate, source.size, options=container.options()
+            file_url(path),
+            path,
+            container,
+            options.codec,
+            options.bitrate,
+            source.rate,
+            source.size,
+            options=container.options(),
         )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

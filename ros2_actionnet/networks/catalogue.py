@@ -14,6 +14,7 @@ import yaml
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.system.resources import shared_folder
+from ros2_actionnet.system.user_folders import in_home
 
 # PyYAML's own parser takes 10 ms for the catalogue, libyaml's 1 ms; not every build of PyYAML has libyaml.
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -123,7 +124,7 @@ class Catalogue:
 
 def user_folder() -> Path:
     """Return the folder of the user's networks: $ACTIONNET_NETWORKS, otherwise ~/.cache/ros2_actionnet/networks."""
-    return Path(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks").expanduser()
+    return in_home(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks")
 
 
 def network_folders() -> tuple[Path, ...]:

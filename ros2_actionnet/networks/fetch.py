@@ -19,6 +19,7 @@ from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
+from ros2_actionnet.system.user_folders import in_home
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def _local(archive: Archive) -> Path | None:
     mirror = os.environ.get(MIRROR, "")
     if not mirror or "://" in mirror:
         return None
-    file = Path(mirror).expanduser() / archive.file
+    file = in_home(mirror) / archive.file
     if not file.is_file():
         raise NetworkError(f"{MIRROR} names the folder {mirror}, which has no {archive.file}")
     return file

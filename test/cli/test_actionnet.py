@@ -346,6 +346,40 @@ def test_nothing_of_a_password_is_shown(
         assert part not in out + err
 
 
+def test_a_name_that_is_not_utf_8_and_a_terminal_that_is_not(tmp_path: Path) -> None:
+    model = save_brightness_network(tmp_path / "network", ("dark", "dämmrig", "明るい"), frames=4)
+    video = save_video(tmp_path / "clip.avi", [10] * 8 + [250] * 12)
+    odd = video.rename(tmp_path / os.fsdecode(b"caf\xe9.avi"))
+    plain = save_video(tmp_path / "plain.avi", [10] * 8)
+    command = [sys.executable, "-m", "ros2_actionnet.cli.actionnet", "--batch", "out", str(odd), str(plain)]
+    done = subprocess.run(
+        [*command, "--model", str(model), "--skip-frames=0"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u660e\u308b\u3044" in done.stdout
+    assert rb"caf\udce9.avi" in done.stdout
+    kinds = ("mp4", "jsonl", "html")
+    names = {f"{name}.{kind}" for name in ("caf", "plain") for kind in kinds}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert rb"caf\xe9.avi" in (tmp_path / "out" / "caf.html").read_bytes()
+    results = (tmp_path / "out" / "caf.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(results[-1])["results"][0]["label"] == "明るい"
+
+
+def test_names_with_colons(model: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video.rename("2024-05-01T12:30:00.avi")
+    outputs = ("out:1.mp4", "--output-save=save:2.mkv", "--input-save=input:3.avi", "--results=results:4.jsonl")
+    assert main(["2024-05-01T12:30:00.avi", *outputs, "--model", str(model), "--skip-frames=0"]) == 0
+    for name in ("out:1.mp4", "save:2.mkv", "input:3.avi"):
+        assert len(read_clip(tmp_path / name)) == 20
+    assert (tmp_path / "results:4.jsonl").read_text()
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ros2_actionnet.load_monitor import PROGRESS_PERIOD, UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.system.files import file_lock, write_atomically
+from ros2_actionnet.system.user_folders import in_home
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +96,9 @@ class CachedEngine:
 def default_folder() -> Path:
     """Return the default folder of engines: ACTIONNET_ENGINE_CACHE, or a folder in the user's cache folder."""
     if stated := os.environ.get("ACTIONNET_ENGINE_CACHE"):
-        return Path(stated).expanduser()
+        return in_home(stated)
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "ros2_actionnet" / "engines"
+    return in_home(caches) / "ros2_actionnet" / "engines"
 
 
 class EngineCache:
@@ -109,7 +110,7 @@ class EngineCache:
 
     def __init__(self, folder: Path | str = "", size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
         """Use `folder` ("" is `default_folder()`); beyond `size_limit` (bytes) the least recently used are removed."""
-        self.folder = Path(folder).expanduser() if folder else default_folder()
+        self.folder = in_home(folder) if folder else default_folder()
         self.size_limit = size_limit
 
     def read(self, key: str, *, touch: bool = True) -> bytes:
