@@ -29,11 +29,8 @@ from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
-from ros2_actionnet.system.terminal import print_in_any_encoding
-from ros2_actionnet.system.termination import on_termination
-
-TERMINATED = 130
-"""Exit code after Ctrl-C, as in shells."""
+from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
+from ros2_actionnet.system.termination import TERMINATED, on_termination
 
 
 class Command:
@@ -141,6 +138,8 @@ class Command:
                     recognizer.reset()
                     with closing(self._open(uri)) as source:
                         outcomes.append(self._classify(uri, source, recognizer, session, outputs))
+                except BrokenPipeError:
+                    raise
                 except (ActionNetError, OSError) as error:
                     self.show(error)
                     outcomes.append(Outcome(without_password(uri), error=str(error)))
@@ -240,9 +239,15 @@ def main(arguments: list[str] | None = None) -> int:
         keep_large_blocks()
         undo = on_termination(command.stop)
         try:
-            return command.run()
+            code = command.run()
+            sys.stdout.flush()
+            return code
         finally:
             undo()
+    except BrokenPipeError:
+        return leave_closed_pipe()
+    except KeyboardInterrupt:
+        return TERMINATED
     except (ActionNetError, OSError) as error:
         if command is None:
             report(str(error))

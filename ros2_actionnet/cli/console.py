@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -65,7 +66,8 @@ class Console:
 
 def report(line: str) -> None:
     """Print a line about the run, above the progress bar if there is one. Thread-safe."""
-    tqdm.write(f"actionnet: {line}", file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed: the files matter more
+        tqdm.write(f"actionnet: {line}", file=sys.stderr)
 
 
 def _line(time: float, prediction: Prediction) -> str:

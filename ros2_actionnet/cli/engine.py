@@ -23,7 +23,7 @@ from ros2_actionnet.load_monitor import LoadMonitor
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
 from ros2_actionnet.recognition.loading import load_options, network_request, prepared_in_process
 from ros2_actionnet.settings import Settings
-from ros2_actionnet.system.terminal import print_in_any_encoding
+from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 
 _SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "scores", "precision", "device")
 
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="actionnet-engine: %(message)s")
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return leave_closed_pipe()
     except (ActionNetError, OSError) as error:
         print(f"actionnet-engine: {error}", file=sys.stderr)
         return 1

@@ -34,7 +34,8 @@ from ros2_actionnet.networks.spec import LAYOUTS, SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
-from ros2_actionnet.system.terminal import print_in_any_encoding
+from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
+from ros2_actionnet.system.termination import TERMINATED
 from ros2_actionnet.system.user_folders import in_home
 
 _SETTINGS = ("backend", "device", "precision")
@@ -46,12 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_in_any_encoding()
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return leave_closed_pipe()
     except (ActionNetError, OSError) as error:
         print(f"actionnet-networks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return TERMINATED
 
 
 # The subcommands; each returns the exit code. The first line of each docstring is the help text.

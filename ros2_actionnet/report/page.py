@@ -18,6 +18,7 @@ from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
 from ros2_actionnet.report.pictures import Filmstrip
 from ros2_actionnet.report.timeline import Column, Timeline
 from ros2_actionnet.settings import SETTINGS, Effect
+from ros2_actionnet.system.files import write_atomically
 
 MOST_LANES = 8
 """Maximum number of classes in the timeline, which is also the number of colors."""
@@ -121,7 +122,7 @@ class ReportPage:
         environment.filters |= {"clock": clock, "percent": _percent, "colour": _colour, "figure": _figure}
         html = environment.get_template("page.html").render(self._content())
         try:
-            self._path.write_text(html, encoding="utf-8")
+            write_atomically(self._path, html.encode())
         except OSError as error:
             raise MediaError(f"the report '{self._path}' cannot be written: {error.strerror}") from error
 

@@ -1,9 +1,13 @@
-"""Output to terminals and pipes of any encoding."""
+"""Output to terminals and pipes of any encoding, and to pipes that are closed."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
+
+PIPE_CLOSED = 141
+"""Exit code when the reader of standard output has ended (`| head -1`), as in shells."""
 
 
 def print_in_any_encoding() -> None:
@@ -11,3 +15,9 @@ def print_in_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def leave_closed_pipe() -> int:
+    """Return the exit code after a BrokenPipeError of standard output, which the interpreter flushes when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED

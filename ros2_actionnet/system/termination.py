@@ -1,4 +1,4 @@
-"""Orderly shutdown at SIGINT and SIGTERM, whatever the process is doing."""
+"""Orderly shutdown at SIGINT, SIGTERM and SIGHUP, whatever the process is doing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import socket
 import threading
 from collections.abc import Callable
 
+TERMINATED = 130
+"""Exit code after Ctrl-C, as in shells."""
+
 
 def on_termination(end: Callable[[], None]) -> Callable[[], None]:
-    """Call `end` from a separate thread at the first SIGINT or SIGTERM; the second ends the process at once.
+    """Call `end` from a separate thread at the first signal; the second ends the process at once, with the code 130.
+
+    The signals are SIGINT, SIGTERM and SIGHUP (the terminal was closed), the last unless it is ignored (nohup).
 
     This function must be called in the main thread, and so must its result, which undoes it. rclpy's own handlers would
     invalidate the context while other code uses it, which then raises; and a handler in Python runs only when the main
@@ -21,14 +26,17 @@ def on_termination(end: Callable[[], None]) -> Callable[[], None]:
     handlers.setblocking(False)
     descriptor = handlers.detach()
     descriptor_before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
-    handlers_before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    handlers_before = {number: signal.signal(number, _nothing) for number in numbers}
 
     def wait() -> None:
         with ours:
             if ours.recv(1):
                 end()
             if ours.recv(1):
-                os._exit(1)
+                os._exit(TERMINATED)
 
     def undo() -> None:
         for number, handler in handlers_before.items():

@@ -440,7 +440,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_leaves_files_that_can_be_used(number: signal.Signals, tmp_path: Path) -> None:
     output, results, report = tmp_path / "out.mp4", tmp_path / "results.jsonl", tmp_path / "report.html"
     files = [output, "--results", results, "--report", report]
@@ -472,9 +472,29 @@ def test_ctrl_c_ends_a_batch(tmp_path: Path) -> None:
 
 
 def test_the_process_s_handlers_of_signals_are_put_back(model: Path, video: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = [signal.getsignal(number) for number in numbers]
     assert main([str(video), "--model", str(model)]) == 0
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("batch", [[], ["--batch", "{here}"]])
+def test_a_closed_pipe_ends_it_quietly_with_whole_files(batch: list[str], tmp_path: Path) -> None:
+    options = [argument.format(here=tmp_path) for argument in batch]
+    report = [] if batch else [tmp_path / "camera_motion_demo.mp4", "--report", tmp_path / "camera_motion_demo.html"]
+    inputs = [DEMO, DEMO] if batch else [DEMO]
+    process = start(*options, *inputs, *report, "--network=camera_motion", "--input-loop=-1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    assert process.wait(60) == 141, error
+    assert "Traceback" not in error
+    assert "roken pipe" not in error
+    assert len(read_clip(tmp_path / "camera_motion_demo.mp4")) > 30
+    assert "</html>" in (tmp_path / "camera_motion_demo.html").read_text()
+    assert not (tmp_path / "camera_motion_demo-2.mp4").exists()
 
 
 def test_a_bar_is_shown_on_a_terminal_and_taken_away_at_the_end(model: Path, video: Path) -> None:

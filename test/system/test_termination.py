@@ -1,0 +1,71 @@
+"""Signals: the first ends in order, the second at once; while modules are imported there is nothing to put in order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, time
+from ros2_actionnet.system.termination import on_termination
+on_termination(lambda: print("ending", flush=True))
+print("ready", flush=True)
+time.sleep(60)
+"""
+STARTING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ros2_actionnet.system.start import run
+sys.exit(run("slow"))
+"""
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def start(*command: str) -> subprocess.Popen[str]:
+    command = (sys.executable, "-c", *command)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+@pytest.mark.parametrize("second", SIGNALS)
+def test_the_second_signal_ends_with_130(first: signal.Signals, second: signal.Signals) -> None:
+    process = start(PROGRAM)
+    assert process.stdout is not None
+    process.send_signal(first)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(second)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 130
+
+
+def test_with_nohup_a_closed_terminal_ends_nothing() -> None:
+    process = start("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM)
+    assert process.stdout is not None
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.kill()
+    assert process.communicate()[0] == "", "it was ended once"
+
+
+def test_ctrl_c_while_modules_are_imported_gives_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    process = start(STARTING, str(tmp_path))
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_then_ctrl_c_is_what_it_was(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal\ndef main():\n    print('ready', flush=True)\n"
+        "    return 7 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 1\n"
+    )
+    assert start(STARTING, str(tmp_path)).wait(20) == 7
