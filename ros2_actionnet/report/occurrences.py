@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,10 +64,11 @@ class Occurrences:
         if result.is_new and result.prediction is not None:
             self._go_on(result.frame.time, result.prediction)
 
-    def finished(self) -> list[Occurrence]:
-        """Return all occurrences by beginning; the longest ones have pictures."""
-        self._drop_pictures()
-        return sorted(self._all, key=lambda occurrence: occurrence.start)
+    def so_far(self) -> list[Occurrence]:
+        """Return copies of all occurrences by beginning; the longest ones have pictures."""
+        shown = set(longest(self._all, self._most_pictures))
+        copies = [replace(one) if one in shown else replace(one, picture=None) for one in self._all]
+        return sorted(copies, key=lambda occurrence: occurrence.start)
 
     def _begin(self, event: Event, frame: MediaFrame) -> None:
         # Convert the event's stamp to time by means of the frame, which has both.

@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame, RunDetails
@@ -19,6 +19,9 @@ from ros2_actionnet.report.pictures import Filmstrip
 from ros2_actionnet.report.timeline import Column, Timeline
 from ros2_actionnet.settings import SETTINGS, Effect
 from ros2_actionnet.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MOST_LANES = 8
 """Maximum number of classes in the timeline, which is also the number of colors."""
@@ -32,6 +35,8 @@ MOST_EVENTS = 300
 _MOST_CLASSES = 20  # in the table
 _STRIP, _STRIP_WIDTH = 12, 160  # number of pictures above the timeline, and their width in pixels
 _FAINT = 0.1  # fraction of the highest score that a class must reach to get a lane
+_SAVE_EVERY = 1.0  # s, shortest interval at which the page is written during the run
+_SAVE_SHARE = 0.01  # largest share of the time that this may take
 # Settings that appear elsewhere on the page or apply only to the node.
 _NOT_LISTED = {"network", "backend", "precision", "device", "class_id_format", "annotated_width", "engine_cache"}
 
@@ -70,9 +75,9 @@ class _ClassRow:
 
 
 class ReportPage:
-    """A page about a run: a timeline, the events with pictures, the classes, the settings. Written by `close`.
+    """A page about a run: a timeline, the events with pictures, the classes, the settings.
 
-    The page is one HTML file that loads nothing else, of at most about a megabyte for an input of any length: scores
+    It is written by `close` and during the run, so that a killed process leaves a whole page. The page is one HTML file that loads nothing else, of at most about a megabyte for an input of any length: scores
     are averaged over columns of time, and the numbers of pictures and rows are limited, as stated on the page.
 
     Raises MediaError if `path` cannot be written, or if Jinja2 is not installed.
@@ -93,7 +98,7 @@ class ReportPage:
         self._strip = Filmstrip(_STRIP, _STRIP_WIDTH)
         self._frames, self._end = 0, 0.0
         self._began = self._newest = perf_counter()
-        self._written = False
+        self._due, self._closed = self._began + _SAVE_EVERY, False
 
     def write(self, result: ClassifiedFrame) -> None:
         """Add a frame and its results."""
@@ -104,12 +109,27 @@ class ReportPage:
             self._strip.offer(result.frame)
         self._occurrences.add(result)
         self._newest = perf_counter()
+        if self._newest >= self._due:
+            self._save()
 
     def close(self) -> None:
-        """Write the page. Raises MediaError on failure."""
-        if self._written:
-            return
-        self._written = True
+        """Write the page for the last time. Raises MediaError on failure."""
+        if not self._closed:
+            self._closed = True
+            self._save()
+
+    def _save(self) -> None:
+        """Replace the page by one of the run so far."""
+        began = perf_counter()
+        html = self._template().render(self._content())
+        try:
+            write_atomically(self._path, html.encode())
+        except OSError as error:
+            raise MediaError(f"the report '{self._path}' cannot be written: {error.strerror}") from error
+        ended = perf_counter()
+        self._due = ended + max(_SAVE_EVERY, (ended - began) / _SAVE_SHARE)
+
+    def _template(self) -> Template:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
@@ -120,17 +140,13 @@ class ReportPage:
             lstrip_blocks=True,
         )
         environment.filters |= {"clock": clock, "percent": _percent, "colour": _colour, "figure": _figure}
-        html = environment.get_template("page.html").render(self._content())
-        try:
-            write_atomically(self._path, html.encode())
-        except OSError as error:
-            raise MediaError(f"the report '{self._path}' cannot be written: {error.strerror}") from error
+        return environment.get_template("page.html")
 
     def _content(self) -> dict[str, Any]:
         details, timeline = self._details, self._timeline
         duration = max(self._end + (1 / details.rate if details.rate > 0 else 0.0), 1e-3)
         columns = timeline.columns()
-        occurrences = self._occurrences.finished()
+        occurrences = self._occurrences.so_far()
         shown = self._shown_classes(occurrences) if columns else []
         colours = {class_index: colour for colour, class_index in enumerate(shown)}
         seconds = self._newest - self._began

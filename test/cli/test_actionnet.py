@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -476,6 +477,22 @@ def test_the_process_s_handlers_of_signals_are_put_back(model: Path, video: Path
     before = [signal.getsignal(number) for number in numbers]
     assert main([str(video), "--model", str(model)]) == 0
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_killed_process_leaves_a_whole_report_and_whole_results(tmp_path: Path) -> None:
+    results, report = tmp_path / "results.jsonl", tmp_path / "report.html"
+    process = start(DEMO, "--results", results, "--report", report, "--network=camera_motion", "--input-loop=-1")
+    deadline = time.monotonic() + 60
+    versions = set[str]()
+    while len(versions) < 3:
+        assert time.monotonic() < deadline
+        versions.add(report.read_text() if report.exists() else "")
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert all(text.endswith("</html>") or not text for text in versions)
+    assert "camera_motion_demo.mp4" in report.read_text()
+    assert len(rows_of(results)) > 10
 
 
 @pytest.mark.parametrize("batch", [[], ["--batch", "{here}"]])

@@ -43,7 +43,7 @@ def test_an_action_begins_ends_and_is_counted_from_the_first_frame() -> None:
     occurrences = Occurrences(10)
     for step in (began(1, 2.0, 2.3), result(2.5, []), ended(1, 2.0, 4.0, 4.1), result(4.5, [])):
         occurrences.add(step)
-    (occurrence,) = occurrences.finished()
+    (occurrence,) = occurrences.so_far()
     assert (occurrence.class_index, occurrence.score, occurrence.is_on) == (1, 0.7, False)
     assert (occurrence.start, occurrence.end) == pytest.approx((2.0, 4.0), abs=1e-6)
     assert occurrence.picture is not None
@@ -55,7 +55,7 @@ def test_one_that_is_still_on_lasts_to_the_end_with_the_mean_of_its_scores() -> 
     occurrences.add(began(0, 1.0, 1.4))
     occurrences.add(result(2.0, [], (0.9, 0.05, 0.05)))
     occurrences.add(result(3.0, [], (0.7, 0.2, 0.1)))
-    (occurrence,) = occurrences.finished()
+    (occurrence,) = occurrences.so_far()
     assert occurrence.is_on
     assert occurrence.duration == pytest.approx(2.0, abs=1e-6)
     assert occurrence.score == pytest.approx((0.5 + 0.9 + 0.7) / 3)
@@ -72,7 +72,7 @@ def test_several_at_once_are_kept_apart_and_sorted_by_their_beginning() -> None:
     ]
     for step in steps:
         occurrences.add(step)
-    found = [(o.class_index, round(o.start, 3), o.is_on) for o in occurrences.finished()]
+    found = [(o.class_index, round(o.start, 3), o.is_on) for o in occurrences.so_far()]
     assert found == [(2, 0.5, False), (0, 1.0, False), (0, 3.0, True)]
 
 
@@ -83,9 +83,9 @@ def test_only_the_longest_keep_their_pictures_and_never_many_more_are_held() -> 
         occurrences.add(began(0, 20.0 * number, 20.0 * number + 0.3))
         occurrences.add(ended(0, 20.0 * number, 20.0 * number + duration, 20.0 * number + duration))
         assert sum(o.picture is not None for o in occurrences._all) <= 6
-    kept = [o.duration for o in occurrences.finished() if o.picture]
+    kept = [o.duration for o in occurrences.so_far() if o.picture]
     assert kept == pytest.approx([9, 8, 7], abs=1e-6)
-    assert len(occurrences.finished()) == len(durations)
+    assert len(occurrences.so_far()) == len(durations)
 
 
 def test_the_longest() -> None:
