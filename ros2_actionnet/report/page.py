@@ -77,8 +77,9 @@ class _ClassRow:
 class ReportPage:
     """A page about a run: a timeline, the events with pictures, the classes, the settings.
 
-    It is written by `close` and during the run, so that a killed process leaves a whole page. The page is one HTML file that loads nothing else, of at most about a megabyte for an input of any length: scores
-    are averaged over columns of time, and the numbers of pictures and rows are limited, as stated on the page.
+    It is one HTML file that loads nothing else, of at most about a megabyte for an input of any length: scores are
+    averaged over columns of time, and the numbers of pictures and rows are limited, as stated on the page. It is
+    written by `close` and during the run, so that a killed process leaves a whole page.
 
     Raises MediaError if `path` cannot be written, or if Jinja2 is not installed.
     """
