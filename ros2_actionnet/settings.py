@@ -168,14 +168,14 @@ class Settings:
 
     network: str = _setting(
         "resnet18",
-        "Network by name or alias: resnet18, resnet34, camera_motion, or one of your own in the catalogue.",
+        "Network by name or alias: resnet18, resnet34, camera_motion, or one that you have added.",
         effect=Effect.NEW_NETWORK,
     )
     model: str = _setting(
         "", "Path of a custom .onnx file or network folder; overrides network.", effect=Effect.NEW_NETWORK
     )
     labels: str = _setting(
-        "", "Path of the label file, one label a line; overrides network's.", effect=Effect.NEW_NETWORK
+        "", "Path of the label file, one label per line; overrides network's.", effect=Effect.NEW_NETWORK
     )
     input_blob: str = _setting("", "Name of the input tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
     output_blob: str = _setting("", "Name of the output tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
@@ -193,7 +193,7 @@ class Settings:
     )
     precision: str = _setting(
         "auto",
-        "Arithmetic of the inference; auto: the fastest that the device does well.",
+        "Arithmetic of the inference; auto: the fastest that the device supports well.",
         effect=Effect.NEW_NETWORK,
         choices=("auto", "fp32", "fp16", "bf16"),
     )
@@ -204,11 +204,11 @@ class Settings:
     )
     engine_cache: str = _setting(
         "",
-        "Folder in which TensorRT keeps the engines that it has built; empty: $ACTIONNET_ENGINE_CACHE, or the user's "
+        "Folder in which built TensorRT engines are stored; empty: $ACTIONNET_ENGINE_CACHE, or the user's "
         "cache folder.",
         effect=Effect.NEW_NETWORK,
     )
-    threshold: float = _setting(0.01, "Scores under it are left out.", minimum=0.0, maximum=1.0)
+    threshold: float = _setting(0.01, "Lower scores are omitted.", minimum=0.0, maximum=1.0)
     skip_frames: int = _setting(1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0)
     sample_rate: float = _setting(
         0.0,
@@ -218,16 +218,16 @@ class Settings:
         maximum=1000.0,
     )
     infer_every: int = _setting(1, "Sampled frames from one inference to the next.", minimum=1)
-    top_k: int = _setting(5, "Most results in one classification.", minimum=1)
+    top_k: int = _setting(5, "Maximum number of results in a classification.", minimum=1)
     smoothing: int = _setting(1, "Scores are the mean over this many inferences.", minimum=1, maximum=1000)
     warmup: str = _setting(
         "wait",
-        "Before the window is full: wait (say nothing) or repeat (fill it with copies of the first frame).",
+        "Before the window is full: wait (report nothing) or repeat (fill it with copies of the first frame).",
         choices=("wait", "repeat"),
     )
     max_gap: float = _setting(
         1.0,
-        "A longer gap (s) between the stamps of two sampled frames empties the window, as does time running backwards.",
+        "A longer gap (s) between the stamps of two sampled frames clears the window, as does time running backwards.",
         minimum=0.0,
     )
     resize_mode: str = _setting(
@@ -238,7 +238,7 @@ class Settings:
     )
     roi: tuple[float, float, float, float] = _setting(
         (0.0, 0.0, 1.0, 1.0),
-        "Region that the network looks at: x, y, width, height as fractions of the image.",
+        "Region that is classified: x, y, width, height as fractions of the image.",
         effect=Effect.NEW_WINDOW,
         minimum=0.0,
         maximum=1.0,
@@ -246,7 +246,7 @@ class Settings:
     class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty: all.")
     class_id_format: str = _setting(
         "label",
-        "What class_id holds: the label, or the index as a decimal number.",
+        "Content of class_id: the label, or the index as a decimal number.",
         choices=("label", "index"),
         scope=Scope.NODE,
     )
@@ -254,7 +254,7 @@ class Settings:
         0.5, "Score at which an event begins.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
     )
     event_off: float = _setting(
-        0.3, "Score under which an event ends.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
+        0.3, "Score below which an event ends.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
     )
     event_min_duration: float = _setting(
         0.3, "An action must last this long (s) to be reported as an event.", minimum=0.0, scope=Scope.NODE_AND_COMMAND
@@ -274,11 +274,9 @@ class Settings:
         scope=Scope.NODE,
     )
     annotated_width: int = _setting(
-        0, "Width of the annotated image in pixels; 0: as the input.", minimum=0, maximum=16384, scope=Scope.NODE
+        0, "Width of the annotated image in pixels; 0: that of the input.", minimum=0, maximum=16384, scope=Scope.NODE
     )
-    autostart: bool = _setting(
-        True, "Configure and activate without being told to.", effect=Effect.CONFIGURE, scope=Scope.NODE
-    )
+    autostart: bool = _setting(True, "Configure and activate automatically.", effect=Effect.CONFIGURE, scope=Scope.NODE)
 
     def __post_init__(self) -> None:
         """Coerces and checks every field, then the fields that must fit each other."""
@@ -308,7 +306,7 @@ class Settings:
         unknown = sorted(set(values) - {setting.name for setting in SETTINGS})
         if unknown:
             raise SettingsError(
-                f"there is no setting {', '.join(unknown)}; there are {', '.join(s.name for s in SETTINGS)}"
+                f"there is no setting {', '.join(unknown)}; the settings are {', '.join(s.name for s in SETTINGS)}"
             )
         return cls(**values)
 

@@ -181,7 +181,7 @@ def test_an_event_never_ends_above_where_it_begins(on: float, off: float) -> Non
 
 def test_an_unknown_name_is_refused_and_the_known_ones_named() -> None:
     message = refusal(treshold=0.5, network="resnet18")
-    assert message.startswith("there is no setting treshold; there are network, model, ")
+    assert message.startswith("there is no setting treshold; the settings are network, model, ")
     assert "threshold" in message
 
 

@@ -125,7 +125,7 @@ class Command:
         folder: Path = self._options.batch
         uris: list[str] = self._options.uris
         if folder.exists() and not folder.is_dir():
-            raise MediaError(f"--batch takes a folder first, then the inputs; '{folder}' is a file")
+            raise MediaError(f"'{folder}' is a file; give --batch a folder first, then the inputs")
         outputs_of = list(outputs_of_batch(uris, folder, self._options.batch_files))
         check_overwriting(uris, [output for outputs in outputs_of for output in outputs.uris])
         folder.mkdir(parents=True, exist_ok=True)
@@ -219,7 +219,7 @@ class Command:
             try:
                 return open_sink("display://0", how, source, details, self._warn)
             except MediaError as error:
-                self._warn(f"there is no window: {error}")
+                self._warn(f"no window is shown: {error}")
         return open_sink(outputs.save, how, source, details, self._warn) if outputs.save else None
 
 

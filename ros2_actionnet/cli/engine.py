@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    build_parser = commands.add_parser("build", help="build the engine of a network, unless it is there already")
+    build_parser = commands.add_parser("build", help="build the engine of a network, unless it already exists")
     _add_network_flags(build_parser)
     build_parser.add_argument(
         "--onnx-only", type=Path, metavar="FILE", help="only write the prepared ONNX model, for trtexec"
@@ -69,20 +69,20 @@ def make_parser() -> argparse.ArgumentParser:
     _add_network_flags(profile_parser)
     profile_parser.set_defaults(run=profile)
 
-    list_parser = commands.add_parser("list", help="list the engines that are kept, the last used first")
+    list_parser = commands.add_parser("list", help="list the cached engines, most recently used first")
     list_parser.set_defaults(run=list_engines)
-    verify_parser = commands.add_parser("verify", help="check that the engines are whole; exit code 1 if one is not")
+    verify_parser = commands.add_parser("verify", help="check the engines for damage; exit code 1 if one is damaged")
     verify_parser.set_defaults(run=verify)
     remove_parser = commands.add_parser("remove", help="remove engines")
     remove_parser.add_argument("engine", nargs="*", help="the first digits of a key, or the name of a network")
-    remove_parser.add_argument("--all", action="store_true", help="remove all of them")
+    remove_parser.add_argument("--all", action="store_true", help="remove all engines")
     remove_parser.add_argument(
-        "--stale", action="store_true", help="remove the damaged ones, and those of another TensorRT than the installed"
+        "--stale", action="store_true", help="remove damaged engines, and those of other versions of TensorRT"
     )
     remove_parser.set_defaults(run=remove)
     for command in (build_parser, profile_parser, list_parser, verify_parser, remove_parser):
         command.add_argument(
-            "--cache", default="", metavar="FOLDER", help="where the engines are (default: the user's cache folder)"
+            "--cache", default="", metavar="FOLDER", help="folder of the engines (default: the user's cache folder)"
         )
     return parser
 
@@ -95,7 +95,7 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=LoadOptions.max_batch,
         metavar="N",
-        help="windows at once, at most (default: %(default)s, the node's)",
+        help="largest number of windows per inference (default: %(default)s, the node's)",
     )
 
 
@@ -109,7 +109,7 @@ def build(options: argparse.Namespace) -> int:
         started = time.monotonic()
         engine = _build(network, settings, options.max_batch, monitor)
     print(f"the engine of {network.name} is ready after {time.monotonic() - started:.1f} s: {engine}")
-    print(f"it is kept in {EngineCache(options.cache).folder}")
+    print(f"it is stored in {EngineCache(options.cache).folder}")
     return 0
 
 
@@ -126,7 +126,7 @@ def _build(network: PreparedNetwork, settings: Settings, max_batch: int, monitor
         raise BackendError(f"engines of {tensorrt.name} are built on the GPU that they are for, and {reason}")
     precision = "fp16" if settings.precision == "auto" else settings.precision
     request = EngineRequest(network, precision, max_batch)
-    monitor.progress(f"it will not be tried here: {reason}")
+    monitor.progress(f"it cannot be tried here: {reason}")
     engine_for(tensorrt, request, None, EngineCache(settings.engine_cache), monitor, lambda plan: plan)
     return f"{precision}, any GPU that TensorRT for RTX supports, from SM 8.0 on"
 
@@ -151,9 +151,8 @@ def write_onnx(network: PreparedNetwork, options: argparse.Namespace) -> None:
         command.append("--noTF32")
     else:
         command.append("--stronglyTyped" if tensorrt.has_strong_typing else "--fp16")
-    print(
-        f"wrote {path}, for TensorRT {'10 and later' if tensorrt.has_strong_typing else '8'}; make an engine of it by"
-    )
+    version = "10 and later" if tensorrt.has_strong_typing else "8"
+    print(f"wrote {path}, for TensorRT {version}; build an engine from it with")
     print(shlex.join(command))
 
 
@@ -199,7 +198,7 @@ def verify(options: argparse.Namespace) -> int:
     for engine in cache.engines():
         problem = _problem(cache, engine)
         damaged += problem is not None
-        print(f"{engine.key[:SHOWN]}  {engine.description.get('network', '?')}  {problem or 'whole'}")
+        print(f"{engine.key[:SHOWN]}  {engine.description.get('network', '?')}  {problem or 'intact'}")
     return 1 if damaged else 0
 
 
@@ -214,7 +213,7 @@ def _problem(cache: EngineCache, engine: CachedEngine) -> str | None:
 def remove(options: argparse.Namespace) -> int:
     """Remove the selected engines, except those in use by another process."""
     if not (options.engine or options.all or options.stale):
-        raise SettingsError("which engines? Give keys or names of networks (see list), or --stale, or --all")
+        raise SettingsError("no engines given: give keys or names of networks (see list), or --stale, or --all")
     cache = EngineCache(options.cache)
     chosen = {engine.key: engine for engine in _chosen(cache, options)}
     left = 0
@@ -222,7 +221,7 @@ def remove(options: argparse.Namespace) -> int:
         gone = cache.remove(engine.key)
         left += not gone
         name = engine.description.get("network", "?")
-        print(f"{engine.key[:SHOWN]}  {name}  {'removed' if gone else 'stays: another process is using it'}")
+        print(f"{engine.key[:SHOWN]}  {name}  {'removed' if gone else 'kept: another process is using it'}")
     if options.all:
         cache.remove_timing_caches()
     if not chosen:

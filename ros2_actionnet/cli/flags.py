@@ -15,15 +15,15 @@ from ros2_actionnet.settings import SETTINGS, Setting, Settings
 USAGE = """actionnet [options] [input [output]]
        actionnet [options] --batch FOLDER input [input ...]"""
 
-DESCRIPTION = """Recognises actions in videos, images, cameras, streams and ROS 2 bags, without ROS.
+DESCRIPTION = """Recognizes actions in videos, images, cameras, streams and ROS 2 bags, without ROS.
 
   input   clip.mp4, photo.jpg, a folder of images, /dev/video0 or v4l2:///dev/video0, rtsp://host/stream,
           csi://0, recording.mcap, a bag folder (default: csi://0)
   output  clip.mp4, a folder for images, display://0, rtsp://host/stream, results.mcap
-          (default: a window where there is a display, else nothing)"""
+          (default: a window if there is a display, otherwise nothing)"""
 
-EPILOG = """Flags are taken with dashes and with underscores, as --flag=value and as --flag value.
-Ctrl-C ends the run and leaves files that can be used."""
+EPILOG = """Flags accept dashes or underscores, --flag=value or --flag value.
+Ctrl-C ends the run; the files written so far stay usable."""
 
 DEFAULT_INPUT = "csi://0"
 """The default input, as in jetson-inference."""
@@ -88,13 +88,13 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(with_dashes(arguments))
     if options.batch is None and len(options.uris) > 2:
         parser.error(
-            f"one input and one output, not {len(options.uris)} of them; for several inputs give --batch FOLDER"
+            f"one input and one output are expected, not {len(options.uris)}; for several inputs give --batch FOLDER"
         )
     if options.batch is not None and not options.uris:
-        parser.error("--batch takes at least one input")
+        parser.error("--batch needs at least one input")
     if options.batch is not None and (options.results or options.report or options.output_save or options.input_save):
         parser.error(
-            "with --batch all files go to its folder: leave --results, --report, --input-save, --output-save out"
+            "with --batch all files go to its folder: omit --results, --report, --input-save and --output-save"
         )
     if options.verbose or options.debug:
         options.log_level = "debug" if options.debug else "verbose"
@@ -130,7 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
         for name in names:
             add_setting(group, name)
     _add_other_flags(parser.add_argument_group("the run"))
-    group = parser.add_argument_group("taken for jetson-inference's command lines, without effect")
+    group = parser.add_argument_group("accepted for compatibility with jetson-inference, without effect")
     for name, reason in WITHOUT_EFFECT.items():
         group.add_argument(f"--{name}", metavar=name.partition("-")[2].upper(), help=reason)
     return parser
@@ -149,7 +149,7 @@ def _add_input_flags(group: Any) -> None:
         type=_count,
         default=0,
         metavar="PIXELS",
-        help="width of the frames: asked of a camera, else they are scaled",
+        help="width of the frames: requested from a camera, otherwise they are scaled to it",
     )
     group.add_argument("--input-height", type=_count, default=0, metavar="PIXELS", help="height of the frames")
     group.add_argument(
@@ -157,14 +157,14 @@ def _add_input_flags(group: Any) -> None:
         type=_rate,
         default=0.0,
         metavar="HZ",
-        help="rate to ask a camera for; of a video, the highest; of images, the one they come at",
+        help="rate requested from a camera, upper limit for a video, playback rate of images",
     )
     group.add_argument(
         "--input-loop",
         type=_loops,
         default=0,
         metavar="TIMES",
-        help="how often to play a file again; -1: for ever (default: 0)",
+        help="how many times to repeat a file; -1: forever (default: 0)",
     )
     group.add_argument(
         "--input-flip",
@@ -174,9 +174,12 @@ def _add_input_flags(group: Any) -> None:
         "upper-left-diagonal (default: %(default)s)",
     )
     group.add_argument(
-        "--input-codec", default="", metavar="CODEC", help="what a camera or an RTP stream sends: mjpeg, h264, ..."
+        "--input-codec",
+        default="",
+        metavar="CODEC",
+        help="codec that a camera or an RTP stream sends: mjpeg, h264, ...",
     )
-    group.add_argument("--input-save", default="", metavar="FILE", help="keep the input in this video file")
+    group.add_argument("--input-save", default="", metavar="FILE", help="save the input to this video file")
     group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")
 
 
@@ -185,23 +188,26 @@ def _add_output_flags(group: Any) -> None:
         "--output-codec", default="", metavar="CODEC", help="h264, h265, vp8, vp9, mpeg4, mjpeg or av1 (default: h264)"
     )
     group.add_argument(
-        "--bitrate", type=_count, default=0, metavar="BITS", help="bits a second (default: what good quality takes)"
+        "--bitrate", type=_count, default=0, metavar="BITS", help="bits per second (default: chosen for good quality)"
     )
-    group.add_argument("--output-save", default="", metavar="FILE", help="keep what is streamed or shown in this file")
-    group.add_argument("--headless", action="store_true", help="open no window where no output is given")
+    group.add_argument("--output-save", default="", metavar="FILE", help="save what is streamed or shown to this file")
+    group.add_argument("--headless", action="store_true", help="do not open a window if no output is given")
+    group.add_argument("--results", type=Path, metavar="FILE.jsonl", help="write each prediction as a line of JSON")
     group.add_argument(
-        "--results", type=Path, metavar="FILE.jsonl", help="write each prediction, one JSON object a line"
+        "--report", type=Path, metavar="FILE.html", help="write an HTML page with the timeline of the run"
     )
-    group.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that shows what happened when")
     group.add_argument(
-        "--batch", type=Path, metavar="FOLDER", help="take any number of inputs, and write into FOLDER for each"
+        "--batch",
+        type=Path,
+        metavar="FOLDER",
+        help="accept any number of inputs and write the files of each into FOLDER",
     )
     group.add_argument(
         "--batch-files",
         type=_batch_files,
         default=BATCH_FILES,
         metavar="KINDS",
-        help=f"what to write for each: any of {','.join(BATCH_FILES)} (default: all)",
+        help=f"files to write for each input: any of {','.join(BATCH_FILES)} (default: all)",
     )
 
 
@@ -212,8 +218,8 @@ def _add_other_flags(group: Any) -> None:
         choices=LEVELS,
         default="info",
         metavar="LEVEL",
-        help="silent, error: say only what ends the run; warning: what goes wrong, too; success, info: the results and "
-        "the run; verbose: a line for each window, not only for changes; debug: where an error came from, too "
+        help="silent, error: only the error that ends the run; warning: other problems, too; success, info: results "
+        "and totals, too; verbose: a line for each window, not only for changes; debug: tracebacks of errors, too "
         "(default: %(default)s)",
     )
     group.add_argument("--verbose", action="store_true", help="the same as --log-level=verbose")
@@ -272,21 +278,21 @@ _METAVARS = {
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is under 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is below 0")
     return value
 
 
 def _loops(text: str) -> int:
     value = int(text)
     if value < -1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of times; -1 is for ever")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of repetitions; -1 is forever")
     return value
 
 
 def _rate(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of frames a second")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a frame rate in Hz")
     return value
 
 
@@ -294,7 +300,7 @@ def _batch_files(text: str) -> tuple[str, ...]:
     kinds = tuple(part.strip() for part in text.split(","))
     for kind in kinds:
         if kind not in BATCH_FILES:
-            raise argparse.ArgumentTypeError(f"'{kind}' is none of {', '.join(BATCH_FILES)}")
+            raise argparse.ArgumentTypeError(f"'{kind}' is not one of {', '.join(BATCH_FILES)}")
     return kinds
 
 

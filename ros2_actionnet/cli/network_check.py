@@ -44,7 +44,7 @@ def understood(network: PreparedNetwork) -> Iterator[tuple[str, str]]:
     yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
     yield "classes", describe_labels(network.labels)
-    yield "labels", str(spec.labels) if spec.labels else "none: the classes go by their numbers"
+    yield "labels", str(spec.labels) if spec.labels else "none: the classes are named by their indices"
 
 
 def describe_input(spec: NetworkSpec) -> str:

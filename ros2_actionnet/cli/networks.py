@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def list_networks(options: argparse.Namespace) -> int:
-    """Prints every network that can be asked for by name."""
+    """Lists the networks that can be selected by name."""
     entries = list(Catalogue.load())
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
@@ -75,7 +75,7 @@ def list_networks(options: argparse.Namespace) -> int:
 
 
 def show_info(options: argparse.Namespace) -> int:
-    """Prints all that is known of one network."""
+    """Prints everything known about a network."""
     _print_rows(_facts(options.name))
     return 0
 
@@ -103,7 +103,7 @@ def verify_networks(options: argparse.Namespace) -> int:
             print(f"{name}: FAILED: {error}")
             failed += 1
             continue
-        checksum = "its checksum is right" if spec.sha256 else "there is no checksum to check it by"
+        checksum = "the checksum matches" if spec.sha256 else "there is no checksum to compare with"
         print(f"{name}: {checksum}, {_in_a_line(trial)}")
         _print_doubts(trial)
     return 1 if failed else 0
@@ -209,8 +209,8 @@ def _size(folder: Path) -> int:
 def _in_a_line(trial: Trial) -> str:
     rate = 1e3 / trial.milliseconds
     return (
-        f"{trial.network.num_classes} classes, {trial.device}: {trial.milliseconds:.1f} ms a window "
-        f"({rate:.0f} a second), scores add up to {trial.total:.3f}"
+        f"{trial.network.num_classes} classes, {trial.device}: {trial.milliseconds:.1f} ms per window "
+        f"({rate:.0f} per second), scores add up to {trial.total:.3f}"
     )
 
 
@@ -232,7 +232,11 @@ def _facts(name: str) -> Iterator[tuple[str, Any]]:
         yield from _facts_on_disk(resolve(request))
     if entry is not None and entry.archive is not None:
         pin = pin_of(entry.archive)
-        pinned = f"{pin.read_text().split()[0]} (as it came first: {pin})" if pin.is_file() else "not known yet"
+        pinned = (
+            f"{pin.read_text().split()[0]} (recorded at the first download: {pin})"
+            if pin.is_file()
+            else "not known yet"
+        )
         yield "archive", f"{entry.archive.file} from {entry.archive.url}"
         yield "  sha256", entry.archive.sha256 or pinned
 
@@ -241,7 +245,7 @@ def _facts_on_disk(found: NetworkSpec) -> Iterator[tuple[str, Any]]:
     network = prepare(found)
     spec = network.spec
     yield from understood(network)
-    stated = "as it should be" if spec.sha256 else "nothing says what it should be"
+    stated = "as expected" if spec.sha256 else "nothing to compare with"
     yield "sha256", f"{sha256_of(spec.model)} ({stated})"
     for key, value in notes_of(spec.model.parent).items():
         if value and key != "description":
@@ -284,8 +288,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="actionnet-networks",
         description="Lists, describes, fetches, checks and adds the networks of ros2_actionnet.",
-        epilog="ACTIONNET_NETWORKS: the folder they are kept in. ACTIONNET_MIRROR: a folder, or the URL of one, with "
-        "the archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
+        epilog="ACTIONNET_NETWORKS: folder for downloaded and added networks. ACTIONNET_MIRROR: a folder, "
+        "or the URL of one, with archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -293,9 +297,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "info", show_info).add_argument("name", metavar="NAME", help="a network's name, or a path")
     command = _command(commands, "fetch", fetch_networks)
     command.add_argument("names", nargs="+", metavar="NAME")
-    command.add_argument("--again", action="store_true", help="replace what is here")
+    command.add_argument("--again", action="store_true", help="replace local copies")
     command = _command(commands, "verify", verify_networks)
-    command.add_argument("names", nargs="*", metavar="NAME", help="names or paths (default: all that are here)")
+    command.add_argument("names", nargs="*", metavar="NAME", help="names or paths (default: all local networks)")
     _add_device_flags(command)
     command = _command(commands, "check", check_network)
     command.add_argument("network", metavar="MODEL", help="an .onnx file, a network folder, or a network's name")
@@ -322,8 +326,8 @@ def _command(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
 
 
 def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="with an .onnx file and its labels.txt")
-    command.add_argument("--name", help="the name to add it under (default: the folder's)")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder with an .onnx file and its labels.txt")
+    command.add_argument("--name", help="name to add it under (default: the folder's)")
     command.add_argument("--again", action="store_true", help="replace a network that was added under that name")
     _add_description_flags(command)
     notes = command.add_argument_group("notes for the network.yaml")
@@ -333,21 +337,21 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
 
 
 def _add_description_flags(command: argparse.ArgumentParser) -> None:
-    what = command.add_argument_group("what cannot be read from the model, or is read wrongly")
+    what = command.add_argument_group("what cannot be read from the model, or is read incorrectly")
     what.add_argument("--model", type=Path, metavar="FILE", help="which .onnx file of the folder")
     what.add_argument("--labels", type=Path, metavar="FILE", help="which label file of the folder")
     what.add_argument("--frames", type=_count, metavar="T", help="frames in a window")
     what.add_argument("--size", type=_count, nargs=2, metavar=("H", "W"), help="height and width of a frame")
     what.add_argument("--layout", choices=LAYOUTS, help="order of the input's dimensions")
     what.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="subtracted from RGB in [0, 1]")
-    what.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides the rest")
+    what.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides the difference")
     what.add_argument("--input-blob", metavar="NAME", help="the model's input")
     what.add_argument("--output-blob", metavar="NAME", help="the model's output")
     what.add_argument("--scores", choices=SCORE_KINDS, help="what the model gives for its classes")
 
 
 def _add_device_flags(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("what to run it on")
+    group = command.add_argument_group("where to run it")
     for name in _SETTINGS:
         add_setting(group, name)
 
@@ -355,7 +359,7 @@ def _add_device_flags(command: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is under 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is below 1")
     return value
 
 

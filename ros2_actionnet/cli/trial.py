@@ -48,7 +48,7 @@ class Trial:
         """Findings that the user should look into."""
         found = list[str]()
         if not self.varies:
-            found.append("noise and darkness get the same scores: are the weights in the model, and is it trained?")
+            found.append("noise and darkness get the same scores: check that the model contains trained weights")
         if abs(self.total - 1) > 0.01 and self.network.spec.scores != "sigmoid":
             found.append(f"the scores add up to {self.total:.3f}, not to 1")
         return found

@@ -52,7 +52,7 @@ def decode(data: Buffer, format_: str, max_downscale: MaxDownscale) -> RawImage:
         begins = f", it begins with {content[:8]!r}" if content else ""
         raise ImageError(f"{what} is neither JPEG nor PNG{begins}; have the camera publish one of these, or raw images")
     if pixels is None:
-        raise ImageError(f"{what} is damaged or cut short; see what the camera's driver or the network does to it")
+        raise ImageError(f"{what} is damaged or truncated; check the camera's driver and the connection")
     return RawImage.from_array(pixels, "bgr8")
 
 

@@ -56,7 +56,7 @@ class RawImage:
         record = find_encoding(encoding)
         if record is not None and record.row_bytes(width) != row_bytes:
             raise ImageError(
-                f"a {frame.dtype} array {list(frame.shape)} is no {encoding} image: "
+                f"a {frame.dtype} array {list(frame.shape)} does not match encoding {encoding}: "
                 f"a row of {width} pixels has {record.row_bytes(width)} bytes, not {row_bytes}"
             )
         if not frame[0].flags.c_contiguous or frame.strides[0] < row_bytes:
@@ -125,8 +125,9 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
     received = image.data.nbytes if isinstance(image.data, np.ndarray) else memoryview(image.data).nbytes
     if image.height < 1 or image.width < 1 or step < row_bytes or received < needed:
         raise ImageError(
-            f"the image's data does not fit its fields: {image.encoding}, height {image.height}, width {image.width}, "
-            f"step {image.step} (a row needs {row_bytes}), {received} bytes received and {needed} needed"
+            f"the image's data does not match its fields: {image.encoding}, height {image.height}, "
+            f"width {image.width}, step {image.step} (a row needs {row_bytes}), "
+            f"{received} bytes received and {needed} needed"
         )
     return encoding, encoding.planes(image.data, image.height, image.width, step)
 
@@ -139,6 +140,6 @@ def _ask_cv_bridge(image: RawImage) -> Bytes:
         return cast(Bytes, CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8"))
     except Exception as error:  # anything raised by a cv_bridge built for another NumPy or OpenCV
         raise ImageError(
-            f"image encoding '{image.encoding}' is not understood; use one of {', '.join(SUPPORTED_ENCODINGS)} "
+            f"image encoding '{image.encoding}' is not supported; use one of {', '.join(SUPPORTED_ENCODINGS)} "
             f"(cv_bridge was tried too: {type(error).__name__}: {error})"
         ) from error

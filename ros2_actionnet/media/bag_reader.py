@@ -22,9 +22,9 @@ _STORAGES = (".mcap", ".db3")  # of ROS 2; in a folder with a metadata.yaml or a
 _ROS_1 = ".bag"
 
 _MENDING = {
-    ".mcap": "`mcap recover` of the MCAP tools mends one whose recording was cut short",
-    ".db3": "`sqlite3 OLD.db3 .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 NEW.db3` saves what can be read of it",
-    _ROS_1: "`rosbag reindex` mends one whose recording was cut short",
+    ".mcap": "`mcap recover` of the MCAP tools repairs a truncated recording",
+    ".db3": "`sqlite3 OLD.db3 .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 NEW.db3` recovers what can be read",
+    _ROS_1: "`rosbag reindex` repairs a truncated recording",
 }
 _REINDEXING = "`ros2 bag reindex FOLDER` writes a new metadata.yaml"
 
@@ -46,7 +46,7 @@ def is_bag(path: Path) -> bool:
 def check_rosbags(path: Path) -> None:
     """Raise MediaError if the library that reads and writes bags is not installed."""
     if find_spec("rosbags") is None:
-        raise MediaError(f"'{path}' is a ROS bag, for which rosbags is needed: pip install rosbags")
+        raise MediaError(f"'{path}' is a ROS bag, which needs rosbags: pip install rosbags")
 
 
 class Bag:
@@ -116,7 +116,9 @@ def _storage(path: Path) -> Path:
     if not path.exists():
         raise MediaError(f"there is no bag '{path}'")
     if not is_bag(path):
-        raise MediaError(f"'{path}' is no ROS bag: give a folder that `ros2 bag` wrote, or a file .mcap, .db3 or .bag")
+        raise MediaError(
+            f"'{path}' is not a ROS bag: give a folder written by `ros2 bag`, or a .mcap, .db3 or .bag file"
+        )
     if not path.is_dir() or (path / "metadata.yaml").exists():
         return path
     files = _storages(path)

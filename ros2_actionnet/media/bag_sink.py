@@ -48,7 +48,7 @@ class BagSink:
         self._folder = self._path.with_name(f"{self._path.name}.part") if self._is_file else self._path
         for taken in (self._path, self._folder):
             if taken.exists():
-                raise MediaError(f"'{taken}' exists already: remove it, or write the bag elsewhere")
+                raise MediaError(f"'{taken}' already exists: remove it, or write the bag elsewhere")
         self._closed = False
         types = result_types()
         bag = _bag_behind(source)
@@ -104,16 +104,14 @@ class _Input:
 
     def __init__(self, source: BagSource) -> None:
         if source.loop:
-            raise MediaError(
-                f"'{source.path}' is to be played more than once, which no bag can hold: leave --input-loop out"
-            )
+            raise MediaError(f"'{source.path}' cannot be copied into a bag more than once: omit --input-loop")
         self._source = source
         self._bag = Bag(source.path)
         if self._bag.is_ros_1:
             self._bag.close()
             raise MediaError(
-                f"'{source.path}' is a bag of ROS 1, whose messages cannot be copied into one of ROS 2: convert it "
-                "first, with `rosbags-convert --src OLD.bag --dst NEW`, or write the results to another kind of file"
+                f"'{source.path}' is a ROS 1 bag, whose messages cannot be copied into a ROS 2 bag: convert it "
+                "first with `rosbags-convert --src OLD.bag --dst NEW`, or write the results to another kind of file"
             )
         self.topics = {connection.topic for connection in self._bag.connections}
         self._images = 0  # copied messages of the source's topic
@@ -133,7 +131,7 @@ class _Input:
                 if type_hash == UNKNOWN_HASH:
                     self._source.report(
                         f"{connection.topic} is copied without the definition of its type {connection.msgtype}, which "
-                        "the bag does not hold or rosbags does not understand"
+                        "is missing from the bag or not understood by rosbags"
                     )
                 made[key] = writer.add_connection(
                     connection.topic,

@@ -45,7 +45,7 @@ class BagSource:
         self._lock = threading.Lock()  # held while the bag is read
         self._closed = self.ended = False
         if options.save:
-            raise MediaError(f"'{path}' is a bag, which is kept already: leave --input-save out")
+            raise MediaError(f"'{path}' is a bag, which is already saved: omit --input-save")
         self._bag = Bag(self.path)
         try:
             self.topic, self._connections = _choose(self._bag, options.topic)
@@ -88,7 +88,7 @@ class BagSource:
                     header, content = self._deserialise(message, type_name)
                     image = _image(content, type_name)
                 except ImageError as error:
-                    self.report(f"message {index} of {self.topic} is left out: {error}")
+                    self.report(f"message {index} of {self.topic} is skipped: {error}")
                 else:
                     stamp = self._stamp(header, received)
                     first = stamp if first is None else first

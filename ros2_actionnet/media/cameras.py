@@ -39,20 +39,20 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
     if options.width and options.height:
         asked["video_size"] = f"{options.width}x{options.height}"
     elif options.width or options.height:
-        raise MediaError("a camera is asked for a width and a height: give both --input-width and --input-height")
+        raise MediaError("a camera needs a width and a height: give both --input-width and --input-height")
     if options.rate:
         asked["framerate"] = f"{options.rate:g}"
     if options.codec:
         if options.codec.lower() not in V4L2_FORMATS:
-            raise MediaError(f"a camera does not send {options.codec}; use one of {', '.join(V4L2_FORMATS)}")
+            raise MediaError(f"cameras do not send {options.codec}; use one of {', '.join(V4L2_FORMATS)}")
         asked["input_format"] = V4L2_FORMATS[options.codec.lower()]
     # The kernel's stamps, in s since 1970 instead of since boot.
     asked["timestamps"] = "abs"
     address = Address(
         str(path),
         str(path),
-        "see whether it is plugged in, no other program uses it and you are in the group video, and what "
-        f"`v4l2-ctl --device {path} --list-formats-ext` says that it can do",
+        "check that it is plugged in, no other program uses it and you are in the group video; "
+        f"`v4l2-ctl --device {path} --list-formats-ext` lists what it supports",
         format="v4l2",
         options=asked,
         timeout=_TIMEOUT,
@@ -69,7 +69,7 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
 
 def _present() -> str:
     found = sorted(str(path) for path in _DEVICES.glob("video*"))
-    return f"there are {', '.join(found)}" if found else "there is no camera at all: see whether it is plugged in"
+    return f"there are {', '.join(found)}" if found else "no camera was found: check that it is plugged in"
 
 
 def open_csi(number: str, options: InputOptions, report: Report) -> LiveSource:
@@ -79,10 +79,10 @@ def open_csi(number: str, options: InputOptions, report: Report) -> LiveSource:
     """
     name = f"csi://{number}"
     if not number.isdigit():
-        raise MediaError(f"'{name}' names no camera; write csi://0")
+        raise MediaError(f"'{name}' does not name a camera; write csi://0")
     if not has_gstreamer():
         raise MediaError(
-            f"'{name}' needs an OpenCV with GStreamer, as JetPack has it (python3-opencv); the one of pip has none: "
+            f"'{name}' needs an OpenCV with GStreamer, such as JetPack's (python3-opencv); the one from pip has none: "
             "pip uninstall opencv-python opencv-python-headless"
         )
     pipeline = csi_pipeline(int(number), options)
@@ -122,7 +122,7 @@ class _CsiCamera:
         opened = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
         if not opened.isOpened():
             raise MediaError(
-                f"'{name}' does not start; see whether `gst-launch-1.0 nvarguscamerasrc sensor-id={name[6:]} ! "
+                f"'{name}' does not start; check whether `gst-launch-1.0 nvarguscamerasrc sensor-id={name[6:]} ! "
                 "fakesink` does"
             )
         self._capture, self.rate, self.count = Capture(opened, name), rate, 0
@@ -132,7 +132,7 @@ class _CsiCamera:
         for picture in self._capture.pictures():
             yield Decoded(self.count, None, RawImage.from_array(picture, "bgr8"))
             self.count += 1
-        raise MediaError("it gives no more pictures")
+        raise MediaError("it delivers no more frames")
 
     def close(self) -> None:
         self._capture.close()

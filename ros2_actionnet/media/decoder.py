@@ -126,7 +126,7 @@ class Decoder:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # After a timeout, FFmpeg reports an interruption or a misleading consequence of it.
             if address.timeout is not None and time.monotonic() - started >= address.timeout:
-                why = f"does not answer within {address.timeout:g} s"
+                why = f"did not answer within {address.timeout:g} s"
             else:
                 why = f"cannot be opened: {reason(error)}"
             raise MediaError(f"'{self.name}' {why}; {address.remedy}") from error
@@ -134,10 +134,10 @@ class Decoder:
     def _find_stream(self, live: bool) -> Any:
         streams = self._container.streams.video
         if not streams:
-            raise MediaError(f"'{self.name}' has no video in it; give another input")
+            raise MediaError(f"'{self.name}' contains no video; give another input")
         stream = streams[0]
         if stream.codec_context is None:
-            raise MediaError(f"'{self.name}' is in a format that PyAV's FFmpeg does not decode; convert it to H.264")
+            raise MediaError(f"'{self.name}' is in a format that PyAV's FFmpeg cannot decode; convert it to H.264")
         # Frame threading delays the output by one frame per thread.
         stream.thread_type = "SLICE" if live else "AUTO"
         if live:
@@ -148,7 +148,7 @@ class Decoder:
         try:
             first = next(self._decoded, None)
         except MediaError as error:
-            raise MediaError(f"'{self.name}' gives no frame: {error}; {address.remedy}") from error
+            raise MediaError(f"'{self.name}' delivers no frames: {error}; {address.remedy}") from error
         if first is None:
             raise MediaError(f"'{self.name}' has no frame that can be decoded; {address.remedy}")
         return first
@@ -194,7 +194,7 @@ class Decoder:
             except self._av.error.FFmpegError as error:
                 if self._is_live:
                     raise MediaError(self._why_lost(error)) from error
-                self._report(f"'{self.name}' cannot be read to its end: {reason(error)}")
+                self._report(f"'{self.name}' cannot be read to the end: {reason(error)}")
                 self._packets = iter(())
                 return self._drain()
             if packet is None:
@@ -205,7 +205,7 @@ class Decoder:
 
     def _why_lost(self, error: Exception) -> str:
         if isinstance(error, self._av.error.ExitError):  # FFmpeg's error for an interruption
-            return f"nothing came for {self._timeout:g} s"
+            return f"no data for {self._timeout:g} s"
         return reason(error)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
@@ -227,7 +227,7 @@ class Decoder:
         except MediaError as error:
             if not self._is_begun:
                 raise
-            self._report(f"{error}; what comes from here on is not kept")
+            self._report(f"{error}; the rest of the input is not saved")
             with suppress(MediaError):  # already reported
                 self._recording.close()
             self._recording = None
@@ -241,10 +241,7 @@ class Decoder:
 
     def _check_end(self) -> None:
         if self._stream.frames and self._read < self._stream.frames and not self._is_live:
-            self._report(
-                f"'{self.name}' ends after {self._read} of the {self._stream.frames} frames that it should have: it "
-                "was cut short"
-            )
+            self._report(f"'{self.name}' is truncated: it ends after {self._read} of {self._stream.frames} frames")
 
     def _image(self, frame: Any) -> RawImage:
         """Return the pixels as NV12 if that needs no conversion, else as BGR.

@@ -35,7 +35,7 @@ class DisplaySink:
             if all(source.size):
                 cv2.resizeWindow(self._title, *source.size)
         except cv2.error as error:
-            raise MediaError(f"no window can be opened: {error.err}; give --headless for none") from error
+            raise MediaError(f"no window can be opened: {error.err}; give --headless to run without one") from error
 
     def write(self, result: ClassifiedFrame) -> None:
         """Show a picture."""

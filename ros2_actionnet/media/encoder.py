@@ -115,7 +115,7 @@ def find_container(path: str) -> Container:
     """Return the container for the suffix of `path`. Raises MediaError if there is none."""
     suffix = Path(path).suffix.lower()
     if suffix not in CONTAINERS:
-        raise MediaError(f"'{path}' is no video file that can be written; use one of {', '.join(CONTAINERS)}")
+        raise MediaError(f"'{path}' is not a video format that can be written; use one of {', '.join(CONTAINERS)}")
     return CONTAINERS[suffix]
 
 
@@ -255,7 +255,7 @@ class VideoWriter:
         taken = self._kind.codecs or [name for name in ENCODERS if _FFMPEG_NAMES.get(name, name) in supported]
         name = self._codec.lower()
         if _SYNONYMS.get(name, name) not in taken:
-            raise MediaError(f"'{self._name}' does not take the codec {self._codec}; use one of {', '.join(taken)}")
+            raise MediaError(f"'{self._name}' does not support the codec {self._codec}; use one of {', '.join(taken)}")
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

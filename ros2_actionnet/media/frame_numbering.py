@@ -98,9 +98,9 @@ class FrameNumbering:
     def _tell(self) -> None:
         self._damaged = False
         if self._broken == 1:
-            self._report(f"'{self._name}': frame {self._first} is broken and left out")
+            self._report(f"'{self._name}': frame {self._first} is broken and skipped")
         elif self._broken:
             self._report(
-                f"'{self._name}': {self._broken} frames from {self._first} to {self._last} are broken and left out"
+                f"'{self._name}': {self._broken} frames from {self._first} to {self._last} are broken and skipped"
             )
         self._broken = 0

@@ -48,7 +48,7 @@ def read_image(path: Path) -> Picture:
         except cv2.error as error:
             raise ImageError(f"'{path}' cannot be read: {error.err}") from error
     if picture is None:
-        raise ImageError(f"'{path}' is no image that OpenCV reads, damaged or cut short")
+        raise ImageError(f"'{path}' is not an image that OpenCV can read, or is damaged")
     return cast(Picture, picture)
 
 
@@ -67,7 +67,7 @@ class ImageSource:
         self._report, self._loop, self._closed = report, options.loop, False
         self._paths = find_images(path)
         if not self._paths:
-            raise MediaError(f"'{path}' has no image in it; images end in {', '.join(IMAGE_SUFFIXES)}")
+            raise MediaError(f"'{path}' contains no images; names of images end in {', '.join(IMAGE_SUFFIXES)}")
         picture = next((picture for _, picture in self._pictures(lambda line: None)), None)
         if picture is None:
             raise MediaError(f"none of the {len(self._paths)} images of '{path}' can be read: {self._why()}")
@@ -100,7 +100,7 @@ class ImageSource:
             try:
                 picture = read_image(path)
             except ImageError as error:
-                report(f"{error}; it is left out")
+                report(f"{error}; it is skipped")
             else:
                 yield number, picture
 
@@ -142,12 +142,14 @@ class ImageSink:
     def __init__(self, path: str, options: OutputOptions) -> None:
         target = image_target(path)
         if target.suffix.lower() not in WRITABLE_SUFFIXES:
-            raise MediaError(f"'{path}' is no image that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}")
+            raise MediaError(
+                f"'{path}' is not an image format that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}"
+            )
         self._target = target
         try:
             self._name(0)
         except (TypeError, ValueError) as error:
-            raise MediaError(f"'{path}' has no place for a number in it that makes sense; write %06d") from error
+            raise MediaError(f"'{path}' has an invalid placeholder for the image number; write %06d") from error
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -140,7 +140,7 @@ class LiveSource:
         """Retry until reconnected; return False if the source was closed."""
         if self._closed.is_set():
             return False
-        self._report(f"'{self.name}' is lost: {lost}; it is tried again until it is back")
+        self._report(f"'{self.name}' is lost: {lost}; it is reopened as soon as it is back")
         since = time.monotonic()
         for wait in back_off():
             if self._closed.wait(wait):

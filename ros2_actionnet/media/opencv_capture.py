@@ -58,5 +58,5 @@ def open_capture(source: str) -> Capture:
         raise MediaError(f"there is no file or device '{source}'; give the path of a video or the number of a camera")
     capture = cv2.VideoCapture(int(source) if is_number else source)
     if not capture.isOpened():
-        raise MediaError(f"'{source}' cannot be opened as a video; see whether another player plays it")
+        raise MediaError(f"'{source}' cannot be opened as a video; check whether another player can play it")
     return Capture(capture, source)

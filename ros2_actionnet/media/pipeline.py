@@ -101,7 +101,7 @@ class Pipeline:
             thread.join()
         reader.join(_LAST_READ)
         if reader.is_alive():
-            self._report(f"'{self._source.name}' is not waited for: it has not ended within {_LAST_READ:g} s")
+            self._report(f"'{self._source.name}' did not stop within {_LAST_READ:g} s and is abandoned")
         if self._error is not None:
             raise self._error
         return self.statistics()
@@ -158,7 +158,7 @@ class Pipeline:
         self._drawn.finish()
 
     def _leave_out(self, frame: MediaFrame, error: ImageError) -> None:
-        self._report(f"frame {frame.index} is left out: {error}")
+        self._report(f"frame {frame.index} is skipped: {error}")
 
     def _annotated(self, result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame | None:
         image = result.frame.image
@@ -195,7 +195,7 @@ class Pipeline:
             if is_first:
                 self._error = error
         if not is_first and error is not self._error:
-            self._report(f"after that, {error or type(error).__name__}")
+            self._report(f"another error followed: {error or type(error).__name__}")
 
     def _end(self) -> None:
         for channel in (self._read, self._recognized, self._drawn):

@@ -23,8 +23,8 @@ class Recording:
         av = import_av()
         if stream.codec_context.name in _UNCOMPRESSED:
             raise MediaError(
-                f"'{name}' sends pictures that are not compressed, which cannot be kept in '{path}'; ask for others "
-                "with --input-codec=mjpeg or h264, or keep the output with --output-save"
+                f"'{name}' sends uncompressed video, which cannot be saved to '{path}'; request it "
+                "with --input-codec=mjpeg or h264, or save the output with --output-save"
             )
         self._errors = av.error.FFmpegError, OSError, ValueError
         self._path, self._closed = path, False
@@ -38,7 +38,7 @@ class Recording:
             self._container = av.open(file_url(path), "w", container.format, options=container.options())
             self._stream = self._container.add_stream_from_template(stream)
         except self._errors as error:
-            raise MediaError(f"the input cannot be kept in '{path}': {reason(error)}; try a file .mkv") from error
+            raise MediaError(f"the input cannot be saved to '{path}': {reason(error)}; try an .mkv file") from error
 
     def write(self, packet: Any) -> None:
         """Takes a packet, which is of no use to anybody else after that."""
@@ -57,7 +57,7 @@ class Recording:
         try:
             self._container.mux(packet)
         except self._errors as error:
-            raise MediaError(f"the input cannot be kept in '{self._path}': {reason(error)}") from error
+            raise MediaError(f"the input cannot be saved to '{self._path}': {reason(error)}") from error
 
     def close(self) -> None:
         """Finishes the file."""
@@ -67,4 +67,4 @@ class Recording:
         try:
             self._container.close()
         except self._errors as error:
-            raise MediaError(f"'{self._path}' cannot be finished: {reason(error)}") from error
+            raise MediaError(f"'{self._path}' cannot be completed: {reason(error)}") from error

@@ -19,7 +19,7 @@ from ros2_actionnet.system.addresses import without_password
 
 _TIMEOUT = 4.0  # s without a frame until a stream counts as lost
 
-_REMEDY = "see whether the address is right and what is at its other end is running"
+_REMEDY = "check whether the address is right and what is at its other end is running"
 
 # Microseconds of a stream that FFmpeg analyzes on opening; its default is up to five seconds.
 _PROBING = {"analyzeduration": "2000000"}
@@ -71,7 +71,7 @@ def _session_description(url: str, codec: str) -> str:
     """Return an SDP (RFC 8866) that describes the sender to `url`, as a data URL."""
     name = _RTP_PAYLOADS.get(codec.lower())
     if name is None:
-        raise MediaError(f"a stream over RTP is not sent in {codec}; use one of {', '.join(_RTP_PAYLOADS)}")
+        raise MediaError(f"RTP cannot carry {codec}; use one of {', '.join(_RTP_PAYLOADS)}")
     host, port = _host_and_port(url)
     number = 26 if name == "JPEG" else 96
     lines = (
@@ -95,7 +95,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
     except ValueError:
         port = None
     if port is None:
-        raise MediaError(f"'{without_password(url)}' names no port; write for instance rtp://@:5000")
+        raise MediaError(f"'{without_password(url)}' has no port; write for example rtp://@:5000")
     return parts.hostname or "0.0.0.0", port
 
 
@@ -131,7 +131,7 @@ def _check_server(url: str) -> None:
             if parts.scheme.lower() == "rtsp":
                 connection.sendall(f"OPTIONS rtsp://{address[0]}:{address[1]}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
                 if not connection.recv(1):
-                    raise MediaError(f"'{without_password(url)}' is no RTSP server; {_REMEDY}")
+                    raise MediaError(f"'{without_password(url)}' is not an RTSP server; {_REMEDY}")
     except (OSError, ValueError) as error:
         raise MediaError(f"'{without_password(url)}' does not answer: {reason(error)}; {_REMEDY}") from error
 
@@ -165,7 +165,7 @@ class StreamSink:
         try:
             self._writer.write(result.annotated, result.frame.time)
         except MediaError as error:
-            self._report(f"{error}; it is tried again until it can be")
+            self._report(f"{error}; it is retried until it succeeds")
             self._end()
             self._waits = back_off()
             self._try_at = time.monotonic() + next(self._waits)

@@ -105,7 +105,7 @@ def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
         return BagSource(path, options, report)
     if path.is_dir() or is_image(path) or not path.exists():
         if options.save:
-            raise MediaError(f"'{path}' is kept already; leave --input-save out")
+            raise MediaError(f"'{path}' is already saved; omit --input-save")
         return ImageSource(path, options, report)
     return VideoSource(str(path), options, report)
 
@@ -116,7 +116,7 @@ def _open_v4l2_url(uri: str, options: InputOptions, report: Report) -> FrameSour
 
 def _open_csi_url(uri: str, options: InputOptions, report: Report) -> FrameSource:
     if options.save:
-        raise MediaError(f"'{uri}' sends pictures that are not compressed; keep the output with --output-save instead")
+        raise MediaError(f"'{uri}' sends uncompressed video; save the output with --output-save instead")
     return open_csi(uri.partition("://")[2], options, report)
 
 
@@ -223,9 +223,7 @@ def _what_there_is(path: Path) -> str:
     """Return a hint that names existing files similar to a missing path."""
     folder = path.parent
     if not folder.is_dir():
-        return f"there is no folder '{folder}' either"
+        return f"the folder '{folder}' does not exist either"
     names = sorted(entry.name for entry in folder.iterdir())
     near = difflib.get_close_matches(path.name, names, n=3)
-    return (
-        f"did you mean {' or '.join(repr(str(folder / name)) for name in near)}?" if near else "see what it is called"
-    )
+    return f"did you mean {' or '.join(repr(str(folder / name)) for name in near)}?" if near else "check its name"

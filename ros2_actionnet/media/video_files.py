@@ -14,7 +14,7 @@ from ros2_actionnet.media.encoder import VideoWriter, find_container
 from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.system.addresses import without_password
 
-_REMEDY = "see whether another player plays it: a recording that was cut short may lack what tells how to read it"
+_REMEDY = "check whether another player can play it: a truncated recording may lack its index"
 _TIMEOUT = 20.0  # s, for files on a web server
 
 

@@ -156,7 +156,7 @@ class TestOnnxOnly:
         assert code == 0
         types = {tensor.name: tensor.data_type for tensor in onnx.load_model(str(written)).graph.initializer}
         assert types["half/weight"] == TensorProto.FLOAT16
-        assert out.splitlines()[0] == f"wrote {written}, for TensorRT 10 and later; make an engine of it by"
+        assert out.splitlines()[0] == f"wrote {written}, for TensorRT 10 and later; build an engine from it with"
         assert out.splitlines()[-1].endswith("--stronglyTyped")
         frames = np.full((1, 4, 8, 8, 3), 250, np.uint8)
         session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
@@ -168,7 +168,7 @@ class TestOnnxOnly:
         monkeypatch.setattr(engine, "find_tensorrt", lambda: TensorRT(None, "8.6.2.3"))
         written = tmp_path / "out.onnx"
         _, out, _ = command("build", "--model", model, "--onnx-only", written, "--precision", "fp16")
-        assert "for TensorRT 8; make" in out
+        assert "for TensorRT 8; build" in out
         assert out.splitlines()[-1].endswith("--fp16")
         assert TensorProto.FLOAT16 not in {t.data_type for t in onnx.load_model(str(written)).graph.initializer}
 
@@ -198,7 +198,7 @@ class TestVerify:
     def test_whole_engines(self, command: Command, folder: Path) -> None:
         key = keep(folder, 1)
         used = EngineCache(folder).engines()[0].used
-        assert command("verify") == (0, f"{key[:12]}  resnet-18  whole\n", "")
+        assert command("verify") == (0, f"{key[:12]}  resnet-18  intact\n", "")
         assert EngineCache(folder).engines()[0].used == used
 
     def test_a_damaged_one(self, command: Command, folder: Path) -> None:
@@ -208,7 +208,7 @@ class TestVerify:
         code, out, _ = command("verify")
         assert code == 1
         assert "damaged: it has 4 bytes instead of 1500000" in out
-        assert out.count("whole") == 1
+        assert out.count("intact") == 1
 
 
 class TestRemove:
@@ -258,13 +258,13 @@ class TestRemove:
         with EngineCache(folder).lock(keys[0]):
             code, out, _ = command("remove", "--all")
         assert code == 1
-        assert f"{keys[0][:12]}  resnet-18  stays: another process is using it" in out
+        assert f"{keys[0][:12]}  resnet-18  kept: another process is using it" in out
         assert self.left(folder, keys) == [0]
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ([], "which engines?"),
+            ([], "no engines given"),
             (["resnet-34"], "has a key that begins with 'resnet-34' or is of such a network"),
             ([""], "has a key that begins with ''"),
             (["0"], "give at least 4 digits"),

@@ -102,7 +102,7 @@ class TestInfo:
         assert facts["license"] == "MIT"
         assert facts["source"]
         model = resolve(NetworkRequest("camera_motion")).model
-        assert facts["sha256"] == f"{hashlib.sha256(model.read_bytes()).hexdigest()} (as it should be)"
+        assert facts["sha256"] == f"{hashlib.sha256(model.read_bytes()).hexdigest()} (as expected)"
         assert str(model) in facts["model"]
 
     def test_one_that_is_not_here_and_then_is(self, run: Run, mirror: Path, networks: Path) -> None:
@@ -121,7 +121,7 @@ class TestInfo:
         code, out, _ = run("info", folder / "exported.onnx")
         assert code == 0
         assert "3: dark, dim, bright" in out
-        assert "nothing says what it should be" in out
+        assert "nothing to compare with" in out
 
     def test_what_there_is_not(self, run: Run) -> None:
         code, out, err = run("info", "resnet81")
@@ -157,7 +157,7 @@ class TestVerify:
         lines = dict(line.split(":", 1) for line in out.splitlines() if not line.startswith(" "))
         assert code == 0
         assert list(lines) == ["resnet-18", "camera_motion"]
-        assert "its checksum is right, 3 classes, openvino CPU" in lines["resnet-18"]
+        assert "the checksum matches, 3 classes, openvino CPU" in lines["resnet-18"]
         assert "scores add up to 1.000" in lines["camera_motion"]
 
     def test_a_model_that_has_changed(self, run: Run, mirror: Path, networks: Path) -> None:
@@ -168,12 +168,12 @@ class TestVerify:
         assert code == 1
         assert "resnet18: FAILED: the model" in out
         assert "is not the one that its network.yaml describes" in out
-        assert "camera_motion: its checksum is right" in out
+        assert "camera_motion: the checksum matches" in out
 
     def test_one_that_has_no_checksum(self, run: Run, folder: Path) -> None:
         code, out, _ = run("verify", folder / "exported.onnx")
         assert code == 0
-        assert "there is no checksum to check it by" in out
+        assert "there is no checksum to compare with" in out
 
     def test_a_network_without_weights_is_doubted(self, run: Run, folder: Path) -> None:
         model = onnx.load(str(folder / "exported.onnx"))
@@ -233,7 +233,7 @@ class TestAdd:
         assert classified(10, model=str(folder)) == "dark"
         assert "turns" in run("list")[1]
         assert "your own: how bright" in run("list")[1]
-        assert "its checksum is right" in run("verify", "turns")[1]
+        assert "the checksum matches" in run("verify", "turns")[1]
 
     def test_mean_and_std_that_nobody_said_are_pointed_out(self, run: Run, folder: Path) -> None:
         assert "no mean is stated for network turns: actionNet's is assumed" in run("add", folder)[1]
@@ -378,7 +378,7 @@ class TestAdd:
     def test_labels_by_another_name(self, run: Run, folder: Path, tmp_path: Path) -> None:
         (folder / "labels.txt").rename(folder / "classes.txt")
         code, out, _ = run("add", folder)
-        assert (code, "none: the classes go by their numbers" in out) == (0, True)
+        assert (code, "none: the classes are named by their indices" in out) == (0, True)
         assert run("add", folder, "--again", "--labels", "classes.txt")[0] == 0
         assert prepare(resolve(NetworkRequest("turns"))).labels == LABELS
         (tmp_path / "elsewhere.txt").write_text("a\nb\nc\n")

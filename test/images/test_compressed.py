@@ -168,7 +168,7 @@ def test_any_buffer_will_do(view: type[bytes]) -> None:
         (b"", ["0 bytes", "neither JPEG nor PNG"]),
         (b"GIF89a" + bytes(50), ["56 bytes", "neither JPEG nor PNG", "GIF89a"]),
         (bytes(12) + png(np.zeros((4, 4), np.uint16)), ["neither"]),  # what compressedDepth sends
-        (b"\xff\xd8\xff", ["3 bytes", "damaged or cut short"]),
+        (b"\xff\xd8\xff", ["3 bytes", "damaged or truncated"]),
         (b"\xff\xd8\xff\xd9", ["damaged"]),
         (b"\xff\xd8\xff\xe0\x00\x00" + bytes(20), ["damaged"]),
         (b"\x89PNG\r\n\x1a\n", ["8 bytes", "damaged"]),

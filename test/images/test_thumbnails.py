@@ -354,7 +354,7 @@ class TestRawImage:
             RawImage.from_array(frame, "rgb8")
 
     def test_from_array_refuses_another_encodings_shape(self) -> None:
-        with pytest.raises(ImageError, match="is no mono8 image: a row of 6 pixels has 6 bytes, not 18"):
+        with pytest.raises(ImageError, match="does not match encoding mono8: a row of 6 pixels has 6 bytes, not 18"):
             RawImage.from_array(noise(4, 6, 3), "mono8")
 
     def test_whole_frames_are_views_where_nothing_changes(self) -> None:
@@ -370,7 +370,7 @@ class TestUnknownEncoding:
         monkeypatch.setitem(sys.modules, "cv_bridge", None)
         image = RawImage(bytes(16), 2, 2, 8, "32FC1")
         with pytest.raises(
-            ImageError, match=r"'32FC1' is not understood.*bgr8.*nv12.*cv_bridge was tried too: \w+Error"
+            ImageError, match=r"'32FC1' is not supported.*bgr8.*nv12.*cv_bridge was tried too: \w+Error"
         ):
             to_rgb(image)
 

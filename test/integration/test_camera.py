@@ -159,8 +159,8 @@ BAD = {
     "height 0": lambda good: replace(good, height=0),
     "width 4000000000": lambda good: replace(good, width=4_000_000_000),
     "0 bytes received": lambda good: replace(good, data=b""),
-    "'32FC1' is not understood": lambda good: replace(good, encoding="32FC1"),
-    "'' is not understood": lambda good: replace(good, encoding=""),
+    "'32FC1' is not supported": lambda good: replace(good, encoding="32FC1"),
+    "'' is not supported": lambda good: replace(good, encoding=""),
 }
 
 

@@ -297,7 +297,7 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["out", "out.mcap"])
     def test_what_exists_is_not_touched(self, bag: Path, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("precious")
-        with pytest.raises(MediaError, match=f"{name}' exists already: remove it, or write the bag elsewhere"):
+        with pytest.raises(MediaError, match=f"{name}' already exists: remove it, or write the bag elsewhere"):
             BagSink(tmp_path / name, open_bag(bag), details())
         assert (tmp_path / name).read_text() == "precious"
 
@@ -309,12 +309,12 @@ class TestRefusals:
                 header(START, store=ROS1_STORE, seq=0), 90, 160, "bgr8", 0, 480, picture.reshape(-1)
             )
             writer.write(connection, START, ROS1_STORE.serialize_ros1(message, IMAGE))
-        with pytest.raises(MediaError, match=r"bag of ROS 1, .* `rosbags-convert --src OLD.bag --dst NEW`"):
+        with pytest.raises(MediaError, match=r"is a ROS 1 bag, .* `rosbags-convert --src OLD.bag --dst NEW`"):
             BagSink(tmp_path / "out", open_bag(tmp_path / "old.bag"), details())
         assert not (tmp_path / "out").exists()
 
     def test_a_bag_that_is_played_again_cannot_be_copied(self, bag: Path, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match="played more than once"):
+        with pytest.raises(MediaError, match="cannot be copied into a bag more than once"):
             BagSink(tmp_path / "out", open_bag(bag, loop=1), details())
 
     def test_a_folder_that_cannot_be_made_is_named(self, bag: Path, tmp_path: Path) -> None:

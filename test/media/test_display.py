@@ -139,7 +139,7 @@ class TestWindow:
 
     def test_a_window_that_cannot_be_opened_is_told_of(self, windows: FakeWindows) -> None:
         windows.breaks = True
-        with pytest.raises(MediaError, match=r"no window can be opened: .*; give --headless for none"):
+        with pytest.raises(MediaError, match=r"no window can be opened: .*; give --headless to run without one"):
             DisplaySink(PictureSource())
 
 

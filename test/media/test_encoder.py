@@ -146,7 +146,9 @@ def test_a_view_that_is_not_contiguous_is_written_right(tmp_path: Path) -> None:
 
 class TestRefusals:
     def test_an_unknown_suffix(self) -> None:
-        with pytest.raises(MediaError, match=r"'clip\.xyz' is no video file that can be written; use one of \.mp4, "):
+        with pytest.raises(
+            MediaError, match=r"'clip\.xyz' is not a video format that can be written; use one of \.mp4, "
+        ):
             find_container("clip.xyz")
 
     def test_an_unknown_codec(self) -> None:
@@ -167,7 +169,7 @@ class TestRefusals:
         ],
     )
     def test_a_codec_that_the_file_does_not_take(self, name: str, codec: str, taken: str, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match=rf"'{name}' does not take the codec {codec}; use one of {taken}"):
+        with pytest.raises(MediaError, match=rf"'{name}' does not support the codec {codec}; use one of {taken}"):
             write(tmp_path / name, library_clip("bikes.mp4", 1), codec)
         assert not (tmp_path / name).exists()
 

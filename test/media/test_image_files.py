@@ -66,13 +66,13 @@ class TestReading:
         cv2.imwrite(str(tmp_path / f"whole{suffix}"), library_clip("bikes.mp4", 1)[0])
         content = (tmp_path / f"whole{suffix}").read_bytes()
         (tmp_path / f"cut{suffix}").write_bytes(content[: len(content) // 2])
-        with pytest.raises(ImageError, match=rf"cut{suffix}' is no image that OpenCV reads, damaged or cut short"):
+        with pytest.raises(ImageError, match=rf"cut{suffix}' is not an image that OpenCV can read, or is damaged"):
             read_image(tmp_path / f"cut{suffix}")
 
     @pytest.mark.parametrize("content", [b"", b"dear robot", b"\xff\xd8\xff"])
     def test_what_is_no_image_is_named(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "letter.jpg").write_bytes(content)
-        with pytest.raises(ImageError, match=r"letter\.jpg' is no image|letter\.jpg' cannot be read"):
+        with pytest.raises(ImageError, match=r"letter\.jpg' is not an image|letter\.jpg' cannot be read"):
             read_image(tmp_path / "letter.jpg")
 
 
@@ -108,8 +108,8 @@ class TestFolder:
         source = source_of(tmp_path, reports)
         assert [frame.index for frame in source.frames()] == [1, 2, 4, 5]
         assert len(reports.lines) == 2
-        assert "0.png' is no image that OpenCV reads" in reports.lines[0]
-        assert reports.lines[1].endswith("3.png' is no image that OpenCV reads, damaged or cut short; it is left out")
+        assert "0.png' is not an image that OpenCV can read" in reports.lines[0]
+        assert reports.lines[1].endswith("3.png' is not an image that OpenCV can read, or is damaged; it is skipped")
 
     def test_a_pattern_names_some(self, tmp_path: Path) -> None:
         for index, name in enumerate(("left_1.png", "left_2.png", "right_1.png", "left_10.png")):
@@ -140,13 +140,13 @@ class TestFolder:
 
     def test_a_folder_without_images_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("no image")
-        with pytest.raises(MediaError, match=r"has no image in it; images end in \.jpg, \.jpeg, \.png"):
+        with pytest.raises(MediaError, match=r"contains no images; names of images end in \.jpg, \.jpeg, \.png"):
             source_of(tmp_path)
 
     def test_a_folder_of_broken_images_is_refused_with_a_reason(self, tmp_path: Path) -> None:
         for index in range(2):
             (tmp_path / f"{index}.png").write_bytes(b"not an image")
-        with pytest.raises(MediaError, match=r"none of the 2 images of '.*' can be read: '.*0\.png' is no image"):
+        with pytest.raises(MediaError, match=r"none of the 2 images of '.*' can be read: '.*0\.png' is not an image"):
             source_of(tmp_path)
 
 
@@ -195,11 +195,13 @@ class TestSink:
 
     @pytest.mark.parametrize("name", ["frame_%s%d.png", "frame_%q.png", "frame_%d_%d.png"])
     def test_a_name_that_makes_no_sense_is_refused(self, name: str, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match="has no place for a number in it that makes sense; write %06d"):
+        with pytest.raises(MediaError, match="has an invalid placeholder for the image number; write %06d"):
             ImageSink(str(tmp_path / name), OutputOptions())
 
     def test_a_suffix_that_is_no_images_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match=r"'.*out\.xyz' is no image that can be written; use one of \.jpg"):
+        with pytest.raises(
+            MediaError, match=r"'.*out\.xyz' is not an image format that can be written; use one of \.jpg"
+        ):
             ImageSink(str(tmp_path / "out.xyz"), OutputOptions())
 
     def test_what_cannot_be_written_is_named(self, tmp_path: Path) -> None:

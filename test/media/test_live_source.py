@@ -112,9 +112,9 @@ class TestLoss:
         frames = frames_of(plan, reports)
         assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
         assert reports.lines == [
-            "'camera' is lost: No such device; it is tried again until it is back",
+            "'camera' is lost: No such device; it is reopened as soon as it is back",
             "'camera' is back after 0 s",
-            "'camera' is lost: No such device; it is tried again until it is back",
+            "'camera' is lost: No such device; it is reopened as soon as it is back",
         ]
         assert plan.numbers == [0, 1, 1, 1, 1, 2]
         assert waits == [0.5, 1.0, 2.0, 4.0, 0.5, 1.0]
@@ -124,7 +124,7 @@ class TestLoss:
     def test_one_that_ends_is_lost_too(self, clock: Clock) -> None:
         reports = Reports()
         frames_of(Plan(FakeConnection([0.0], error=""), None), reports)
-        assert reports.lines == ["'camera' is lost: it ended; it is tried again until it is back"]
+        assert reports.lines == ["'camera' is lost: it ended; it is reopened as soon as it is back"]
 
     def test_waits_double_up_to_ten_seconds(self) -> None:
         assert list(itertools.islice(back_off(), 7)) == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]

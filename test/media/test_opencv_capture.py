@@ -34,7 +34,7 @@ def test_what_is_not_there_and_what_is_no_video_are_named(tmp_path: Path) -> Non
     with pytest.raises(MediaError, match=r"there is no file or device '/nowhere/clip\.mp4'; give the path"):
         open_capture("/nowhere/clip.mp4")
     (tmp_path / "letter.mp4").write_text("dear robot")
-    with pytest.raises(MediaError, match=r"letter\.mp4' cannot be opened as a video; see whether"):
+    with pytest.raises(MediaError, match=r"letter\.mp4' cannot be opened as a video; check whether"):
         open_capture(str(tmp_path / "letter.mp4"))
     with pytest.raises(MediaError, match=r"'63' cannot be opened"):
         open_capture("63")

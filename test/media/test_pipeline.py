@@ -281,7 +281,7 @@ def test_the_first_error_is_raised_and_the_others_are_told() -> None:
     run = Run(VirtualSource(100), sink)
     with pytest.raises(MediaError, match="first"):
         run.run()
-    assert run.reports == ["after that, second"]
+    assert run.reports == ["another error followed: second"]
 
 
 def test_a_source_that_cannot_be_closed_fails_the_run() -> None:
@@ -343,7 +343,7 @@ def test_a_source_that_does_not_let_go_is_not_waited_for(monkeypatch: pytest.Mon
     threading.Thread(target=stop, daemon=True).start()
     assert run.pipeline.run().stopped
     assert sink.closed == 1
-    assert run.reports == ["'virtual' is not waited for: it has not ended within 0.05 s"]
+    assert run.reports == ["'virtual' did not stop within 0.05 s and is abandoned"]
     gate.open()
 
 
@@ -426,7 +426,7 @@ def test_a_frame_that_cannot_be_understood_is_told_and_left_out(skip_frames: int
     assert statistics.broken == 1
     assert indices(sink) == [index for index in range(20) if index != 7]
     assert len(run.reports) == 1
-    assert run.reports[0].startswith("frame 7 is left out: ")
+    assert run.reports[0].startswith("frame 7 is skipped: ")
 
 
 def test_pictures_are_drawn_if_a_sink_wants_them_and_never_on_the_source_s_memory() -> None:

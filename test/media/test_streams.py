@@ -95,7 +95,7 @@ class TestRtsp:
         assert [frame.index for frame in frames] == list(range(2 * COUNT))
         assert (np.diff([frame.time for frame in frames]) > 0).all()
         assert reports.lines == [
-            f"'{server.url}' is lost: it ended; it is tried again until it is back",
+            f"'{server.url}' is lost: it ended; it is reopened as soon as it is back",
             f"'{server.url}' is back after 0 s",
         ]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["kept-2.mkv", "kept.mkv"]
@@ -149,7 +149,7 @@ class TestRtsp:
             frames = list(itertools.islice(pulled.frames(), COUNT))
             pulled.close()
         assert f"'{server.url}' cannot be written: " in reports.lines[0]
-        assert reports.lines[0].endswith("; it is tried again until it can be")
+        assert reports.lines[0].endswith("; it is retried until it succeeds")
         assert reports.lines[-1] == f"'{server.url}' is back"
         assert max(psnr(frames[-1].picture, picture) for picture in clip) > 33
 
@@ -160,7 +160,7 @@ class TestRtsp:
             lambda: open_stream(url, InputOptions(), print),
             lambda: StreamSink(url, OutputOptions(), PictureSource(), Reports()),
         ):
-            with pytest.raises(MediaError, match=r"'rtsp://\*\*\*@127.*Connection refused; see whether the") as e:
+            with pytest.raises(MediaError, match=r"'rtsp://\*\*\*@127.*Connection refused; check whether the") as e:
                 attempt()
             assert "secret" not in str(e.value)
 
@@ -172,9 +172,9 @@ class TestRtsp:
         monkeypatch.setattr(streams, "_TIMEOUT", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/stream"
-            with pytest.raises(MediaError, match=r"does not answer: timed out; see whether"):
+            with pytest.raises(MediaError, match=r"does not answer: timed out; check whether"):
                 StreamSink(url, OutputOptions(), PictureSource(), Reports())
-            with pytest.raises(MediaError, match=r"does not answer within 0\.3 s; see whether"):
+            with pytest.raises(MediaError, match=r"did not answer within 0\.3 s; check whether"):
                 open_stream(url, InputOptions(), print)
 
 
@@ -217,13 +217,13 @@ class TestDatagrams:
     def test_silence_is_told_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(streams, "_TIMEOUT", 0.3)
         url = f"udp://127.0.0.1:{free_port()}"
-        with pytest.raises(MediaError, match=rf"'{url}' does not answer within 0\.3 s"):
+        with pytest.raises(MediaError, match=rf"'{url}' did not answer within 0\.3 s"):
             open_stream(url, InputOptions(), print)
 
     def test_rtp_needs_a_port_and_a_codec_that_it_knows(self) -> None:
-        with pytest.raises(MediaError, match=r"'rtp://@' names no port; write for instance rtp://@:5000"):
+        with pytest.raises(MediaError, match=r"'rtp://@' has no port; write for example rtp://@:5000"):
             open_stream("rtp://@", InputOptions(), print)
-        with pytest.raises(MediaError, match=r"a stream over RTP is not sent in divx; use one of h264, h265"):
+        with pytest.raises(MediaError, match=r"RTP cannot carry divx; use one of h264, h265"):
             open_stream("rtp://@:5000", InputOptions(codec="divx"), print)
 
 
@@ -299,5 +299,5 @@ def test_a_file_is_sent_at_its_rate(clip: list[Picture], monkeypatch: pytest.Mon
 
 
 def test_a_codec_that_a_stream_does_not_take_is_refused() -> None:
-    with pytest.raises(MediaError, match=r":9' does not take the codec mjpeg; use one of h264, h265"):
+    with pytest.raises(MediaError, match=r":9' does not support the codec mjpeg; use one of h264, h265"):
         StreamSink("udp://127.0.0.1:9", OutputOptions("mjpeg"), PictureSource(), Reports())

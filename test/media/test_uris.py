@@ -106,7 +106,7 @@ class TestSources:
         monkeypatch.setattr(opening, "open_csi", called)
         opened("csi://1")
         assert called.arguments[0] == "1"
-        with pytest.raises(MediaError, match=r"'csi://1' sends pictures that are not compressed; keep the output"):
+        with pytest.raises(MediaError, match=r"'csi://1' sends uncompressed video; save the output"):
             opened("csi://1", save="kept.mkv")
 
     @pytest.mark.parametrize("scheme", [scheme for scheme in INPUTS if not scheme.startswith("http")])
@@ -130,15 +130,15 @@ class TestSourceErrors:
     def test_a_file_that_is_not_there_is_named_with_those_that_are_near(self, folder: Path) -> None:
         with pytest.raises(MediaError, match=r"no file or folder '.*my_clip\.mp4'; did you mean '.*/my clip\.mp4'\?"):
             opened(folder / "my_clip.mp4")
-        with pytest.raises(MediaError, match=rf"there is no folder '{folder}/video' either"):
+        with pytest.raises(MediaError, match=rf"the folder '{folder}/video' does not exist either"):
             opened(folder / "video" / "clip.mp4")
-        with pytest.raises(MediaError, match="xyz'; see what it is called"):
+        with pytest.raises(MediaError, match="xyz'; check its name"):
             opened(folder / "xyz")
         with pytest.raises(MediaError, match=r"there is no file or folder '.*/images/x\.png'"):
             opened(f"file://{folder}/images/x.png")
 
     def test_a_pattern_that_names_nothing(self, folder: Path) -> None:
-        with pytest.raises(MediaError, match=r"\*\.jpg' has no image in it"):
+        with pytest.raises(MediaError, match=r"\*\.jpg' contains no images"):
             opened(folder / "images" / "*.jpg")
 
     @pytest.mark.parametrize("uri", ["webrtc://@:8554/a", "display://0", "gopher://host"])
@@ -156,7 +156,7 @@ class TestSourceErrors:
             opened(folder / "letter.png")
 
     def test_images_are_not_kept(self, folder: Path) -> None:
-        with pytest.raises(MediaError, match="images' is kept already; leave --input-save out"):
+        with pytest.raises(MediaError, match="images' is already saved; omit --input-save"):
             opened(folder / "images", save="kept.mkv")
 
 
@@ -256,7 +256,7 @@ class TestSave:
         sink.close()
 
     def test_if_it_cannot_be_kept_nothing_is_left(self, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match=r"kept\.xyz' is no video file that can be written"):
+        with pytest.raises(MediaError, match=r"kept\.xyz' is not a video format that can be written"):
             sink_of(tmp_path / "out.mp4", save=str(tmp_path / "kept.xyz"))
         assert list(tmp_path.iterdir()) == []
 

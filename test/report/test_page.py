@@ -172,7 +172,7 @@ class TestContent:
 
     def test_settings_are_listed_and_changes_marked(self, made: Path) -> None:
         html = made.read_text()
-        assert re.search(r'<div class="changed" title="Scores under[^"]*"><dt>threshold</dt><dd>0.1</dd></div>', html)
+        assert re.search(r'<div class="changed" title="Lower scores[^"]*"><dt>threshold</dt><dd>0.1</dd></div>', html)
         assert re.search(r'<div title="[^"]*"><dt>skip_frames</dt><dd>1</dd></div>', html)
         assert "<dt>image_transport</dt>" not in html
 
