@@ -16,7 +16,7 @@ ROOT = Path(__file__).absolute().parents[2]
 SIZE = "64x48"
 INPUT = (1, 3, 16, 112, 112)
 
-pytestmark = [pytest.mark.integration, pytest.mark.ros, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 def run(name: str, *options: object) -> str:

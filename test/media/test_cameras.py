@@ -91,7 +91,7 @@ class TestV4l2:
         ]
 
     def test_a_number_is_a_device(self) -> None:
-        with pytest.raises(MediaError, match="there is no camera '/dev/video63'; (no camera was found|there are )"):
+        with pytest.raises(MediaError, match=r"there is no camera '/dev/video63'; (no camera was found|there are )"):
             open_v4l2("63", InputOptions(), print)
 
     def test_one_that_is_not_there_is_named_with_those_that_are(

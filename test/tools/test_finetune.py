@@ -20,6 +20,8 @@ from tools.custom_networks import clips, finetune
 
 SOURCES = {"cartoon": "bigbuckbunny.mp4", "street scene": "bikes.mp4", "talking": "carphone_pristine.mp4"}
 RATE = 25.0
+pytestmark = pytest.mark.slow
+
 TINY = ("--width", "8", "--size", "48", "--frames", "8", "--device", "cpu")
 
 Frame = NDArray[np.uint8]

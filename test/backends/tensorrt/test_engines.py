@@ -115,6 +115,7 @@ def run(model: bytes, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class TestRealEngines:
+    @pytest.mark.slow
     def test_resnets_in_both_precisions_for_batches_of_1_to_4(self, rtx: TensorRT, resnet: PreparedNetwork) -> None:
         sizes, scores = {}, {}
         shape = (1, resnet.frames, resnet.height, resnet.width, 3)
