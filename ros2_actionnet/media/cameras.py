@@ -39,7 +39,9 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
     if options.width and options.height:
         asked["video_size"] = f"{options.width}x{options.height}"
     elif options.width or options.height:
-        raise MediaError("a camera needs a width and a height: give both --input-width and --input-height")
+        raise MediaError(
+            "a camera takes a width and a height only together: give both --input-width and --input-height"
+        )
     if options.rate:
         asked["framerate"] = f"{options.rate:g}"
     if options.codec:

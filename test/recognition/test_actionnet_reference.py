@@ -161,6 +161,7 @@ def windows_scores(net: ActionNet, frames: Sequence[Frame]) -> NDArray[np.float3
     return np.array([prediction.scores for prediction in predictions if prediction is not None])
 
 
+@pytest.mark.slow
 def test_the_page_says_what_resampling_does_to_real_clips() -> None:
     """The table of docs/actionnet.md: grey levels and answers, by point sampling and by ours, against PIL's."""
     preprocessor = Preprocessor(SIZE, SIZE)
