@@ -43,7 +43,7 @@ def our_stages(message: bytes, model: Path) -> Stages:
     network = prepare(NetworkSpec("network", model, model.parent / "labels.txt"))
     session = OpenVINOBackend().load(network)
     classifier = WindowClassifier(session, settings)
-    sampler, resize = FrameSampler(), preprocessor(network, settings)
+    sampler, resize = FrameSampler(settings), preprocessor(network, settings)
     image, thumbnail = read_image(message), np.empty((network.height, network.width, 3), np.uint8)
     resize.thumbnail(image, thumbnail)
     for _ in range(network.frames):

@@ -227,7 +227,8 @@ class Settings:
     )
     max_gap: float = _setting(
         1.0,
-        "A longer gap (s) between the stamps of two sampled frames clears the window, as does time running backwards.",
+        "A longer gap (s) between the stamps of two frames clears the window, unless the camera is slow enough for it "
+        "to be usual; so does time that runs backwards by more. A frame that is late by less is left out.",
         minimum=0.0,
     )
     resize_mode: str = _setting(
@@ -257,7 +258,11 @@ class Settings:
         0.3, "Score below which an event ends.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
     )
     event_min_duration: float = _setting(
-        0.3, "An action must last this long (s) to be reported as an event.", minimum=0.0, scope=Scope.NODE_AND_COMMAND
+        0.3,
+        "An action must last this long (s) to be reported as an event.",
+        minimum=0.0,
+        maximum=3600.0,
+        scope=Scope.NODE_AND_COMMAND,
     )
     image_transport: str = _setting(
         "raw",

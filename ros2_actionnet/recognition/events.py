@@ -8,7 +8,6 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.recognition.frame_header import nanoseconds
 
 
@@ -69,34 +68,19 @@ class EventDetector:
     Shorter candidates are discarded without an event. Several classes can be on at once.
     """
 
-    def __init__(self, event_on: float = 0.5, event_off: float = 0.3, event_min_duration: float = 0.3) -> None:
-        """Start with no class on; for the arguments and errors see `configure`."""
+    def __init__(self, event_on: float, event_off: float, event_min_duration: float) -> None:
+        """Start with no class on; for the arguments see `configure`."""
         self._runs: dict[int, _Run] = {}
         self.configure(event_on, event_off, event_min_duration)
 
     def configure(self, event_on: float, event_off: float, event_min_duration: float) -> None:
-        """Change the settings; running events continue under the new ones.
+        """Change the settings, whose ranges `Settings` has checked; running events continue under the new ones.
 
         Args:
             event_on: Score in [0, 1] at which a class becomes a candidate.
             event_off: Score in [0, `event_on`] under which it ends.
             event_min_duration: Seconds (>= 0) a candidate must last to be reported; 0 reports it at once.
-
-        Raises:
-            SettingsError: A value is out of its range; everything stays as it was.
         """
-        for name, value in (("event_on", event_on), ("event_off", event_off)):
-            if not 0.0 <= value <= 1.0:
-                raise SettingsError(f"{name} is {value:g}, but it is a score: give a value from 0 to 1")
-        if event_off > event_on:
-            raise SettingsError(
-                f"event_off ({event_off:g}) is above event_on ({event_on:g}), so that an event would end as it begins: "
-                f"lower event_off to at most {event_on:g} or raise event_on to at least {event_off:g}"
-            )
-        if not 0.0 <= event_min_duration < float("inf"):
-            raise SettingsError(
-                f"event_min_duration is {event_min_duration:g} s: give 0 or a positive number of seconds"
-            )
         self._event_on = event_on
         self._event_off = event_off
         self._event_min_duration = nanoseconds(event_min_duration)

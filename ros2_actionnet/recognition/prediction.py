@@ -38,7 +38,7 @@ class Prediction:
     scores: Scores
     labels: tuple[str, ...]
     frame: int
-    threshold: float = 0.0
+    threshold: float = Settings.threshold
     allowed: NDArray[np.bool_] | None = None
     top_k: int = Settings.top_k
     first_frame: int = -1

@@ -21,7 +21,7 @@ from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
-from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample, sampling_policy
+from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample
 from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
 from ros2_actionnet.settings import Effect, Settings
@@ -83,7 +83,7 @@ class Recognizer:
         self.session = session
         self._settings = settings
         self._allowed = allowed_classes(network.labels, settings.class_filter)
-        self._sampler = FrameSampler(sampling_policy(settings))
+        self._sampler = FrameSampler(settings)
         self._preprocessor = preprocessor(network, settings)
         self._pixels = np.empty((network.height, network.width, 3), np.uint8)
         self._classifier = WindowClassifier(session, settings)
@@ -102,13 +102,14 @@ class Recognizer:
             self.empty_window()
         self._detector.configure(settings.event_on, settings.event_off, settings.event_min_duration)
         self._allowed, self._settings = allowed, settings
-        self._sampler.policy = sampling_policy(settings)
+        self._sampler.configure(settings)
         self._classifier.configure(settings)
 
     def reset(self) -> None:
         """Forget all frames and count from 0 again."""
         self.empty_window()
         self._detector.reset()
+        self._sampler.late = 0
         self.sampled = self.restarts = self.windows = self.overtaken = self.broken = 0
         self.thumbnail, self.inference = Stopwatch(), Stopwatch()
 
@@ -142,6 +143,11 @@ class Recognizer:
             if is_new:
                 events += self._classify(frame)
             yield Recognized(frame, self.prediction, is_new, tuple(events))
+
+    @property
+    def late(self) -> int:
+        """Number of frames left out because they were stamped before the frame that they came after."""
+        return self._sampler.late
 
     def annotation(self) -> Annotation:
         """Return what is drawn on the newest frame."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.settings import Settings
 
+_REMEMBERED = 7
+"""Number of intervals whose median is the expected one: a few pauses or lost frames among them do not change it."""
 
-@dataclass(frozen=True)
-class SamplingPolicy:
-    """When a frame is sampled; the fields mean what the settings of the same names mean."""
-
-    skip_frames: int = 1
-    sample_rate: float = 0.0
-    max_gap: float = 1.0
+_MISSING = 2.5
+"""Intervals that a slow camera may stay silent: two frames lost in a row are no gap, whatever `max_gap` says."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,9 @@ class Sample:
         if later.restart:
             return later
         return Sample(self.steps + later.steps, self.restart, self.reason)
+
+
+_NEXT = Sample()  # the usual place; made once, because making it takes longer than deciding on it
 
 
 class MissedFrames:
@@ -61,63 +63,79 @@ class MissedFrames:
 
 
 class FrameSampler:
-    """Decides, frame by frame and from the stamps alone, which frames are sampled."""
+    """Decides, frame by frame and from the stamps alone, which frames are sampled.
 
-    def __init__(self, policy: SamplingPolicy | None = None) -> None:
-        self._policy = policy or SamplingPolicy()
+    A frame that is stamped before its predecessor, by at most `max_gap`, is late: it is left out, and the frames after
+    it are sampled as if it had never come. A longer jump back restarts the window, as does a gap: an interval above
+    both `max_gap` and a few of the intervals that this camera usually has.
+
+    Attributes:
+        late: Number of late frames since the beginning.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.late = 0
+        self._skip_frames, self._sample_rate = settings.skip_frames, settings.sample_rate
+        self._longest = settings.max_gap * NANOSECONDS
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all earlier frames; the next one is sampled."""
-        self._offered: int | None = None  # stamp of the newest frame offered, ns
-        self._sampled = 0  # stamp of the newest frame sampled, ns
-        self._begin_grid(0)
+        """Forget all earlier frames; the next one is sampled."""
+        self._newest: int | None = None  # stamp of the newest frame, ns
+        self._intervals: deque[int] = deque(maxlen=_REMEMBERED)  # before it, ns
         self._skipped = 0
+        self._begin_grid(0)
+        self._late_after: int | None = None  # stamp of the newest frame when the last late one came, ns
+        self._late_stamp = self._late_time = 0  # stamp of the last late frame, and advance of those in a row, ns
 
-    @property
-    def policy(self) -> SamplingPolicy:
-        """The policy in force; setting it acts on the next frame and keeps the window."""
-        return self._policy
-
-    @policy.setter
-    def policy(self, policy: SamplingPolicy) -> None:
-        if policy.sample_rate != self._policy.sample_rate:
+    def configure(self, settings: Settings) -> None:
+        """Apply `skip_frames`, `sample_rate` and `max_gap` to the next frame; the window stays as it is."""
+        if settings.sample_rate != self._sample_rate:
             self._begin_grid(self._sampled)
-        self._policy = policy
+        self._skip_frames, self._sample_rate = settings.skip_frames, settings.sample_rate
+        self._longest = settings.max_gap * NANOSECONDS
 
     def offer(self, stamp: int) -> Sample | None:
         """Return the place in the window of a frame taken at `stamp` (ns), or None if it is not sampled."""
-        sample = self._decide(stamp)
-        self._offered = stamp
-        if sample is not None:
-            self._sampled = stamp
-            self._skipped = 0
-            if sample.restart:
-                self._begin_grid(stamp)
-        else:
+        if self._newest is None:
+            return self._restart(stamp, "first frame")
+        interval = stamp - self._newest
+        if interval < 0:
+            return self._decide_late(stamp, -interval)
+        if interval > self._longest and (limit := self._gap_limit()) < interval:
+            self._intervals.append(interval)
+            limit_name = "max_gap" if limit == self._longest else f"{_MISSING:g} times the usual interval,"
+            gap, limit = interval / NANOSECONDS, limit / NANOSECONDS
+            return self._restart(stamp, f"gap of {gap:.3f} s, above {limit_name} {limit:g} s")
+        self._newest = stamp
+        self._intervals.append(interval)
+        if self._sample_rate > 0:
+            return self._decide_by_rate(stamp, interval)
+        if self._skipped < self._skip_frames:
             self._skipped += 1
-        return sample
+            return None
+        self._sampled, self._skipped = stamp, 0
+        return _NEXT
+
+    def _restart(self, stamp: int, reason: str) -> Sample:
+        """Begin a window with the frame taken at `stamp` (ns)."""
+        self._newest = stamp
+        self._skipped = 0
+        self._late_after = None
+        self._begin_grid(stamp)
+        return Sample(restart=True, reason=reason)
+
+    def _gap_limit(self) -> float:
+        """Return the longest interval (ns) that is no gap."""
+        return max(self._longest, _MISSING * median(self._intervals)) if self._intervals else self._longest
 
     def _begin_grid(self, stamp: int) -> None:
-        """Let the points of the sampling grid be counted from `stamp` (ns)."""
-        self._grid_start, self._grid_points = stamp, 0
-
-    def _decide(self, stamp: int) -> Sample | None:
-        if self._offered is None:
-            return Sample(restart=True, reason="first frame")
-        if stamp < self._offered:
-            seconds = (self._offered - stamp) / NANOSECONDS
-            return Sample(restart=True, reason=f"time ran backwards by {seconds:.3f} s")
-        gap = stamp - self._sampled
-        if gap > self._policy.max_gap * NANOSECONDS:
-            seconds = gap / NANOSECONDS
-            return Sample(restart=True, reason=f"gap of {seconds:.3f} s, above max_gap {self._policy.max_gap:g} s")
-        if self._policy.sample_rate > 0:
-            return self._decide_by_rate(stamp, stamp - self._offered)
-        return Sample() if self._skipped >= self._policy.skip_frames else None
+        """Let the points of the sampling grid be counted from `stamp` (ns), at which a frame was sampled."""
+        self._sampled = self._grid_start = stamp
+        self._grid_points = 0
 
     def _decide_by_rate(self, stamp: int, interval: int) -> Sample | None:
-        period = NANOSECONDS / self._policy.sample_rate
+        period = NANOSECONDS / self._sample_rate
         # A frame half an interval before a grid point is nearer to it than the next frame will be. Without this a
         # camera whose stamps jitter around the grid would lose every other point.
         early = min(interval, period) / 2
@@ -125,10 +143,19 @@ class FrameSampler:
         steps = math.floor((stamp - self._grid_start + early) / period) - self._grid_points
         if steps < 1:
             return None
+        self._sampled = stamp
         self._grid_points += steps
-        return Sample(steps=steps)
+        return _NEXT if steps == 1 else Sample(steps=steps)
 
-
-def sampling_policy(settings: Settings) -> SamplingPolicy:
-    """The part of `settings` that decides which frames are sampled."""
-    return SamplingPolicy(settings.skip_frames, settings.sample_rate, settings.max_gap)
+    def _decide_late(self, stamp: int, behind: int) -> Sample | None:
+        if self._late_after == self._newest:
+            self._late_time += max(0, stamp - self._late_stamp)
+        else:
+            self._late_after, self._late_time = self._newest, 0
+        self._late_stamp = stamp
+        # A clock that steps back by less than max_gap has caught up before its frames have advanced by max_gap, unless
+        # it steps back again and again, as with a short recording that is played in a loop.
+        if behind <= self._longest and self._late_time <= self._longest:
+            self.late += 1
+            return None
+        return self._restart(stamp, f"time ran backwards by {behind / NANOSECONDS:.3f} s")

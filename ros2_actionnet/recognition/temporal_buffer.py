@@ -18,7 +18,7 @@ class TemporalBuffer(Generic[WindowT]):
     `infer_every` and `repeat_first` (warm-up: the first frame fills the whole window) may be set at any time.
     """
 
-    def __init__(self, ring: FrameRing[WindowT], infer_every: int = 1, repeat_first: bool = False) -> None:
+    def __init__(self, ring: FrameRing[WindowT], infer_every: int, repeat_first: bool) -> None:
         self._ring = ring
         self.infer_every = infer_every
         self.repeat_first = repeat_first

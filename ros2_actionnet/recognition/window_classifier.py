@@ -26,9 +26,8 @@ class WindowClassifier(Generic[WindowT]):
 
     def __init__(self, session: Session[WindowT], settings: Settings) -> None:
         self.session = session
-        self._buffer = TemporalBuffer(session.create_ring())
-        self._history: deque[Scores] = deque(maxlen=1)
-        self.configure(settings)
+        self._buffer = TemporalBuffer(session.create_ring(), settings.infer_every, settings.warmup == "repeat")
+        self._history: deque[Scores] = deque(maxlen=settings.smoothing)
 
     def configure(self, settings: Settings) -> None:
         """Takes over `infer_every`, `warmup` and `smoothing`; they act on the next frame and keep the window."""

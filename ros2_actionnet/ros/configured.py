@@ -17,7 +17,6 @@ from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.sampling import sampling_policy
 from ros2_actionnet.ros.diagnostics import HealthMonitor
 from ros2_actionnet.ros.image_intake import READERS, ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
@@ -72,7 +71,7 @@ class Configured:
         )
         self.intake = ImageIntake(
             self.worker,
-            sampling_policy(settings),
+            settings,
             lambda image, header: annotator.offer(image, header, self._settings.annotated_width),
             publishers.wants_annotation,
             self._on_rejected,
@@ -98,7 +97,7 @@ class Configured:
         """Apply changed settings, and load what they need."""
         effects = self._settings.changed(settings)
         self._settings = settings
-        self.intake.sampler.policy = sampling_policy(settings)
+        self.intake.sampler.configure(settings)
         status = self.worker.status()
         # Any change is a reason to try again what has failed, but none to begin anew what is being loaded.
         if effects & LOADS or status.failing or (status.running is None and not status.loading):

@@ -9,9 +9,11 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale, decode
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
+from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
-from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample, SamplingPolicy
+from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
+from ros2_actionnet.settings import Settings
 
 Reader = Callable[[bytes, MaxDownscale], RawImage]
 """Reads a serialized message's image, which may come as much smaller as it is told; raises ImageError."""
@@ -42,14 +44,15 @@ class ImageIntake:
     def __init__(
         self,
         worker: InferenceWorker,
-        policy: SamplingPolicy,
+        settings: Settings,
         annotate: Callable[[RawImage, FrameHeader], None],
         wants_annotation: Callable[[], bool],
         rejected: Callable[[ImageError], None],
         read: Reader = read_raw,
         annotated_width: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.sampler = FrameSampler(policy)
+        self.sampler = FrameSampler(settings)
+        self.clock = FrameClock()
         self.received = 0
         self.rejected = 0
         self.restarts = 0  # windows emptied by gaps or by time that ran backwards
@@ -105,12 +108,8 @@ class ImageIntake:
         return min(self._worker.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
 
     def _taken_at(self, header: FrameHeader) -> int:
-        """Return the time of a frame in nanoseconds, for its sampling and for its events: its stamp, or its arrival.
-
-        Some drivers leave the stamp empty; by it nothing would ever be a gap and no action would ever last.
-        """
-        is_stamped = header.sec != 0 or header.nanosec != 0
-        return header.stamp if is_stamped else self._epoch + nanoseconds(self.last_arrival)
+        """Return the time of a frame in nanoseconds, for its sampling and for its events."""
+        return self.clock.time(header.stamp or None, self._epoch + nanoseconds(self.last_arrival))
 
     def _sample(self, taken_at: int) -> Sample | None:
         sample = self.sampler.offer(taken_at)

@@ -39,7 +39,7 @@ class TestPrediction:
 
     def test_ties_go_to_the_lower_index_among_many(self) -> None:
         scores = np.full(1040, 1 / 1040, np.float32)
-        prediction = Prediction(scores, tuple(map(str, range(1040))), 0)
+        prediction = Prediction(scores, tuple(map(str, range(1040))), 0, threshold=0.0)
         assert [result.class_id for result in prediction.top(5)] == [0, 1, 2, 3, 4]
 
     def test_where_nothing_reaches_the_threshold_it_is_none(self) -> None:

@@ -213,7 +213,7 @@ class TestLimits:
         run = replace(details(labels), length=36_000, rate=10.0)
         random = np.random.default_rng(0)
         small = np.zeros((90, 160, 3), np.uint8)
-        detector, report = EventDetector(), ReportPage(tmp_path / "page.html", run)
+        detector, report = EventDetector(0.5, 0.3, 0.3), ReportPage(tmp_path / "page.html", run)
         for index in range(36_000):
             if index % 5:
                 continue

@@ -16,10 +16,11 @@ from ros2_actionnet.images.compressed import MaxDownscale
 from ros2_actionnet.images.raw_image import RawImage, to_rgb
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.recognition.frame_header import FrameHeader
-from ros2_actionnet.recognition.sampling import Sample, SamplingPolicy
+from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.ros import image_intake
 from ros2_actionnet.ros.image_intake import READERS, ImageIntake, read_raw
 from ros2_actionnet.ros.messages import compressed_message, image_message
+from ros2_actionnet.settings import Settings
 
 pytestmark = pytest.mark.ros
 
@@ -47,14 +48,14 @@ class FakeWorker:
 class Rig:
     """An intake with a worker and an annotator that record."""
 
-    def __init__(self, policy: SamplingPolicy) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.worker = FakeWorker()
         self.annotated: list[tuple[RawImage, FrameHeader]] = []
         self.wanted = False
         self.errors: list[ImageError] = []
         self.intake = ImageIntake(
             cast(InferenceWorker, self.worker),
-            policy,
+            settings,
             lambda image, header: self.annotated.append((image, header)),
             lambda: self.wanted,
             self.errors.append,
@@ -78,11 +79,11 @@ class Rig:
 
 @pytest.fixture(name="every_frame")
 def every_frame_fixture() -> Rig:
-    return Rig(SamplingPolicy(skip_frames=0))
+    return Rig(Settings(skip_frames=0))
 
 
 def test_sampled_frames_go_to_the_worker_with_their_headers_and_numbers() -> None:
-    rig = Rig(SamplingPolicy(skip_frames=2))
+    rig = Rig(Settings(skip_frames=2))
     for index in range(7):
         rig.take(index, 100 + index / 30)
     assert rig.values == [0, 3, 6]
@@ -93,7 +94,7 @@ def test_sampled_frames_go_to_the_worker_with_their_headers_and_numbers() -> Non
 
 
 def test_a_frame_that_nobody_wants_is_not_looked_at_beyond_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(SamplingPolicy(skip_frames=1))
+    rig = Rig(Settings(skip_frames=1))
     rig.take(0, 1.0)
     monkeypatch.setattr(image_intake, "read_image", None)
     rig.take(1, 1.1)
@@ -102,7 +103,7 @@ def test_a_frame_that_nobody_wants_is_not_looked_at_beyond_its_header(monkeypatc
 
 
 def test_every_frame_is_annotated_while_that_is_wanted_sampled_or_not() -> None:
-    rig = Rig(SamplingPolicy(skip_frames=1))
+    rig = Rig(Settings(skip_frames=1))
     rig.take(0, 1.0)
     rig.wanted = True
     for index in (1, 2, 3):
@@ -186,7 +187,7 @@ class TestTime:
     def test_the_policy_can_be_changed_on_the_way(self, every_frame: Rig) -> None:
         for index in range(3):
             every_frame.take(index, index / 30)
-        every_frame.intake.sampler.policy = SamplingPolicy(skip_frames=2)
+        every_frame.intake.sampler.configure(Settings(skip_frames=2))
         for index in range(3, 9):
             every_frame.take(index, index / 30)
         assert every_frame.values == [0, 1, 2, 5, 8]
@@ -194,7 +195,7 @@ class TestTime:
 
 class TestReset:
     def test_the_next_frame_is_sampled_and_begins_a_window(self) -> None:
-        rig = Rig(SamplingPolicy(skip_frames=3))
+        rig = Rig(Settings(skip_frames=3))
         rig.take(0, 1.0)
         rig.intake.reset()
         rig.take(1, 1.1)
@@ -238,7 +239,7 @@ class TestCompressed:
 
         rig.intake = ImageIntake(
             cast(InferenceWorker, rig.worker),
-            SamplingPolicy(skip_frames=0),
+            Settings(skip_frames=0),
             lambda image, header: None,
             lambda: wanted,
             rig.errors.append,
@@ -262,7 +263,7 @@ class TestCompressed:
     def test_jpeg_and_png_reach_the_worker(self, every_frame: Rig) -> None:
         every_frame.intake = ImageIntake(
             cast(InferenceWorker, every_frame.worker),
-            SamplingPolicy(skip_frames=0),
+            Settings(skip_frames=0),
             lambda image, header: None,
             lambda: False,
             every_frame.errors.append,

@@ -148,9 +148,9 @@ def test_every_window_is_the_host_rings_over_a_thousand_random_pushes(
 ) -> None:
     random = np.random.default_rng(seed)
     rig = Rig(3, 4, eager, seed)
-    ours = TemporalBuffer(rig.ring, repeat_first=repeat_first)
-    other = TemporalBuffer(rig.another(), repeat_first=repeat_first)  # shares the staging, and must not be seen
-    host = TemporalBuffer(HostRing(N, 3, 4), repeat_first=repeat_first)
+    ours = TemporalBuffer(rig.ring, 1, repeat_first)
+    other = TemporalBuffer(rig.another(), 1, repeat_first)  # shares the staging, and must not be seen
+    host = TemporalBuffer(HostRing(N, 3, 4), 1, repeat_first)
     windows = 0
     for _ in range(1000):
         image = random.integers(0, 256, rig.shape, np.uint8)
