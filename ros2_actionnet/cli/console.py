@@ -80,6 +80,7 @@ def summary(statistics: Statistics, seconds: float) -> str:
     done = f"{_count(statistics.frames, 'frame')}, {_count(statistics.windows, 'window')} in {seconds:.1f} s"
     counts = [
         (statistics.broken, f"{_count(statistics.broken, 'frame')} broken"),
+        (statistics.late, f"{_count(statistics.late, 'frame')} late"),
         (statistics.dropped, f"{_count(statistics.dropped, 'frame')} dropped"),
         (statistics.overtaken, f"{_count(statistics.overtaken, 'window')} overtaken by newer ones"),
     ]

@@ -67,7 +67,7 @@ class BagSink:
         with self._errors():
             if self._input is None or message is None:
                 header = FrameHeader.at(frame.stamp)
-                self._results.write(result, header, received=frame.stamp)
+                self._results.write(result, header, received=max(frame.stamp, 0))
             else:
                 self._results.write(result, message.header, received=self._input.copy_to(message.number))
 

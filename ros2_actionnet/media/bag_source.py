@@ -14,6 +14,8 @@ from ros2_actionnet.images.compressed import decode
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.bag_reader import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
+from ros2_actionnet.media.output_clock import OutputClock
+from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import NANOSECONDS, FrameHeader
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ _DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
 class BagSource:
     """A source of the frames of an image topic of a bag.
 
-    A frame's stamp is that of its header, or its time of reception if the first frames have zero stamps.
+    A frame's stamp is that of its header, or its time of reception if the first frames have zero stamps or while the
+    stamps do not change.
 
     Attributes:
         path, topic: The bag and its image topic.
@@ -43,7 +46,7 @@ class BagSource:
     def __init__(self, path: Path | str, options: InputOptions, report: Report) -> None:
         self.path, self.loop, self.report = Path(path), options.loop, report
         self._lock = threading.Lock()  # held while the bag is read
-        self._closed = self.ended = False
+        self._closed = self.ended = self._reported_stuck = False
         if options.save:
             raise MediaError(f"'{path}' is a bag, which is already saved: omit --input-save")
         self._bag = Bag(self.path)
@@ -79,10 +82,10 @@ class BagSource:
 
         Raises MediaError if no message is an image, or if the bag is damaged further on.
         """
-        index, understood, begin = 0, 0, 0.0
+        index, understood, times = 0, 0, OutputClock(self._rate)
         for _ in itertools.count() if self.loop < 0 else range(self.loop + 1):
-            first: int | None = None  # stamp of the round's first frame, ns
-            time = begin
+            times.rejoin()
+            clock = FrameClock()
             for received, message, type_name in self._read():
                 try:
                     header, content = self._deserialise(message, type_name)
@@ -90,17 +93,15 @@ class BagSource:
                 except ImageError as error:
                     self.report(f"message {index} of {self.topic} is skipped: {error}")
                 else:
-                    stamp = self._stamp(header, received)
-                    first = stamp if first is None else first
-                    time = begin + (stamp - first) / NANOSECONDS
-                    yield MediaFrame(index, time, stamp, image, BagMessage(header, index))
+                    stamp = clock.time(None if self._unstamped else header.stamp, received)
+                    self._report_stuck(clock)
+                    yield MediaFrame(index, times.time(stamp), stamp, image, BagMessage(header, index))
                     understood += 1
                 index += 1
             if self._closed:
                 return
             if not understood:
                 raise MediaError(f"none of the {index} messages of {self.topic} in '{self.path}' is an image")
-            begin = time + 1 / self._rate
         self.ended = True
 
     def close(self) -> None:
@@ -131,8 +132,10 @@ class BagSource:
         stamp = content.header.stamp
         return FrameHeader(stamp.sec, stamp.nanosec, content.header.frame_id), content
 
-    def _stamp(self, header: FrameHeader, received: int) -> int:
-        return received if self._unstamped else header.stamp
+    def _report_stuck(self, clock: FrameClock) -> None:
+        if clock.is_stuck and not self._reported_stuck:
+            self._reported_stuck = True
+            self.report(f"the stamps on {self.topic} do not change, so that the times of reception count")
 
     def _peek(self) -> None:
         """Determine the size, the rate and the presence of stamps from the first messages."""
@@ -152,7 +155,8 @@ class BagSource:
         if self._size == (0, 0):
             raise MediaError(f"no message of {self.topic} in '{self.path}' {why}")
         self._unstamped = not any(header.sec or header.nanosec for header, _ in seen)
-        stamps = [self._stamp(header, received) for header, received in seen]
+        clock = FrameClock()
+        stamps = [clock.time(None if self._unstamped else header.stamp, received) for header, received in seen]
         intervals = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
         self._rate = NANOSECONDS / median(intervals) if intervals else _DEFAULT_RATE
 

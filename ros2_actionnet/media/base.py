@@ -81,9 +81,9 @@ class MediaFrame:
 
     Attributes:
         index: counted from 0 over all frames of the source, broken ones included.
-        time: s since the source's first frame (in a video, its presentation time).
+        time: s since the source's first frame, by a clock that increases and goes on where that of the source jumps.
         stamp: ns since 1970 where the source knows when the frame was taken (a bag, a camera; a stream roughly), else
-            `time`.
+            counted from the first frame. It jumps where the source's clock does.
         image: the pixels.
         message: in which it came, where the source is a bag.
     """

@@ -19,6 +19,7 @@ from ros2_actionnet.media.base import Picture
 # s; the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001, are multiples of it. MPEG-4 accepts none
 # shorter than 1/65535.
 _TICK = Fraction(1, 60_000)
+_LONGEST = 2**31 - 1  # ticks that a picture can be shown for in an MP4, nearly 10 h
 _KEYFRAMES = 2  # s between keyframes of a file, 1 s in a stream: start points of playback, and the loss in a crash
 
 
@@ -208,7 +209,8 @@ class VideoWriter:
         # from_ndarray would copy the picture line by line.
         original = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), "bgr24")
         frame = self._converter.reformat(original, format=self._encoder.pixels)
-        self._newest = max(round(time / self._tick), self._newest + 1)
+        step = round(time / self._tick) - self._newest
+        self._newest += min(max(step, 1), _LONGEST)
         frame.pts, frame.time_base = self._newest, self._tick
         with self._errors():
             self._mux(self._stream.encode(frame))

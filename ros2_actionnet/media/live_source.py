@@ -12,6 +12,7 @@ from typing import Protocol
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import MediaFrame, Report
 from ros2_actionnet.media.decoder import Decoded
+from ros2_actionnet.media.output_clock import OutputClock
 from ros2_actionnet.recognition.frame_header import nanoseconds
 
 LONGEST_WAIT = 10.0
@@ -72,7 +73,7 @@ class Connection(Protocol):
 class LiveSource:
     """A source that reconnects after each loss, with increasing waits between retries.
 
-    A frame's time continues across a loss. Its stamp is the connection's own time if that is absolute; otherwise the
+    A frame's time continues across a loss, and by one frame interval where the connection's clock jumps. Its stamp is the connection's own time if that is absolute; otherwise the
     arrival of the connection's first frame plus the time elapsed on the connection's clock; without a clock, the
     arrival of the frame.
 
@@ -99,12 +100,15 @@ class LiveSource:
 
     def frames(self) -> Iterator[MediaFrame]:
         """Yield the frames until the source is closed."""
-        index, start = 0, None
+        index, times = 0, OutputClock(self.rate)
         for number in itertools.count(1):
             try:
-                for decoded, stamp in self._stamped():
-                    start = stamp if start is None else start
-                    yield MediaFrame(index + decoded.index, stamp - start, nanoseconds(stamp), decoded.image)
+                is_back = True
+                for decoded, seconds in self._stamped():
+                    stamp = nanoseconds(seconds)
+                    time_ = times.time(stamp, after_a_loss=is_back)
+                    yield MediaFrame(index + decoded.index, time_, stamp, decoded.image)
+                    is_back = False
                 lost = "it ended"
             except MediaError as error:
                 lost = str(error)

@@ -48,6 +48,7 @@ class Statistics:
         frames: Number of frames handed to the sinks.
         windows: Number of windows classified.
         broken: Number of frames that could not be decoded or understood.
+        late: Number of frames left out of the window because they were stamped before the frame that came before.
         dropped: Number of frames of a live source that were dropped.
         overtaken: Number of windows left out because a newer one was there.
         stopped: True if the run was interrupted before the source ended.
@@ -57,6 +58,7 @@ class Statistics:
     frames: int
     windows: int
     broken: int
+    late: int
     dropped: int
     overtaken: int
     stopped: bool
@@ -121,6 +123,7 @@ class Pipeline:
             frames=self._frames,
             windows=recognizer.windows,
             broken=self._missing + recognizer.broken + self._undrawable,
+            late=recognizer.late,
             dropped=self._read.dropped,
             overtaken=recognizer.overtaken,
             stopped=self._stopped,

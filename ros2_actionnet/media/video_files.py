@@ -11,17 +11,20 @@ from ros2_actionnet.media.av_support import Address, file_url
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
+from ros2_actionnet.media.output_clock import OutputClock
 from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.system.addresses import without_password
 
 _REMEDY = "check whether another player can play it: a truncated recording may lack its index"
+_LONGEST_STEP_BACK = 1.0  # s; a longer one is a jump, which restarts the window
 _TIMEOUT = 20.0  # s, for files on a web server
 
 
 class VideoSource:
     """A source of the frames of a video file, at their presentation times.
 
-    Broken frames are reported and skipped. If the file has no times (AVI), frames are timed by its rate.
+    Broken frames are reported and skipped. If the file has no times (AVI), frames are timed by its rate. A frame's stamp
+    is its presentation time counted from the first frame, jumps included; repetitions follow on each other.
 
     Raises MediaError if the file cannot be opened or has no frame that can be decoded.
     """
@@ -47,8 +50,8 @@ class VideoSource:
 
     def frames(self) -> Iterator[MediaFrame]:
         """Yield the frames, repetitions included."""
-        index, period = 0, 1 / self.rate
-        newest = -period
+        index, period, times = 0, 1 / self.rate, OutputClock(self.rate)
+        newest = -period  # stamp, s
         for turn in itertools.count() if self._loop < 0 else range(self._loop + 1):
             if turn:
                 self._decoder = self._open()
@@ -56,13 +59,14 @@ class VideoSource:
                     self._decoder.close()
             offset: float | None = None  # from the file's clock to ours
             for decoded in self._decoder.frames():
-                time = due = newest + period
-                if decoded.time is not None:
-                    offset = due - decoded.time if offset is None else offset
-                    time = offset + decoded.time
-                # Times run backwards if a file is damaged or was joined from several.
-                newest = time if time > newest else due
-                yield MediaFrame(index + decoded.index, newest, nanoseconds(newest), decoded.image)
+                due = newest + period
+                time = due if decoded.time is None else decoded.time
+                # A small step back comes from short files joined into one: decoders put the frames of one file in order.
+                if offset is None or -_LONGEST_STEP_BACK <= offset + time - newest <= 0:
+                    offset = due - time
+                newest = offset + time
+                stamp = nanoseconds(newest)
+                yield MediaFrame(index + decoded.index, times.time(stamp), stamp, decoded.image)
             index += self._decoder.count
             if self._closed:
                 return

@@ -20,6 +20,12 @@ from ros2_actionnet.ros.image_subscription import ImageSubscription
 SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""
 
+RECENT = 10
+"""Looks, of about a second each, over which restarts are counted."""
+
+LATE_WORTH_REPORTING = 10
+"""Late images above this count, without a classification between them, are reported."""
+
 LOST_WORTH_REPORTING = 10
 """Images lost by the middleware above this count are reported."""
 
@@ -45,11 +51,15 @@ class Health:
     received: int = 0
     rejected: int = 0
     lost: int = 0
+    late: int = 0  # left out, because they were stamped before an image that came before them
+    stamps_are_stuck: bool = False  # the images' stamps do not change, so that arrivals are used
     restarts: int = 0
     restart_reason: str = ""
     rate_in: float = 0.0  # Hz
     rate_out: float = 0.0  # Hz
     restarts_without_result: int = 0  # windows emptied one after the other, before one of them could be classified
+    restarts_recently: int = 0
+    late_without_result: int = 0  # late images since the last classification
     lost_recently: int = 0
     inference: float = 0.0  # s, mean
     latency: float = 0.0  # s, mean, from an image's arrival to its classification
@@ -64,8 +74,9 @@ class HealthMonitor:
     def __init__(self) -> None:
         self.last_error = ""
         self._activated = self._looked = time.monotonic()
-        self._counts = (0, 0, 0, 0)  # received, classified, restarts and lost when looked at last
-        self._restarts_without_result = 0
+        self._counts = (0, 0, 0, 0, 0)  # received, classified, restarts, lost and late when looked at last
+        self._restarts_without_result = self._late_without_result = 0
+        self._restarts: deque[int] = deque(maxlen=RECENT)  # in each of the last looks
         self._times: deque[tuple[float, float]] = deque(maxlen=100)  # s, inference and latency
 
     def activated(self) -> None:
@@ -91,6 +102,8 @@ class HealthMonitor:
                 health,
                 received=intake.received,
                 rejected=intake.rejected,
+                late=intake.sampler.late,
+                stamps_are_stuck=intake.clock.is_stuck,
                 restarts=intake.restarts,
                 restart_reason=intake.restart_reason,
             )
@@ -106,11 +119,14 @@ class HealthMonitor:
         return self._with_rates(health, now)
 
     def _with_rates(self, health: Health, now: float) -> Health:
-        counts = (health.received, health.worker.classified if health.worker else 0, health.restarts, health.lost)
-        received, classified, restarts, lost = (
+        classified_so_far = health.worker.classified if health.worker else 0
+        counts = (health.received, classified_so_far, health.restarts, health.lost, health.late)
+        received, classified, restarts, lost, late = (
             max(0, new - old) for new, old in zip(counts, self._counts, strict=True)
         )
+        self._restarts.append(restarts)
         self._restarts_without_result = 0 if classified else self._restarts_without_result + restarts
+        self._late_without_result = 0 if classified else self._late_without_result + late
         elapsed = max(now - self._looked, 1e-3)
         self._counts, self._looked = counts, now
         times = list(self._times)
@@ -120,6 +136,8 @@ class HealthMonitor:
             rate_in=received / elapsed,
             rate_out=classified / elapsed,
             restarts_without_result=self._restarts_without_result,
+            restarts_recently=sum(self._restarts),
+            late_without_result=self._late_without_result,
             lost_recently=lost,
             inference=sum(inference for inference, _ in times) / count,
             latency=sum(latency for _, latency in times) / count,
@@ -174,9 +192,16 @@ def complaints(health: Health) -> Iterator[Complaint]:
     if len(health.publishers) > 1:
         text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"
         yield Complaint("publishers", f"{text}; stop all but one, or remap them apart")
-    if health.restarts_without_result > 2:
+    # With warmup=repeat, or between two restarts, there are results, but fewer or of worse windows.
+    if health.restarts_without_result > 2 or health.restarts_recently > 2:
         text = f"the window is emptied again and again: {health.restart_reason}"
         yield Complaint("restarts", f"{text}; see whether the images' stamps are right, or raise max_gap")
+    if health.late_without_result > LATE_WORTH_REPORTING:
+        text = f"{health.late_without_result} images on {health.topic} were stamped before images that came earlier"
+        yield Complaint("late", f"{text}, and left out; see whether the images' stamps are right, or lower max_gap")
+    if health.stamps_are_stuck:
+        text = f"the stamps of the images on {health.topic} do not change, so that their arrival counts"
+        yield Complaint("stamps", f"{text}; see whether the camera's driver stamps its images", math.inf)
 
 
 def _silence(health: Health) -> str:
@@ -225,6 +250,7 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
     yield "frames received", str(health.received)
     yield "frames rejected", str(health.rejected)
     yield "frames lost by the middleware", str(health.lost)
+    yield "frames late", str(health.late)
     yield "windows restarted", str(health.restarts)
     yield "last restart", health.restart_reason
     yield "rate in (Hz)", f"{health.rate_in:.1f}"

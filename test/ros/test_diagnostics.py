@@ -182,7 +182,15 @@ class TestMonitor:
         """A worker, an intake and a subscription as the monitor sees them."""
         status = SimpleNamespace(value=replace(WORKING, classified=0))
         worker = SimpleNamespace(status=lambda: status.value, now=status)
-        intake = SimpleNamespace(received=0, rejected=0, restarts=0, restart_reason="", last_arrival=-float("inf"))
+        intake = SimpleNamespace(
+            received=0,
+            rejected=0,
+            restarts=0,
+            restart_reason="",
+            last_arrival=-float("inf"),
+            sampler=SimpleNamespace(late=0),
+            clock=SimpleNamespace(is_stuck=False),
+        )
         subscription = SimpleNamespace(
             topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
         )

@@ -1,0 +1,42 @@
+"""The clock that outputs run by, which goes on where the clock of the input jumps."""
+
+from __future__ import annotations
+
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
+
+_LONGEST_PAUSE = 10 * NANOSECONDS
+_LONGEST_LATENESS = 1 * NANOSECONDS
+_MISSING = 2.5  # frame intervals of a slow input (time-lapse) that are no jump
+_TICK = NANOSECONDS // 1000
+
+
+class OutputClock:
+    """Turns the stamps of an input's frames into their times in an output: from 0 on, and always increasing.
+
+    A pause of up to 10 s, or of a few frame intervals where these are longer, stays as it is. A longer step forward, or
+    one back by more than 1 s, is a jump of the input's clock (set at boot, recordings joined into one): the output goes
+    on by one frame interval. A frame that is late by less is shown for 1 ms, and those after it at their times.
+    """
+
+    def __init__(self, rate: float) -> None:
+        """Begin at 0; `rate` (Hz) is the input's."""
+        self._period = round(NANOSECONDS / rate)
+        self._offset: int | None = None  # from the input's clock to the output's, ns
+        self._newest = -self._period  # time of the newest frame, ns
+
+    def time(self, stamp: int, after_a_loss: bool = False) -> float:
+        """Return the time (s) of the next frame, stamped `stamp` (ns).
+
+        After the loss of a live input, a step forward is the time that it was away, however long.
+        """
+        due = self._newest + self._period
+        step = 0 if self._offset is None else self._offset + stamp - self._newest
+        is_pause = after_a_loss or step <= max(_LONGEST_PAUSE, _MISSING * self._period)
+        if self._offset is None or not is_pause or step < -_LONGEST_LATENESS:
+            self._offset = due - stamp
+        self._newest = max(self._offset + stamp, self._newest + _TICK)
+        return self._newest / NANOSECONDS
+
+    def rejoin(self) -> None:
+        """Show the next frame one interval after the newest, whatever its stamp: it begins another recording."""
+        self._offset = None
