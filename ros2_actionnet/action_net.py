@@ -14,6 +14,7 @@ from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.load_monitor import DownloadInWords
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
 from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
@@ -93,6 +94,7 @@ class ActionNet:
         self._network = session.network
         self._recognizer: Recognizer | None = Recognizer(session, self._settings)
         self._frames = 0
+        self._clock = FrameClock()
 
     def classify(
         self, frame: NDArray[Any] | RawImage, encoding: str = "rgb8", stamp: float | None = None
@@ -100,15 +102,16 @@ class ActionNet:
         """Accept `frame` and return the newest prediction; None until a whole window has been classified.
 
         `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, or a `RawImage`, which says
-        what it is; `stamp` is the time at which it was taken (s), needed for `sample_rate`; without it, frames are
-        taken to come at 30 Hz. A frame that is skipped gives the last prediction again: `Prediction.frame` tells.
+        what it is; `stamp` is the time at which it was taken (s), needed for `sample_rate`; without it, or while it
+        does not change, frames are taken to come at 30 Hz. A frame that is skipped gives the last prediction again:
+        `Prediction.frame` tells.
 
         Raises ImageError for a frame that does not fit its encoding and BackendError if the inference fails.
         """
         recognizer = self._opened()
         image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
         index, self._frames = self._frames, self._frames + 1
-        taken_at = index * NANOSECONDS // 30 if stamp is None else nanoseconds(stamp)
+        taken_at = self._clock.time(None if stamp is None else nanoseconds(stamp), index * NANOSECONDS // 30)
         timed = _Frame(index, taken_at, image)
         for _ in recognizer.recognize([timed], _raise):
             pass

@@ -19,7 +19,7 @@ from ros2_actionnet.media.base import Picture
 # s; the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001, are multiples of it. MPEG-4 accepts none
 # shorter than 1/65535.
 _TICK = Fraction(1, 60_000)
-_LONGEST = 2**31 - 1  # ticks that a picture can be shown for in an MP4, nearly 10 h
+_LONGEST = 9 * 3600 * 60_000  # ticks that a picture is shown at most; an MP4 holds no more than 2**31
 _KEYFRAMES = 2  # s between keyframes of a file, 1 s in a stream: start points of playback, and the loss in a crash
 
 

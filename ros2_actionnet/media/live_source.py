@@ -73,9 +73,9 @@ class Connection(Protocol):
 class LiveSource:
     """A source that reconnects after each loss, with increasing waits between retries.
 
-    A frame's time continues across a loss, and by one frame interval where the connection's clock jumps. Its stamp is the connection's own time if that is absolute; otherwise the
-    arrival of the connection's first frame plus the time elapsed on the connection's clock; without a clock, the
-    arrival of the frame.
+    A frame's time continues across a loss, and by one frame interval where the connection's clock jumps. Its stamp is
+    the connection's own time if that is absolute; otherwise the arrival of the connection's first frame plus the time
+    elapsed on the connection's clock; without a clock, the arrival of the frame.
 
     Raises MediaError if the first connection cannot be made.
     """

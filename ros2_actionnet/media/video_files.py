@@ -23,8 +23,8 @@ _TIMEOUT = 20.0  # s, for files on a web server
 class VideoSource:
     """A source of the frames of a video file, at their presentation times.
 
-    Broken frames are reported and skipped. If the file has no times (AVI), frames are timed by its rate. A frame's stamp
-    is its presentation time counted from the first frame, jumps included; repetitions follow on each other.
+    Broken frames are reported and skipped. If the file has no times (AVI), frames are timed by its rate. Stamps are
+    presentation times counted from the first frame, jumps included; repetitions follow on each other.
 
     Raises MediaError if the file cannot be opened or has no frame that can be decoded.
     """
@@ -60,11 +60,13 @@ class VideoSource:
             offset: float | None = None  # from the file's clock to ours
             for decoded in self._decoder.frames():
                 due = newest + period
-                time = due if decoded.time is None else decoded.time
-                # A small step back comes from short files joined into one: decoders put the frames of one file in order.
-                if offset is None or -_LONGEST_STEP_BACK <= offset + time - newest <= 0:
-                    offset = due - time
-                newest = offset + time
+                if decoded.time is None:
+                    newest = due
+                else:
+                    # A small step back is a seam of short files joined into one: a decoder puts frames in their order.
+                    if offset is None or -_LONGEST_STEP_BACK <= offset + decoded.time - newest <= 0:
+                        offset = due - decoded.time
+                    newest = offset + decoded.time
                 stamp = nanoseconds(newest)
                 yield MediaFrame(index + decoded.index, times.time(stamp), stamp, decoded.image)
             index += self._decoder.count

@@ -161,6 +161,11 @@ class Recognizer:
                 f"no window of {frames} frames was ever full, because frames were more than {settings.max_gap:g} "
                 "s apart, or time ran backwards: give a larger --max-gap"
             )
+        if self.late > self.sampled:
+            return (
+                f"no window of {frames} frames was ever full, because {self.late} frames were left out that were "
+                f"stamped before frames that came earlier: give a smaller --max-gap than {settings.max_gap:g}"
+            )
         smaller = f"a smaller --skip-frames than {settings.skip_frames}, " if settings.skip_frames else ""
         if settings.sample_rate:
             smaller = f"a larger --sample-rate than {settings.sample_rate:g}, "

@@ -266,6 +266,35 @@ class TestTime:
         frames = read(write_bag(tmp_path / "bag", [Topic("/image", IMAGE, messages)]))
         assert [frame.stamp for frame in frames] == stamps
 
+    @pytest.mark.parametrize("jump", [30_000, -1_000, -START // 10**9])
+    def test_a_clock_that_is_set_leaves_no_hole_and_the_stamps_as_they_were(
+        self, jump: int, clip: Clip, tmp_path: Path
+    ) -> None:
+        stamps = [START + index * 40_000_000 + (index >= 8) * jump * 10**9 for index in range(COUNT)]
+        messages = [(START + index, bgr_image(stamp, clip[index])) for index, stamp in enumerate(stamps)]
+        frames = read(write_bag(tmp_path / "bag", [Topic("/image", IMAGE, messages)]))
+        assert [frame.time for frame in frames] == pytest.approx([index / 25 for index in range(COUNT)])
+        assert [frame.stamp for frame in frames] == stamps
+
+    @pytest.mark.parametrize("stamped", [0, 18])
+    def test_stamps_that_never_change_or_become_zero_midway_are_replaced_by_receptions(
+        self, stamped: int, clip: Clip, tmp_path: Path
+    ) -> None:
+        stamps = [START + index * 40_000_000 if index < stamped else 0 for index in range(2 * COUNT)]
+        stamps[0] = stamps[0] or 5
+        stamps[1:] = [stamp or 5 * (not stamped) for stamp in stamps[1:]]
+        received = [START + index * 40_000_000 for index in range(2 * COUNT)]
+        messages = [(time, bgr_image(stamp, clip[0])) for time, stamp in zip(received, stamps, strict=True)]
+        reports: list[str] = []
+        source = BagSource(
+            write_bag(tmp_path / "bag", [Topic("/image", IMAGE, messages)]), InputOptions(), reports.append
+        )
+        frames = list(source.frames())
+        assert reports == ["the stamps on /image do not change, so that the times of reception count"]
+        assert [frame.stamp for frame in frames][stamped + 5 :] == received[stamped + 5 :]
+        assert source.rate == pytest.approx(25, 0.01)
+        assert frames[-1].time == pytest.approx((2 * COUNT - 1) / 25, abs=0.25)
+
     def test_the_rate_is_the_cameras_whatever_was_lost_and_however_it_jitters(self, clip: Clip, tmp_path: Path) -> None:
         random = np.random.default_rng(0)
         kept = [0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 30, 31, 32, 33]

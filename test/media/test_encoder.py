@@ -64,6 +64,19 @@ def look(path: Path) -> tuple[str, Fraction, tuple[int, int], list[float], list[
         )
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_picture_that_is_shown_for_days_is_written_as_long_as_mp4_can(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"clip{suffix}"
+    container = find_container(str(path))
+    writer = VideoWriter(str(path), path.name, container, "", 0, 25.0, (64, 48), options=container.options())
+    for time in (0.0, 0.04, 200_000.0, 200_000.04):
+        writer.write(np.zeros((48, 64, 3), np.uint8), time)
+    writer.close()
+    times = look(path)[3]
+    assert len(times) == 4
+    assert np.diff(times)[:2] == pytest.approx([0.04, 9 * 3600], abs=0.002)
+
+
 @pytest.mark.parametrize(("suffix", "codec"), TAKEN)
 def test_what_is_written_is_read_back(suffix: str, codec: str, tmp_path: Path) -> None:
     clip = [np.ascontiguousarray(picture[::2, ::2]) for picture in library_clip("bikes.mp4", 12)]

@@ -75,6 +75,22 @@ class TestSource:
         assert len(frames) == 20
         assert np.diff([frame.time for frame in frames]) == pytest.approx([0.04] * 19)
 
+    def test_a_jump_is_one_interval_in_the_output_and_stays_in_the_stamps(self, tmp_path: Path) -> None:
+        times = [index / 25 + (index >= 5) * 30_000 for index in range(10)]
+        write_video(tmp_path / "clip.mkv", map(grey, range(10)), times=times, options={"bf": "0"})
+        frames = list(opened(str(tmp_path / "clip.mkv")).frames())
+        assert [frame.time for frame in frames] == pytest.approx([index / 25 for index in range(10)], abs=0.002)
+        assert [frame.stamp / 1e9 for frame in frames] == pytest.approx(times, abs=0.002)
+
+    def test_long_recordings_that_were_joined_go_back_in_the_stamps_alone(self, tmp_path: Path) -> None:
+        for name in ("one.ts", "two.ts"):
+            write_video(tmp_path / name, map(grey, range(50)), options={"bf": "0"})
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "two.ts").read_bytes())
+        frames = list(opened(str(joined)).frames())
+        assert [frame.time for frame in frames] == pytest.approx([index / 25 for index in range(100)])
+        assert [frame.stamp / 1e9 for frame in frames] == pytest.approx([index / 25 for index in range(50)] * 2)
+
     @pytest.mark.parametrize("loop", [0, 1, 2])
     def test_a_loop_goes_on_without_a_gap(self, loop: int, clip: str) -> None:
         source = opened(clip, loop=loop)

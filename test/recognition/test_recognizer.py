@@ -83,6 +83,24 @@ def test_a_gap_empties_the_window_and_ends_what_went_on() -> None:
     assert subject.annotation().status == "filling window 1/4"
 
 
+def test_a_late_frame_is_left_out_and_counted() -> None:
+    subject, session = recognizer(event_min_duration=0)
+    frames = [frame(0), frame(1), frame(2, stamp=0.05), frame(3), frame(4), frame(5), frame(6, stamp=0.45)]
+    results = one_by_one(subject, *frames)
+    assert session.windows == [[0, 1, 3, 4], [1, 3, 4, 5]]
+    assert results[-1].prediction is results[-2].prediction is not None
+    assert results[-1].prediction.first_frame == 1
+    assert (subject.late, subject.restarts, subject.sampled) == (2, 0, 5)
+    subject.reset()
+    assert subject.late == 0
+
+
+def test_where_only_late_frames_came_the_remedy_says_so() -> None:
+    subject, _ = recognizer(max_gap=100)
+    one_by_one(subject, frame(0, stamp=50.0), *(frame(index, stamp=index / 10) for index in range(1, 20)))
+    assert "19 frames were left out that were stamped before" in subject.remedy()
+
+
 def test_what_is_drawn() -> None:
     subject, session = recognizer()
     one_by_one(subject, frame(0), frame(1))

@@ -108,6 +108,27 @@ class TestSummary:
         assert "time ran backwards by 0.100 s" in text
         assert summary(replace(restless, restarts_without_result=2))[0] is Level.OK
 
+    def test_restarts_between_which_there_are_results_cost_results_too(self) -> None:
+        restless = replace(WELL, restarts_recently=3, restart_reason="gap of 1.200 s")
+        assert summary(restless) == (
+            Level.WARN,
+            "the window is emptied again and again: gap of 1.200 s; see whether the images' stamps are right, or raise "
+            "max_gap",
+        )
+        assert summary(replace(restless, restarts_recently=2))[0] is Level.OK
+
+    def test_late_images_are_complained_of_where_there_is_no_result(self) -> None:
+        late = replace(WELL, late=500, late_without_result=11)
+        level, text = summary(late)
+        assert level is Level.WARN
+        assert "11 images on /camera/image_raw were stamped before" in text
+        assert summary(replace(late, late_without_result=10))[0] is Level.OK
+
+    def test_stamps_that_do_not_change_are_told_of(self) -> None:
+        level, text = summary(replace(WELL, stamps_are_stuck=True))
+        assert level is Level.WARN
+        assert "the stamps of the images on /camera/image_raw do not change" in text
+
     def test_many_lost_images_are_explained_while_more_are_being_lost(self) -> None:
         lossy = replace(WELL, lost=50, lost_recently=5)
         level, text = summary(lossy)
@@ -123,6 +144,7 @@ def test_the_message_has_the_level_the_name_and_every_number() -> None:
             WELL,
             rejected=5,
             lost=6,
+            late=8,
             restarts=7,
             restart_reason="gap of 2.000 s",
             rate_in=29.97,
@@ -155,6 +177,7 @@ def test_the_message_has_the_level_the_name_and_every_number() -> None:
         "frames received": "200",
         "frames rejected": "5",
         "frames lost by the middleware": "6",
+        "frames late": "8",
         "windows restarted": "7",
         "last restart": "gap of 2.000 s",
         "rate in (Hz)": "30.0",
@@ -217,6 +240,21 @@ class TestMonitor:
             assert monitor.look("active", worker, intake, subscription).restarts_without_result == restarts
         worker.now.value = replace(WORKING, classified=1)
         assert monitor.look("active", worker, intake, subscription).restarts_without_result == 0
+
+    def test_restarts_of_the_last_ten_looks_count_whether_or_not_there_were_results(
+        self, clock: SimpleNamespace
+    ) -> None:
+        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        counts = []
+        for look in range(1, 21):
+            clock.now += 1.0
+            intake.restarts = min(look, 5)
+            intake.sampler.late = 3 * look
+            worker.now.value = replace(WORKING, classified=look // 10)
+            health = monitor.look("active", worker, intake, subscription)
+            counts.append((health.restarts_recently, health.late_without_result))
+        assert [restarts for restarts, _ in counts] == [1, 2, 3, 4] + [5] * 6 + [4, 3, 2, 1] + [0] * 6
+        assert [late for _, late in counts] == [3 * n for n in [*range(1, 10), 0, *range(1, 10), 0]]
 
     def test_counts_that_begin_again_give_no_negative_rate(self, clock: SimpleNamespace) -> None:
         monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()

@@ -179,6 +179,27 @@ class TestTime:
         first, *later = every_frame.worker.times
         assert [round((time - first) / 1e9, 6) for time in later] == [0.5, 10.0, 10.1]
 
+    def test_stamps_that_never_change_are_treated_as_empty_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = SimpleNamespace(now=500.0)
+        rig = Rig(Settings(sample_rate=10))
+        monkeypatch.setattr(image_intake, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        for _ in range(90):
+            clock.now += 1 / 30
+            rig.take(0, 123.0)
+        assert rig.intake.clock.is_stuck
+        assert sum(sample.steps for sample in rig.samples) == pytest.approx(30, abs=3)
+        assert rig.worker.times[-1] - rig.worker.times[2] == pytest.approx(2.7e9, abs=2e8)
+        assert rig.worker.taken[-1][2] == FrameHeader(123, 0, "camera"), "the header goes on as it came"
+
+    def test_a_late_image_a_second_costs_itself_and_nothing_else(self) -> None:
+        rig = Rig(Settings(skip_frames=1))
+        for index in range(120):
+            rig.take(index, 100 + index / 30)
+            if index % 30 == 29:
+                rig.take(255, 100 + (index - 2) / 30)
+        assert rig.values == list(range(0, 120, 2))
+        assert (rig.intake.sampler.late, rig.intake.restarts) == (4, 0)
+
     def test_stamped_images_are_taken_at_their_stamp(self, every_frame: Rig) -> None:
         for stamp in (100.0, 100.25):
             every_frame.take(0, stamp)
