@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -94,7 +95,7 @@ class ActionNet:
         self._network = session.network
         self._recognizer: Recognizer | None = Recognizer(session, self._settings)
         self._frames = 0
-        self._clock = FrameClock()
+        self._clock, self._has_warned = FrameClock(), False
 
     def classify(
         self, frame: NDArray[Any] | RawImage, encoding: str = "rgb8", stamp: float | None = None
@@ -112,6 +113,9 @@ class ActionNet:
         image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
         index, self._frames = self._frames, self._frames + 1
         taken_at = self._clock.time(None if stamp is None else nanoseconds(stamp), index * NANOSECONDS // 30)
+        if self._clock.is_stuck and not self._has_warned:
+            self._has_warned = True
+            warnings.warn("the stamps do not change, so that frames are taken to come at 30 Hz", stacklevel=2)
         timed = _Frame(index, taken_at, image)
         for _ in recognizer.recognize([timed], _raise):
             pass

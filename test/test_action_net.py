@@ -139,6 +139,18 @@ def test_sample_rate_keeps_the_windows_length_whatever_the_cameras_rate(
     assert np.abs(prediction.scores - ReferenceModel(model).scores(window)).max() < 1e-3
 
 
+def test_stamps_that_do_not_change_are_warned_of_once_and_taken_as_30_hz(
+    clip: list[Frame], make: Callable[..., ActionNet]
+) -> None:
+    net = make(sample_rate=10.0, threshold=0.0)
+    with pytest.warns(UserWarning, match="the stamps do not change") as warned:
+        predictions = [net.classify(frame, stamp=7.0) for frame in clip[:120]]
+    assert len(warned) == 1
+    newest = predictions[-1]
+    assert newest is not None
+    assert newest.frame - newest.first_frame == 3 * (FRAMES - 1)
+
+
 def test_warmup_by_repetition_answers_from_the_first_frame_on(
     model: Path, clip: list[Frame], make: Callable[..., ActionNet]
 ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
+from ros2_actionnet.recognition.sampling import TOLERATED_INTERVALS
 
 _LONGEST_PAUSE = 10 * NANOSECONDS
 _LONGEST_LATENESS = 1 * NANOSECONDS
-_MISSING = 2.5  # frame intervals of a slow input (time-lapse) that are no jump
 _TICK = NANOSECONDS // 1000
 
 
@@ -31,7 +31,7 @@ class OutputClock:
         """
         due = self._newest + self._period
         step = 0 if self._offset is None else self._offset + stamp - self._newest
-        is_pause = after_a_loss or step <= max(_LONGEST_PAUSE, _MISSING * self._period)
+        is_pause = after_a_loss or step <= max(_LONGEST_PAUSE, TOLERATED_INTERVALS * self._period)
         if self._offset is None or not is_pause or step < -_LONGEST_LATENESS:
             self._offset = due - stamp
         self._newest = max(self._offset + stamp, self._newest + _TICK)

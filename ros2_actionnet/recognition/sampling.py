@@ -13,8 +13,8 @@ from ros2_actionnet.settings import Settings
 _REMEMBERED = 7
 """Number of intervals whose median is the expected one: a few pauses or lost frames among them do not change it."""
 
-_MISSING = 2.5
-"""Intervals that a slow camera may stay silent: two frames lost in a row are no gap, whatever `max_gap` says."""
+TOLERATED_INTERVALS = 2.5
+"""Usual intervals that a slow camera may stay silent: one lost frame is no gap, whatever `max_gap` says."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,12 @@ class FrameSampler:
             return self._decide_late(stamp, -interval)
         if interval > self._longest and (limit := self._gap_limit()) < interval:
             self._intervals.append(interval)
-            limit_name = "max_gap" if limit == self._longest else f"{_MISSING:g} times the usual interval,"
+            limit_name = "max_gap" if limit == self._longest else f"{TOLERATED_INTERVALS:g} times the usual interval,"
             gap, limit = interval / NANOSECONDS, limit / NANOSECONDS
             return self._restart(stamp, f"gap of {gap:.3f} s, above {limit_name} {limit:g} s")
         self._newest = stamp
-        self._intervals.append(interval)
+        if interval:  # a frame that was sent twice says nothing of the camera's rate
+            self._intervals.append(interval)
         if self._sample_rate > 0:
             return self._decide_by_rate(stamp, interval)
         if self._skipped < self._skip_frames:
@@ -127,7 +128,7 @@ class FrameSampler:
 
     def _gap_limit(self) -> float:
         """Return the longest interval (ns) that is no gap."""
-        return max(self._longest, _MISSING * median(self._intervals)) if self._intervals else self._longest
+        return max(self._longest, TOLERATED_INTERVALS * median(self._intervals)) if self._intervals else self._longest
 
     def _begin_grid(self, stamp: int) -> None:
         """Let the points of the sampling grid be counted from `stamp` (ns), at which a frame was sampled."""

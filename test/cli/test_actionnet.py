@@ -391,7 +391,7 @@ def test_names_with_colons(model: Path, video: Path, tmp_path: Path, monkeypatch
         (["{video}", "--model", "/nowhere/my.onnx"], "/nowhere/my.onnx"),
         (["{video}", "--model", "{model}", "--threshold", "7"], "threshold 7.0 is out of range"),
         (["{video}", "--model", "{model}", "--skip-frames", "9"], "too short for one window"),
-        (["{video}", "--model", "{model}", "--sample-rate", "1", "--max-gap", "0.5"], "give a larger --max-gap"),
+        (["{video}", "--model", "{model}", "--sample-rate", "1", "--max-gap", "0.5"], "a larger --sample-rate"),
         (["{video}", "--model", "{model}", "--class-filter", "brigth"], "did you mean 'bright'"),
         (["{video}", "{video}", "--model", "{model}"], "is the input, which would be overwritten"),
         (["{video}", "--model", "{model}", "--results", "{video}"], "is the input, which would be overwritten"),

@@ -58,7 +58,7 @@ def cuda_fixture(gpu: Any) -> Iterator[CudaContext]:
 @pytest.mark.parametrize("size", [112, 100], ids=["aligned", "not aligned"])
 def test_every_window_is_the_host_rings_over_a_thousand_random_pushes(cuda: CudaContext, size: int) -> None:
     memory, random = Memory(cuda, size), np.random.default_rng(size)
-    ours, host = (TemporalBuffer(ring, 1, False) for ring in (memory.ring, HostRing(N, size, size)))
+    ours, host = TemporalBuffer(memory.ring, 1, False), TemporalBuffer(HostRing(N, size, size), 1, False)
     compared = 0
     for _ in range(1000):
         frame = random.integers(0, 256, (size, size, 3), np.uint8)

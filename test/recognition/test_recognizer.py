@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ros2_actionnet.errors import ImageError, SettingsError
 from ros2_actionnet.images.raw_image import RawImage
@@ -88,11 +90,35 @@ def test_a_late_frame_is_left_out_and_counted() -> None:
     frames = [frame(0), frame(1), frame(2, stamp=0.05), frame(3), frame(4), frame(5), frame(6, stamp=0.45)]
     results = one_by_one(subject, *frames)
     assert session.windows == [[0, 1, 3, 4], [1, 3, 4, 5]]
-    assert results[-1].prediction is results[-2].prediction is not None
-    assert results[-1].prediction.first_frame == 1
+    prediction = results[-1].prediction
+    assert prediction is not None
+    assert prediction is results[-2].prediction
+    assert prediction.first_frame == 1
     assert (subject.late, subject.restarts, subject.sampled) == (2, 0, 5)
     subject.reset()
     assert subject.late == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60), st.integers(0, 2), st.integers(1, 3))
+def test_windows_predictions_and_events_are_those_without_the_late_frames(
+    stream: list[tuple[int, bool]], skip_frames: int, infer_every: int
+) -> None:
+    tenths, in_order, as_it_came = 0, list[MediaFrame](), list[MediaFrame]()
+    for index, (interval, is_followed_by_a_late_one) in enumerate(stream):
+        tenths += interval
+        in_order.append(frame(index, stamp=tenths / 10))
+        as_it_came.append(in_order[-1])
+        if is_followed_by_a_late_one:
+            as_it_came.append(frame(99, stamp=tenths / 10 - 0.05))
+    seen = []
+    for frames in (in_order, as_it_came):
+        subject, session = recognizer(
+            skip_frames=skip_frames, infer_every=infer_every, max_gap=0.7, smoothing=2, event_min_duration=0.1
+        )
+        results = [result for result in one_by_one(subject, *frames) if result.frame.index != 99]
+        spans = [result.prediction and (result.prediction.first_frame, result.prediction.frame) for result in results]
+        seen.append((session.windows, spans, [(result.is_new, result.events) for result in results]))
+    assert seen[0] == seen[1]
 
 
 def test_where_only_late_frames_came_the_remedy_says_so() -> None:

@@ -104,6 +104,10 @@ class TestGaps:
         stamps = [float(index) * 1.5 for index in range(20) if index not in (9, 15)]
         assert restarts(Settings(skip_frames=0), [*stamps, 60.0, 61.5]) == [0.0, 1.5, 60.0]
 
+    def test_frames_that_are_sent_twice_do_not_make_a_slow_camera_fast(self) -> None:
+        stamps = [index // 2 * 1.5 for index in range(40)]
+        assert restarts(Settings(skip_frames=0), stamps) == [0.0, 1.5]
+
     def test_pauses_of_a_fast_camera_stay_gaps_though_they_come_often(self) -> None:
         bursts = [[burst * 5 + index / 30 for index in range(15)] for burst in range(8)]
         assert restarts(Settings(), [stamp for burst in bursts for stamp in burst]) == [burst[0] for burst in bursts]
