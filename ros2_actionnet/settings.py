@@ -181,7 +181,8 @@ class Settings:
     output_blob: str = _setting("", "Name of the output tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
     scores: str = _setting(
         "auto",
-        "What the model gives; auto: read from the model and checked when it is loaded. sigmoid: several classes at once.",
+        "What the model gives; auto: read from the model and checked when it is loaded; sigmoid: for several actions "
+        "at once, each with a score of its own.",
         effect=Effect.NEW_NETWORK,
         choices=("auto", "logits", "probabilities", "sigmoid"),
     )

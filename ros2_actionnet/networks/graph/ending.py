@@ -4,8 +4,8 @@
                    source     └─────────── tail ─────────────┘
 
 A source is a node that makes probabilities or sigmoid scores, the tail the operators after it that average, select,
-rearrange or scale them. What the tail does to the values is not derived operator by operator: it is evaluated on made-up
-values of its sources, and its results tell how the output is brought back to [0, 1].
+rearrange or scale them. What the tail does to the values is not derived operator by operator: it is evaluated on
+made-up values of its sources, and the results tell how the output is brought back to [0, 1].
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def find_ending(graph: Graph, output: str, classes: int, shapes: dict[str, Shape
     tail = _Tail(graph, shapes)
     try:
         return _classify(tail, output, classes)
-    except _NotATail as end:
+    except _UnrecognizedError as end:
         bounded = any(node.op_type in BOUNDS for node in tail.passed)
         return Ending(certain=end.unbounded and not bounded)
 
 
-class _NotATail(Exception):
+class _UnrecognizedError(Exception):
     """The output depends on something that is neither a source nor a constant."""
 
     def __init__(self, node: NodeProto | None = None) -> None:
@@ -86,7 +86,7 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
     def run(values: _Values) -> Array:
         found = tail.evaluate(output, values)
         if found.size != classes:
-            raise _NotATail
+            raise _UnrecognizedError
         return found.reshape(-1)
 
     zero, one = run(_constant(0.0)), run(_constant(1.0))
@@ -94,7 +94,7 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
     first, second = (run(_distribution(seed)) for seed in (1, 2))
     kinds = {source.kind for source in tail.sources.values()}
     if not kinds:
-        raise _NotATail
+        raise _UnrecognizedError
     if kinds != {"sigmoid"} and classes > 1 and np.ptp(alike - zero) < 1e-9:
         return Ending()  # normalized over something else than the classes
     if "log" in kinds:
@@ -175,7 +175,7 @@ class _Tail:
         self._producers = graph.producers()
 
     def evaluate(self, name: str, values: _Values) -> Array:
-        """Return tensor `name` for these values of the sources. Raises _NotATail if it depends on anything else."""
+        """Return tensor `name` for these values of the sources; _UnrecognizedError if it depends on anything else."""
         self.passed.clear()
         return self._evaluate(name, values, {})
 
@@ -200,13 +200,13 @@ class _Tail:
     def _produced(self, name: str, values: _Values, known: dict[str, Array]) -> Array:
         node = self._producers.get(name)
         if node is None or node.domain not in ("", "ai.onnx"):
-            raise _NotATail(node)
+            raise _UnrecognizedError(node)
         if name in self.sources or self._is_source(node):
             return values(self.sources[name])
         if node.op_type == "Shape":
             return np.array(self._shape(node.input[0]), np.int64)
         if node.op_type not in (TAIL | SAME_VALUES | SAME_ORDER | set(POOLS)):
-            raise _NotATail(node)
+            raise _UnrecognizedError(node)
         self.passed.append(node)
         above = self._evaluate(node.input[0], values, known)
         if node.op_type in SAME_VALUES:
@@ -217,7 +217,7 @@ class _Tail:
         if node.op_type in POOLS:
             return _pooled(node, above)
         if node.op_type in SCALING and all(self._varies(other) for other in node.input):
-            raise _NotATail
+            raise _UnrecognizedError
         feed = {other: self._evaluate(other, values, known) for other in node.input if other}
         return _run(node, feed, self._graph.opset)[list(node.output).index(name)]
 
@@ -281,10 +281,10 @@ class _Tail:
             shape = self._shapes.get(candidate)
             if shape and None not in shape:
                 return tuple(size for size in shape if size is not None)
-        raise _NotATail
+        raise _UnrecognizedError
 
     def _size(self, name: str) -> int:
-        with suppress(_NotATail):
+        with suppress(_UnrecognizedError):
             return int(np.prod(self._shape(name)))
         return -1
 
@@ -302,7 +302,7 @@ def _run(node: NodeProto, feed: dict[str, Array], opset: int) -> Sequence[Array]
     try:
         return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feed)]
     except Exception as error:  # whatever it raises for a node that it does not support
-        raise _NotATail from error
+        raise _UnrecognizedError from error
 
 
 def _pooled(node: NodeProto, values: Array) -> Array:
@@ -315,7 +315,7 @@ def _pooled(node: NodeProto, values: Array) -> Array:
         b"VALID",
     )
     if is_padded or attribute(node, "ceil_mode", 0) or set(dilations) != {1}:
-        raise _NotATail
+        raise _UnrecognizedError
     axes = tuple(range(2, values.ndim))
     windows = np.lib.stride_tricks.sliding_window_view(values, kernel, axis=axes)
     steps: Iterator[slice] = (slice(None, None, step) for step in strides)

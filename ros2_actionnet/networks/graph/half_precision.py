@@ -27,8 +27,8 @@ NORMALISATION = ("Cast", "Mul", "Add")
 # Operators allowed between the last weights and the scores.
 ENDING = frozenset(
     """
-    AveragePool Cast Clip Concat Div Dropout Exp Flatten Gather HardSigmoid Identity LogSoftmax Max Mean Min Mul ReduceMax
-    ReduceMean ReduceSum Reshape Sigmoid Slice Softmax Squeeze Sub Sum Transpose Unsqueeze
+    AveragePool Cast Clip Concat Div Dropout Exp Flatten Gather HardSigmoid Identity LogSoftmax Max Mean Min Mul
+    ReduceMax ReduceMean ReduceSum Reshape Sigmoid Slice Softmax Squeeze Sub Sum Transpose Unsqueeze
     """.split()  # noqa: SIM905
 )
 # Sums of many values, squares, and their inverses: their results exceed the range of fp16 long before any others.

@@ -1,4 +1,4 @@
-"""Heads as frameworks build them, exported by PyTorch's exporter and compared with PyTorch; the rest with onnx.helper."""
+"""Heads as frameworks build them, exported by PyTorch and compared with it; the rest is built with onnx.helper."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 class ClipsHead(nn.Module):
-    """mmaction2's recognizers: each frame is a clip here, and `average` merges the clips' scores [N, clips, classes]."""
+    """mmaction2's recognizers: here each frame is a clip; `average` merges the clips' [N, clips, classes]."""
 
     def __init__(self, average: Callable[[Any], Any], classes: int = CLASSES) -> None:
         super().__init__()
