@@ -215,8 +215,8 @@ def test_the_three_windows_differ_and_one_of_them_moves_smoothly() -> None:
 
 
 def test_the_kinds_of_numbers() -> None:
-    assert kind_of(np.float32([[0.2, 0.8], [1, 0]])) == "probabilities"
-    assert kind_of(np.float32([[0.2, 0.8], [1, 0.1]])) == "sigmoid"
-    assert kind_of(np.float32([[0.2, 0.8], [1.2, -0.2]])) == "logits"
-    assert kind_of(np.float32([[0.2, 0.801]])) == "sigmoid"
-    assert kind_of(np.float32([[0.2, 0.801]]), "bf16") == "probabilities"
+    assert kind_of(np.array([[0.2, 0.8], [1, 0]], np.float32)) == "probabilities"
+    assert kind_of(np.array([[0.2, 0.8], [1, 0.1]], np.float32)) == "sigmoid"
+    assert kind_of(np.array([[0.2, 0.8], [1.2, -0.2]], np.float32)) == "logits"
+    assert kind_of(np.array([[0.2, 0.801]], np.float32)) == "sigmoid"
+    assert kind_of(np.array([[0.2, 0.801]], np.float32), "bf16") == "probabilities"

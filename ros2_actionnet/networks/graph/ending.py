@@ -11,9 +11,7 @@ made-up values of its sources, and the results tell how the output is brought ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -173,15 +171,13 @@ class _Tail:
         self._graph = graph
         self._shapes = shapes
         self._producers = graph.producers()
+        self._constants: dict[str, Array] = {}
+        self._varying: set[str] = set()  # tensors that depend on a source
 
     def evaluate(self, name: str, values: _Values) -> Array:
         """Return tensor `name` for these values of the sources; _UnrecognizedError if it depends on anything else."""
         self.passed.clear()
         return self._evaluate(name, values, {})
-
-    @cached_property
-    def _constants(self) -> dict[str, Array]:
-        return {}
 
     def _evaluate(self, name: str, values: _Values, known: dict[str, Array]) -> Array:
         if name not in known:
@@ -202,23 +198,34 @@ class _Tail:
         if node is None or node.domain not in ("", "ai.onnx"):
             raise _UnrecognizedError(node)
         if name in self.sources or self._is_source(node):
+            self._varying.add(name)
             return values(self.sources[name])
         if node.op_type == "Shape":
             return np.array(self._shape(node.input[0]), np.int64)
         if node.op_type not in (TAIL | SAME_VALUES | SAME_ORDER | set(POOLS)):
             raise _UnrecognizedError(node)
         self.passed.append(node)
-        above = self._evaluate(node.input[0], values, known)
+        # What is beside the values, such as the target of a Reshape, may be computed by anything, and is not needed.
+        only_values = node.op_type in (*SAME_VALUES, *POOLS) or (node.op_type in SAME_ORDER and name in self._shapes)
+        inputs = node.input[:1] if only_values else [other for other in node.input if other]
+        feed = {other: self._evaluate(other, values, known) for other in inputs}
+        varying = [other for other in inputs if other in self._varying]
+        if varying:
+            self._varying.add(name)
+        if (node.op_type in SCALING and len(varying) > 1) or (node.op_type == "DequantizeLinear" and not varying):
+            raise _UnrecognizedError
+        return self._result(node, name, feed)
+
+    def _result(self, node: NodeProto, name: str, feed: dict[str, Array]) -> Array:
+        """Return output `name` of a node of the tail for these inputs."""
+        above = feed[node.input[0]]
         if node.op_type in SAME_VALUES:
             is_number = node.op_type == "Cast" and attribute(node, "to") in FLOATS
             return above.astype(np.float64) if is_number else above
-        if node.op_type in SAME_ORDER and self._size(name) == above.size:
+        if node.op_type in SAME_ORDER and len(feed) == 1:
             return above.reshape(self._shape(name))
         if node.op_type in POOLS:
             return _pooled(node, above)
-        if node.op_type in SCALING and all(self._varies(other) for other in node.input):
-            raise _UnrecognizedError
-        feed = {other: self._evaluate(other, values, known) for other in node.input if other}
         return _run(node, feed, self._graph.opset)[list(node.output).index(name)]
 
     def _is_source(self, node: NodeProto) -> bool:
@@ -269,24 +276,12 @@ class _Tail:
             name = node.input[0]
         return name
 
-    def _varies(self, name: str) -> bool:
-        """Return True if a tensor depends on a source or on anything else that is not a constant."""
-        node = self._producers.get(name)
-        if not name or self._constant(name) is not None or (node is not None and node.op_type == "Shape"):
-            return False
-        return node is None or name in self.sources or any(self._varies(other) for other in node.input)
-
     def _shape(self, name: str, of: str = "") -> tuple[int, ...]:
         for candidate in (name, of):
             shape = self._shapes.get(candidate)
             if shape and None not in shape:
                 return tuple(size for size in shape if size is not None)
         raise _UnrecognizedError
-
-    def _size(self, name: str) -> int:
-        with suppress(_UnrecognizedError):
-            return int(np.prod(self._shape(name)))
-        return -1
 
 
 def _run(node: NodeProto, feed: dict[str, Array], opset: int) -> Sequence[Array]:

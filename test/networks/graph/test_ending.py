@@ -173,13 +173,16 @@ LOGITS: dict[str, tuple[nn.Module, str]] = {
     "linear": (Head(lambda a: a, CLASSES), "graph"),
     "mmaction2, average_clip='score'": (ClipsHead(lambda x: x.mean(1)), "graph"),
     "two heads": (Head(lambda a, b: (a + b) / 2, CLASSES, CLASSES), "graph"),
-    "softmax gates the clips": (ClipsHead(lambda x: (x.softmax(1) * x).sum(1)), "assumption"),
+    "softmax gates the clips": (ClipsHead(lambda x: (x.softmax(1) * x).sum(1)), "graph"),
     "log_softmax": (Head(lambda a: torch.log_softmax(a, 1), CLASSES), "graph"),
     "mean of log_softmax": (ClipsHead(lambda x: torch.log_softmax(x, -1).mean(1)), "graph"),
     "log of clamped softmax": (Head(lambda a: softmax(a).clamp_min(1e-9).log(), CLASSES), "assumption"),
     "bounded by hand": (Head(lambda a: a.clamp(0, 1), CLASSES), "assumption"),
     "tanh": (Head(torch.tanh, CLASSES), "assumption"),
     "product of two softmaxes": (Head(lambda a, b: softmax(a) * softmax(b), CLASSES, CLASSES), "assumption"),
+    "squared softmax": (Head(lambda a: softmax(a) ** 2, CLASSES), "assumption"),
+    "softmax times itself": (Head(lambda a: (lambda p: p * p)(softmax(a)), CLASSES), "assumption"),
+    "swish": (Head(lambda a: a.sigmoid() * a, CLASSES), "graph"),
     "difference of two heads": (Head(lambda a, b: softmax(a) - softmax(b), CLASSES, CLASSES), "assumption"),
 }
 
