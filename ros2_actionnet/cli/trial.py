@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
-from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork, ScoreKind, prepare
 from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.settings import Settings
 
@@ -68,7 +68,8 @@ def try_out(
     """
 
     def prepared(request: NetworkRequest, monitor: LoadMonitor) -> AbstractContextManager[PreparedNetwork]:
-        return nullcontext(prepare(replace(spec, scores=request.scores or spec.scores)))
+        scores = None if request.scores in ("", "auto") else cast(ScoreKind, request.scores)
+        return nullcontext(prepare(replace(spec, scores=scores or spec.scores)))
 
     session = load(settings, monitor, prepare=prepared).session
     try:

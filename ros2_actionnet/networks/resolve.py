@@ -11,7 +11,7 @@ from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
-from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
+from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
 
 _MODEL_SUFFIXES = (".onnx", ".xml", ".engine", ".plan", ".yaml")
 
@@ -46,7 +46,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         is_downloaded=spec.is_downloaded and labels is None,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
-        scores=request.scores or spec.scores,
+        scores=_score_kind(request.scores) or spec.scores,
     )
 
 
@@ -68,6 +68,15 @@ def as_meant(request: NetworkRequest, catalogue: Catalogue | None = None) -> Net
 def _is_path(text: str) -> bool:
     """Return True if `text` looks like the path of a model or network folder, or is one."""
     return "/" in text or text.lower().endswith(_MODEL_SUFFIXES) or Path(text).expanduser().exists()
+
+
+def _score_kind(stated: str) -> ScoreKind | None:
+    if stated in ("", "auto"):
+        return None
+    for kind in SCORE_KINDS:
+        if stated == kind:
+            return kind
+    raise NetworkError(f"scores is '{stated}'; set it to one of {', '.join(SCORE_KINDS)}, or auto")
 
 
 def find_folder(entry: CatalogueEntry) -> Path | None:

@@ -37,7 +37,7 @@ class NetworkRequest:
         labels: path of a label file, one label per line.
         input_blob: name of the model's input.
         output_blob: name of the model's output.
-        scores: what the network gives, one of SCORE_KINDS.
+        scores: what the network gives, one of SCORE_KINDS; "auto" is unspecified too.
     """
 
     network: str = "resnet18"
@@ -45,7 +45,7 @@ class NetworkRequest:
     labels: str = ""
     input_blob: str = ""
     output_blob: str = ""
-    scores: ScoreKind | None = None
+    scores: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
 from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
-from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, ScoreKind, check_request, obtain, prepare
+from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
 from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.recognition.score_check import check_scores
 from ros2_actionnet.settings import Settings
@@ -46,7 +46,7 @@ def network_request(settings: Settings) -> NetworkRequest:
         settings.labels,
         settings.input_blob,
         settings.output_blob,
-        scores=None if settings.scores == "auto" else cast(ScoreKind, settings.scores),
+        settings.scores,
     )
 
 

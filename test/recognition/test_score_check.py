@@ -214,9 +214,15 @@ def test_the_three_windows_differ_and_one_of_them_moves_smoothly() -> None:
     assert np.abs(np.diff(pattern.astype(int), axis=2)).mean() < 40
 
 
-def test_the_kinds_of_numbers() -> None:
-    assert kind_of(np.array([[0.2, 0.8], [1, 0]], np.float32)) == "probabilities"
-    assert kind_of(np.array([[0.2, 0.8], [1, 0.1]], np.float32)) == "sigmoid"
-    assert kind_of(np.array([[0.2, 0.8], [1.2, -0.2]], np.float32)) == "logits"
-    assert kind_of(np.array([[0.2, 0.801]], np.float32)) == "sigmoid"
-    assert kind_of(np.array([[0.2, 0.801]], np.float32), "bf16") == "probabilities"
+@pytest.mark.parametrize(
+    ("values", "precision", "kind"),
+    [
+        ([[0.2, 0.8], [1, 0]], "fp32", "probabilities"),
+        ([[0.2, 0.8], [1, 0.1]], "fp32", "sigmoid"),
+        ([[0.2, 0.8], [1.2, -0.2]], "fp32", "logits"),
+        ([[0.2, 0.801]], "fp32", "sigmoid"),
+        ([[0.2, 0.801]], "bf16", "probabilities"),
+    ],
+)
+def test_the_kinds_of_numbers(values: list[list[float]], precision: str, kind: ScoreKind) -> None:
+    assert kind_of(np.array(values, np.float32), precision) == kind

@@ -53,10 +53,10 @@ def append_scores(
     if not is_flat:
         target = graph.add_constant("actionnet/scores_shape", np.array([-1, classes], np.int64))
         append("Reshape", "actionnet/flat_output", target)
-    if ending.offset:
-        append("Sub", "actionnet/from_zero", graph.add_constant("actionnet/score_offset", np.float32([ending.offset])))
-    if ending.scale != 1:
-        append("Div", "actionnet/to_one", graph.add_constant("actionnet/score_scale", np.float32([ending.scale])))
+    for operator, value in (("Sub", ending.offset), ("Div", ending.scale)):
+        if value != {"Sub": 0, "Div": 1}[operator]:
+            constant = graph.add_constant("actionnet/score_range", np.array([value], np.float32))
+            append(operator, f"actionnet/scores_{operator.lower()}", constant)
     if needs_sigmoid:
         append("Sigmoid", OUTPUT_NAME)
     elif ending.kind == "logits":

@@ -24,7 +24,7 @@ T, SIZE, CLASSES = 4, 12, 9
 WINDOW = np.random.default_rng(3).integers(0, 256, (1, T, SIZE, SIZE, 3), np.uint8)
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module):  # type: ignore[misc]
     """A tiny 3D-CNN: [N, 3, T, H, W] to features [N, 6, T, 3, 3]."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         return 4 * torch.relu(self.conv(frames))
 
 
-class PooledHead(nn.Module):
+class PooledHead(nn.Module):  # type: ignore[misc]
     """pytorchvideo's ResNetBasicHead in eval mode: pool, projection, softmax over channels, average over positions."""
 
     def __init__(self, classes: int, *, pooled: bool) -> None:
@@ -49,7 +49,7 @@ class PooledHead(nn.Module):
         return self.output(torch.softmax(x, 1)).view(x.shape[0], -1)
 
 
-class Head(nn.Module):
+class Head(nn.Module):  # type: ignore[misc]
     """Global average, a linear layer for each of `heads` heads, then `ending` of their logits."""
 
     def __init__(self, ending: Callable[..., Any], *sizes: int) -> None:
@@ -62,7 +62,7 @@ class Head(nn.Module):
         return self.ending(*(layer(features) for layer in self.layers))
 
 
-class ClipsHead(nn.Module):
+class ClipsHead(nn.Module):  # type: ignore[misc]
     """mmaction2's recognizers: here each frame is a clip; `average` merges the clips' [N, clips, classes]."""
 
     def __init__(self, average: Callable[[Any], Any], classes: int = CLASSES) -> None:

@@ -29,7 +29,7 @@ def assert_close(found: Array, expected: Array) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
 
 
-def load(path: Path, **request: Any) -> PreparedNetwork:
+def load(path: Path, **request: str) -> PreparedNetwork:
     return prepare(resolve(NetworkRequest(model=str(path), **request)))
 
 
