@@ -76,6 +76,19 @@ def test_events_begin_and_end_with_their_frames() -> None:
     assert events == [(5, EventType.BEGAN, 0), (6, EventType.ENDED, 0), (8, EventType.BEGAN, 1)]
 
 
+def test_of_a_network_for_several_actions_at_once_each_is_reported_and_has_its_events() -> None:
+    subject, session = recognizer(event_min_duration=0, threshold=0.5)
+    session.scores = [0.9, 0.8]  # a sigmoid's: they do not sum to 1
+    results = one_by_one(subject, *map(frame, range(5)))
+    assert results[-1].prediction is not None
+    assert [item.label for item in results[-1].prediction.top()] == ["calm", "lively"]
+    assert [item.score for item in results[-1].prediction.top()] == pytest.approx([0.9, 0.8])
+    session.scores = [0.9, 0.1]
+    results += one_by_one(subject, frame(5))
+    events = [(result.frame.index, event.type, event.class_index) for result in results for event in result.events]
+    assert events == [(3, EventType.BEGAN, 0), (3, EventType.BEGAN, 1), (5, EventType.ENDED, 1)]
+
+
 def test_a_gap_empties_the_window_and_ends_what_went_on() -> None:
     subject, _ = recognizer(event_min_duration=0, max_gap=0.5)
     one_by_one(subject, *map(frame, range(5)))

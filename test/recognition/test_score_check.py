@@ -16,8 +16,10 @@ from ros2_actionnet import ActionNet
 from ros2_actionnet.backends import LoadOptions, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import BackendError
+from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader
 from ros2_actionnet.networks import NetworkRequest, ScoreKind, prepare, resolve
 from ros2_actionnet.recognition.score_check import check_scores, kind_of, make_test_windows
+from ros2_actionnet.settings import Settings
 from support.fakes import FakeSession, make_network
 
 Array = NDArray[Any]
@@ -98,6 +100,24 @@ def test_probabilities_that_no_operator_shows(tmp_path: Path, caplog: pytest.Log
     assert "set scores to logits, probabilities or sigmoid" in line
 
 
+def test_the_nodes_loader_checks_too(tmp_path: Path) -> None:
+    path = save(tmp_path, BY_HAND, spread=6, axis=np.array([1]))
+    loaded: list[Any] = []
+    callbacks = LoadCallbacks(
+        progress=lambda settings, what: None,
+        prepared=lambda settings, network: None,
+        loaded=lambda settings, session, reason: loaded.append(session),
+        failed=lambda settings, error: loaded.append(error),
+    )
+    loader = NetworkLoader(callbacks)
+    loader.request(Settings(model=str(path)))
+    assert loader.join(60)
+    (session,) = loaded
+    assert session.network.spec.scores == "probabilities"
+    assert session.network.model == b""
+    session.close()
+
+
 def test_a_squeeze_that_the_exporter_wrote_as_an_if(tmp_path: Path) -> None:
     def branch(operator: str, *inputs: str) -> Any:
         output = helper.make_tensor_value_info(f"{operator}_o", TensorProto.FLOAT, None)
@@ -120,7 +140,7 @@ def test_a_sigmoid_that_no_operator_shows(tmp_path: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("classes", [2, 9, 400])
-@pytest.mark.parametrize("spread", [1e-6, 1e-3, 0.1, 1.0, 20.0])
+@pytest.mark.parametrize("spread", [1e-6, 0.03, 1.0])
 def test_logits_however_small_stay_logits(
     classes: int, spread: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
