@@ -90,8 +90,10 @@ def _attempt(url: str, file: Path, progress: Progress) -> None:
     reception = _Reception(url, file)
     reception.start()
     try:
-        while reception.is_alive():
+        is_receiving = True
+        while is_receiving:  # reported at least once, however fast it is
             reception.join(0.1)
+            is_receiving = reception.is_alive()
             progress.at(reception.received, reception.expected)
     finally:
         reception.abandoned = True
