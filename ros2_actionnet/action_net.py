@@ -36,7 +36,7 @@ class Keywords(TypedDict, total=False):
     scores: str
     backend: str
     precision: str
-    device: str
+    device: str | int
     engine_cache: str
     threshold: float
     skip_frames: int

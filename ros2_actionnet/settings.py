@@ -68,7 +68,7 @@ class Setting:
         return f">= {self.minimum:g}" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}"
 
     def coerce(self, value: Any) -> Value:
-        """`value` in this setting's own type: an integer is taken where a double is meant, a list for a tuple.
+        """`value` in this setting's own type: an integer is taken where a double or text is meant, a list for a tuple.
 
         Raises SettingsError, naming the value and what is allowed, for any other type and for a value out of range.
         """
@@ -99,7 +99,9 @@ def _to_float(value: Any) -> float | None:
 
 
 def _to_str(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    # Names made of digits, such as the device 0 or the label 2, are integers in YAML and in ROS's command line.
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_integer or isinstance(value, str) else None
 
 
 def _to_floats(value: Any) -> tuple[float, ...] | None:
@@ -248,7 +250,8 @@ class Settings:
     class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty: all.")
     class_id_format: str = _setting(
         "label",
-        "Content of class_id: the label, or the index as a decimal number.",
+        "Content of class_id: the label, or the index as a decimal number. Outputs that share a label are one result "
+        "under label, and kept apart under index.",
         choices=("label", "index"),
         scope=Scope.NODE,
     )

@@ -78,8 +78,10 @@ class Stream:
             allowed=self._allowed,
             top_k=settings.top_k,
             first_frame=lane.first_frame,
+            shared=lane.network.shared_labels,
         )
-        return prediction, tuple(self._detector.update(scores, newest.time, self._allowed))
+        watched = scores if settings.class_id_format == "index" else prediction.by_label
+        return prediction, tuple(self._detector.update(watched, newest.time, self._allowed))
 
     def end_events(self) -> list[Event]:
         """End the events of a window that is no more."""

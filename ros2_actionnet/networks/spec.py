@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from ros2_actionnet.networks.shared_labels import SharedLabels
+
 Layout = Literal["NCTHW", "NTCHW"]
 LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
 
@@ -135,6 +137,11 @@ class PreparedNetwork:
     def num_classes(self) -> int:
         """Number of classes, equal to the number of labels."""
         return len(self.labels)
+
+    @cached_property
+    def shared_labels(self) -> SharedLabels | None:
+        """The outputs that share a label; None if every label is unique."""
+        return SharedLabels.among(self.labels, is_multi_label=self.spec.scores == "sigmoid")
 
     @cached_property
     def sha256(self) -> str:

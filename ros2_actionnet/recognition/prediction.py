@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.networks.shared_labels import SharedLabels
 from ros2_actionnet.settings import Settings
 
 NONE = "none"
@@ -32,7 +34,8 @@ class Prediction:
 
     `scores` is float32 [classes] in [0, 1], smoothed; `frame` the index of the window's newest frame, counted from 0
     over all frames given to the classifier, and `first_frame` that of its oldest (-1 if unknown). `threshold`
-    and `allowed` (bool [classes], None for all) say which classes count as results.
+    and `allowed` (bool [classes], None for all) say which classes count as results. Outputs that share a label
+    (`shared`, None if none do) count as one class, under the index of the first.
     """
 
     scores: Scores
@@ -42,16 +45,31 @@ class Prediction:
     allowed: NDArray[np.bool_] | None = None
     top_k: int = Settings.top_k
     first_frame: int = -1
+    shared: SharedLabels | None = None
 
-    def top(self, count: int | None = None) -> list[ClassScore]:
-        """The best classes, best first: at most `count` (else `top_k`), each allowed and at least `threshold`."""
-        scores = self.scores if self.allowed is None else np.where(self.allowed, self.scores, np.float32(-1))
+    @cached_property
+    def by_label(self) -> Scores:
+        """One score for each label, float32 [classes]: `scores`, with outputs that share a label combined at the first.
+
+        Under a softmax their scores are added, under a sigmoid the largest counts; the others have 0.
+        """
+        return self.scores if self.shared is None else self.shared.combined(self.scores)
+
+    def top(self, count: int | None = None, *, by_label: bool = True) -> list[ClassScore]:
+        """The best classes, best first: at most `count` (else `top_k`), each allowed and at least `threshold`.
+
+        With `by_label`, outputs that share a label are one class; otherwise each output is one of its own.
+        """
+        values = scores = self.by_label if by_label else self.scores
+        if self.allowed is not None:
+            scores = np.where(self.allowed, scores, np.float32(-1))
+        if self.shared is not None and by_label:
+            scores = scores.copy()
+            scores[self.shared.repeated] = -1
         # Stable, so that equal scores come in the order of their indices (1040 classes take 20 us).
         best = np.argsort(-scores, kind="stable")[: self.top_k if count is None else count]
         return [
-            ClassScore(int(i), self.labels[i], float(self.scores[i]))
-            for i in best
-            if scores[i] >= max(self.threshold, 0.0)
+            ClassScore(int(i), self.labels[i], float(values[i])) for i in best if scores[i] >= max(self.threshold, 0.0)
         ]
 
     @property

@@ -206,5 +206,6 @@ class Recognizer:
             allowed=self._allowed,
             top_k=self._settings.top_k,
             first_frame=self._classifier.first_frame,
+            shared=self.session.network.shared_labels,
         )
-        return self._detector.update(scores, frame.stamp, self._allowed)
+        return self._detector.update(self.prediction.by_label, frame.stamp, self._allowed)

@@ -82,7 +82,7 @@ class Occurrences:
 
     def _go_on(self, time: float, prediction: Prediction) -> None:
         for occurrence, scores in self._running.values():
-            scores.append(float(prediction.scores[occurrence.class_index]))
+            scores.append(float(prediction.by_label[occurrence.class_index]))
             occurrence.duration = max(occurrence.duration, time - occurrence.start)
             occurrence.score = float(np.mean(scores))
 

@@ -79,7 +79,7 @@ class Timeline:
 
     def add(self, time: float, prediction: Prediction) -> None:
         """Add a prediction made at `time`, s from the beginning (>= 0)."""
-        scores = prediction.scores if prediction.allowed is None else prediction.scores * prediction.allowed
+        scores = prediction.by_label if prediction.allowed is None else prediction.by_label * prediction.allowed
         winner = prediction.class_id
         self.predictions += 1
         self.shares[winner] += 1

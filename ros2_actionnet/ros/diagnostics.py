@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, WorkerStatus
+from ros2_actionnet.networks.normalization import assumption
 from ros2_actionnet.ros.fastdds import loss_remedy
 from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
@@ -164,9 +165,12 @@ def summary(health: Health) -> tuple[Level, str]:
         return Level.WARN, complaint.text
     if worker.fill < worker.frames:
         return Level.OK, f"filling the window, {worker.fill} of {worker.frames} frames"
-    return Level.OK, f"classifying with {worker.running.network.name}" + (
-        f", {_loading(worker)}" if worker.loading else ""
-    )
+    doing = f"classifying with {worker.running.network.name}"
+    if worker.loading:
+        return Level.OK, f"{doing}, {_loading(worker)}"
+    if warning := assumption(worker.running.network.spec):
+        return Level.WARN, f"{doing}, but {warning}"
+    return Level.OK, doing
 
 
 def _loading(worker: WorkerStatus) -> str:
@@ -234,6 +238,7 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
         running = worker.running
         if running is not None:
             yield "network", running.network.name
+            yield "mean and std", running.network.spec.mean_from or "assumed"
             yield "backend", f"{running.backend} {running.device} {running.precision}"
             yield "backend chosen", running.reason
         yield "loading", worker.loading

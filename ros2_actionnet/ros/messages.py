@@ -34,7 +34,7 @@ def classification_message(prediction: Prediction, header: FrameHeader, settings
         header=header_message(header),
         results=[
             ObjectHypothesis(class_id=str(result.class_id) if by_index else result.label, score=result.score)
-            for result in prediction.top(settings.top_k)
+            for result in prediction.top(settings.top_k, by_label=not by_index)
         ],
     )
 

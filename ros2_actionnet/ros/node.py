@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 from ros2_actionnet.backends import choose_backend
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.live.inference_worker import RunningNetwork
-from ros2_actionnet.networks import Catalogue, check_request
+from ros2_actionnet.networks import NetworkRequest, check_request
 from ros2_actionnet.recognition.loading import check_change, network_request
 from ros2_actionnet.recognition.prediction import allowed_classes
 from ros2_actionnet.ros.configured import LOADS, Callbacks, Configured
@@ -117,7 +117,8 @@ class ActionNetNode(GuardedLifecycleNode):
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup"
             )
         if after.network != before.network:
-            Catalogue.load().find(after.network)  # so that a misspelled name is refused even where `model` overrides it
+            # So that a misspelled name is refused even where `model` overrides it.
+            check_request(NetworkRequest(after.network))
             if after.model:
                 self.get_logger().warning(
                     f"model {after.model} overrides network; to run {after.network} set model to ''"

@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.networks.shared_labels import SharedLabels
 from ros2_actionnet.recognition.prediction import NONE, Prediction, allowed_classes
 
 LABELS = ("walk", "run", "ride", "jump", "fall", "sit")
 FRAMES, SIZE = 8, 32
+
+
+class TestSharedLabels:
+    LABELS = ("run", "walk", "run", "sit", "walk", "run")
+    SCORES = np.array([0.2, 0.05, 0.25, 0.3, 0.1, 0.1], np.float32)
+
+    def predicted(self, *, is_multi_label: bool, **options: Any) -> Prediction:
+        shared = SharedLabels.among(self.LABELS, is_multi_label=is_multi_label)
+        return Prediction(self.SCORES, self.LABELS, 0, shared=shared, **options)
+
+    @pytest.mark.parametrize(
+        ("is_multi_label", "expected"),
+        [
+            (False, [(0, "run", 0.55), (3, "sit", 0.3), (1, "walk", 0.15)]),
+            (True, [(3, "sit", 0.3), (0, "run", 0.25), (1, "walk", 0.1)]),
+        ],
+    )
+    def test_one_result_for_one_label(self, is_multi_label: bool, expected: list[tuple[int, str, float]]) -> None:
+        prediction = self.predicted(is_multi_label=is_multi_label)
+        top = prediction.top(6)
+        assert [(result.class_id, result.label) for result in top] == [result[:2] for result in expected]
+        assert np.allclose([result.score for result in top], [result[2] for result in expected], atol=1e-7)
+        assert prediction.label == expected[0][1]
+        assert np.array_equal(prediction.scores, self.SCORES), "the scores stay the network's own"
+
+    def test_by_index_every_output_is_kept_apart(self) -> None:
+        top = self.predicted(is_multi_label=False).top(6, by_label=False)
+        assert [(result.class_id, round(result.score, 3)) for result in top] == [
+            *((3, 0.3), (2, 0.25), (0, 0.2), (4, 0.1), (5, 0.1), (1, 0.05))
+        ]
+
+    def test_threshold_and_filter_are_of_the_label(self) -> None:
+        allowed = allowed_classes(self.LABELS, ("walk",))
+        prediction = self.predicted(is_multi_label=False, threshold=0.12, allowed=allowed)
+        assert [(result.label, round(result.score, 3)) for result in prediction.top(6)] == [("walk", 0.15)]
+
+    def test_a_sum_is_never_above_1(self) -> None:
+        scores = np.full(3, np.float32(1) / 3 + np.float32(1e-7), np.float32)
+        assert Prediction(scores, ("a",) * 3, 0, shared=SharedLabels.among(("a",) * 3)).score == 1.0
+
+    def test_unique_labels_cost_nothing(self) -> None:
+        assert SharedLabels.among(LABELS) is None
+        assert Prediction(self.SCORES, LABELS, 0).by_label is self.SCORES
 
 
 class TestPrediction:
