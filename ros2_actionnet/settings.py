@@ -170,14 +170,14 @@ class Settings:
 
     network: str = _setting(
         "resnet18",
-        "Network by name or alias: resnet18, resnet34, camera_motion, or one that you have added.",
+        "Network by name or alias: resnet18, resnet34, camera_motion, or one that you have added; or its path.",
         effect=Effect.NEW_NETWORK,
     )
     model: str = _setting(
         "", "Path of a custom .onnx file or network folder; overrides network.", effect=Effect.NEW_NETWORK
     )
     labels: str = _setting(
-        "", "Path of the label file, one label per line; overrides network's.", effect=Effect.NEW_NETWORK
+        "", "Path of the label file (text, JSON or CSV); overrides network's.", effect=Effect.NEW_NETWORK
     )
     input_blob: str = _setting("", "Name of the input tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)
     output_blob: str = _setting("", "Name of the output tensor; empty: read from the model.", effect=Effect.NEW_NETWORK)

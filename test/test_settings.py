@@ -93,7 +93,8 @@ def test_lists_become_tuples_of_the_right_type() -> None:
         ("top_k", True, "a whole number"),
         ("autostart", 1, "true or false"),
         ("autostart", "true", "true or false"),
-        ("device", 0, "text"),
+        ("device", 0.5, "text"),
+        ("device", True, "text"),
         ("network", None, "text"),
         ("roi", "0 0 1 1", "a list of numbers"),
         ("roi", [0, 0, 1, "1"], "a list of numbers"),
@@ -101,7 +102,7 @@ def test_lists_become_tuples_of_the_right_type() -> None:
         ("class_filter", "running", "a list of strings"),
         ("class_filter", b"running", "a list of strings"),
         ("class_filter", {"running": 1}, "a list of strings"),
-        ("class_filter", ["running", 7], "a list of strings"),
+        ("class_filter", ["running", 7.5], "a list of strings"),
     ],
 )
 def test_another_type_is_refused_naming_the_value_and_what_is_meant(name: str, value: Any, expected: str) -> None:
@@ -225,3 +226,8 @@ def test_a_change_takes_what_each_changed_setting_takes(names: set[str]) -> None
 )
 def test_effects(name: str, effect: Effect) -> None:
     assert BY_NAME[name].effect is effect
+
+
+def test_a_name_made_of_digits_may_be_a_number() -> None:
+    settings = Settings.from_values({"device": 0, "network": 18, "class_filter": [2, "run"]})
+    assert (settings.device, settings.network, settings.class_filter) == ("0", "18", ("2", "run"))

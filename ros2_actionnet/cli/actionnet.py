@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
 import traceback
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ class Command:
         options = self._options
         for flag, reason in WITHOUT_EFFECT.items():
             if getattr(options, flag.replace("-", "_")) is not None:
-                self._warn(f"--{flag} has no effect: {reason}")
+                self.warn(f"--{flag} has no effect: {reason}")
         code = self._run_one() if options.batch is None else self._run_batch()
         if options.profile and self._backend == "tensorrt" and code == 0:
             from ros2_actionnet.backends.tensorrt.profile import profile_network
@@ -103,7 +105,7 @@ class Command:
         except BaseException:
             console.close()
             raise
-        pipeline = Pipeline(source, recognizer, sinks | {"print": console}, self._warn)
+        pipeline = Pipeline(source, recognizer, sinks | {"print": console}, self.warn)
         self._running = pipeline
         started = time.perf_counter()
         try:
@@ -157,7 +159,8 @@ class Command:
     def _is_verbose(self) -> bool:
         return self._level >= LEVELS.index("verbose")
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
+        """Report what goes wrong but ends nothing."""
         if self._level >= LEVELS.index("warning"):
             report(line)
 
@@ -177,7 +180,7 @@ class Command:
             save=options.input_save,
             topic=options.topic,
         )
-        return open_source(uri, how, self._warn)
+        return open_source(uri, how, self.warn)
 
     def _load(self) -> Session[Any]:
         """Return the loaded network. Raises NetworkError and BackendError."""
@@ -214,13 +217,13 @@ class Command:
     def _open_output(self, outputs: Outputs, source: FrameSource, details: RunDetails) -> ResultSink | None:
         how = OutputOptions(self._options.output_codec, self._options.bitrate, outputs.save)
         if outputs.output:
-            return open_sink(outputs.output, how, source, details, self._warn)
+            return open_sink(outputs.output, how, source, details, self.warn)
         if outputs.window:
             try:
-                return open_sink("display://0", how, source, details, self._warn)
+                return open_sink("display://0", how, source, details, self.warn)
             except MediaError as error:
-                self._warn(f"no window is shown: {error}")
-        return open_sink(outputs.save, how, source, details, self._warn) if outputs.save else None
+                self.warn(f"no window is shown: {error}")
+        return open_sink(outputs.save, how, source, details, self.warn) if outputs.save else None
 
 
 def _outputs(options: argparse.Namespace) -> Outputs:
@@ -228,6 +231,22 @@ def _outputs(options: argparse.Namespace) -> Outputs:
     output = options.uris[1] if len(options.uris) > 1 else ""
     window = has_display() and not options.headless
     return Outputs(output, window, options.results, options.report, options.output_save, options.input_save)
+
+
+@contextmanager
+def _warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
+    """Pass what the package's modules log, from WARNING up, to `warn`, until the context ends."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(self.format(record))
+
+    package, handler = logging.getLogger("ros2_actionnet"), Handler(logging.WARNING)
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -239,7 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
         keep_large_blocks()
         undo = on_termination(command.stop)
         try:
-            code = command.run()
+            with _warnings_to(command.warn):
+                code = command.run()
             sys.stdout.flush()
             return code
         finally:

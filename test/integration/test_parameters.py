@@ -133,6 +133,20 @@ def test_what_is_wrong_is_refused_with_a_reason_and_changes_nothing(
     assert stream.classify(240)[-1][0][0] == "bright"
 
 
+def test_a_device_may_be_a_number_and_a_network_a_path(stream: Stream, tmp_path: Path) -> None:
+    before = stream.probe.get("network", "model", "device")
+    (result,) = stream.probe.set(network=str(save_brightness_network(tmp_path, ("dull", "clear"))))
+    assert result.successful, result.reason
+    (result,) = stream.probe.set(model="camera_motion")
+    assert result.successful, result.reason
+    (result,) = stream.probe.set(device=7)
+    assert "device 7" in result.reason or "'7'" in result.reason, "a device that is not here, but no wrong type"
+    assert "takes text" not in result.reason
+    for name, value in zip(("model", "network"), (before[1], before[0]), strict=True):
+        (result,) = stream.probe.set(**{name: value})
+        assert result.successful, result.reason
+
+
 def test_an_atomic_set_is_all_or_nothing(stream: Stream) -> None:
     result = stream.probe.set_atomically(threshold=0.7, skip_frames=-1)
     assert not result.successful

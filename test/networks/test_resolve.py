@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from onnx import ModelProto
 
@@ -45,6 +47,26 @@ def test_a_labels_file_beside_the_model_is_used_unless_another_is_named(
     assert resolve(custom(path, labels=str(other))).labels == other
 
 
+def test_a_path_as_network_and_a_name_as_model_are_what_they_are(
+    conv3d: Build, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(conv3d(), yaml="frames: 8")
+    meant = resolve(custom(path))
+    assert resolve(NetworkRequest(network=str(path))) == meant
+    assert resolve(NetworkRequest(network=str(tmp_path / "network.yaml"), model=str(path))) == meant
+    assert resolve(NetworkRequest(model="Camera-Motion")) == resolve(NetworkRequest("camera_motion"))
+    monkeypatch.chdir(tmp_path)
+    assert resolve(NetworkRequest(network="net.onnx")).frames == 8
+    (tmp_path / "camera_motion").mkdir()
+    assert resolve(NetworkRequest(network="camera_motion")).name == "camera_motion", "a name of the catalogue first"
+    with pytest.raises(NetworkError, match=r"the model nowhere/net.onnx does not exist"):
+        resolve(NetworkRequest(network="nowhere/net.onnx"))
+    with pytest.raises(NetworkError, match="the model resnet81 does not exist"):
+        resolve(NetworkRequest(model="resnet81"))
+    save(conv3d(), name="model.onnx")
+    assert resolve(NetworkRequest(network=str(tmp_path / "network.yaml"))).model == tmp_path / "model.onnx"
+
+
 YAML = """
 name: turns
 frames: 8
@@ -81,6 +103,31 @@ def test_a_file_beside_a_network_yaml_takes_it_only_if_it_is_meant(conv3d: Build
     assert resolve(custom(path.parent)).frames == 8
     save(conv3d(), yaml="frames: 8\nmodel: net.onnx")
     assert resolve(custom(path)).frames == 8
+
+
+def test_the_labels_of_a_downloaded_network_may_be_one_off(
+    conv3d: Build, save: Save, tmp_path: Path, networks_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = Catalogue.load().find("resnet18")
+    (networks_folder / entry.folder).mkdir()
+    onnx.save(conv3d(), str(networks_folder / entry.folder / "model.onnx"))
+    labels = networks_folder / entry.folder / "labels.txt"
+    labels.write_text("a\nb\nc\nd")  # of 5
+    request = NetworkRequest("resnet18", input_blob="video", output_blob="out")
+    assert prepare(resolve(request)).labels == ("a", "b", "c", "d", "class 4")
+    assert "has 4 labels but network resnet-18 has 5 classes: the last ones are called 'class N'" in caplog.text
+    for own in (replace(request, labels=str(labels)), replace(request, model=str(labels.parent))):
+        with pytest.raises(NetworkError, match=r"has 4 labels but network .* has 5 classes"):
+            prepare(resolve(own))
+
+
+def test_a_network_that_ends_in_a_sigmoid_is_multi_label(conv3d: Build, save: Save) -> None:
+    for ending, is_multi_label in (("sigmoid", True), ("softmax", False), ("logits", False)):
+        path = save(conv3d(ending), labels="a\nb\na\nc\nd")
+        network = prepare(resolve(custom(path)))
+        assert network.is_multi_label is is_multi_label
+        assert network.shared_labels is not None
+        assert network.shared_labels.is_multi_label is is_multi_label
 
 
 def test_a_folder_without_a_network(tmp_path: Path) -> None:

@@ -89,6 +89,21 @@ def test_of_a_network_for_several_actions_at_once_each_is_reported_and_has_its_e
     assert events == [(3, EventType.BEGAN, 0), (3, EventType.BEGAN, 1), (5, EventType.ENDED, 1)]
 
 
+def test_an_action_whose_label_two_outputs_share_is_one_event() -> None:
+    session = FakeSession(make_network(labels=("run", "walk", "run"), frames=4))
+    subject = Recognizer(session, Settings(skip_frames=0, event_on=0.6, event_min_duration=0.0))
+    session.scores = [0.4, 0.2, 0.4]
+    results = one_by_one(subject, *map(frame, range(4)))
+    session.scores = [0.1, 0.2, 0.7]
+    results += one_by_one(subject, *map(frame, range(4, 6)))
+    events = [event for result in results for event in result.events]
+    assert [(event.type, event.class_index) for event in events] == [(EventType.BEGAN, 0)]
+    prediction = results[-1].prediction
+    assert prediction is not None
+    assert [(result.label, round(result.score, 3)) for result in prediction.top()] == [("run", 0.8), ("walk", 0.2)]
+    assert np.allclose(prediction.scores, [0.1, 0.2, 0.7])
+
+
 def test_a_gap_empties_the_window_and_ends_what_went_on() -> None:
     subject, _ = recognizer(event_min_duration=0, max_gap=0.5)
     one_by_one(subject, *map(frame, range(5)))

@@ -49,6 +49,15 @@ class TestSummary:
     def test_all_well_names_the_network(self) -> None:
         assert summary(WELL) == (Level.OK, "classifying with tiny")
 
+    def test_a_mean_that_is_assumed_is_a_lasting_warning(self) -> None:
+        assuming = replace(NETWORK, spec=replace(NETWORK.spec, mean_from=""))
+        health = replace(WELL, worker=replace(WORKING, running=replace(RUNNING, network=assuming)))
+        level, text = summary(health)
+        assert level is Level.WARN
+        assert text.startswith("classifying with tiny, but no mean is stated for network tiny: actionNet's is assumed")
+        assert {value.key: value.value for value in status_message(health).values}["mean and std"] == "assumed"
+        assert {value.key: value.value for value in status_message(WELL).values}["mean and std"] == "here"
+
     def test_a_network_that_loads_beside_it_is_named_too(self) -> None:
         level, text = summary(replace(WELL, worker=replace(WORKING, loading="resnet18")))
         assert (level, text) == (Level.OK, "classifying with tiny, loading resnet18")
@@ -161,6 +170,7 @@ def test_the_message_has_the_level_the_name_and_every_number() -> None:
     assert values == {
         "state": "active",
         "network": "tiny",
+        "mean and std": "here",
         "backend": "openvino CPU bf16",
         "backend chosen": "openvino (as asked)",
         "loading": "",

@@ -10,6 +10,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from vision_msgs.msg import Classification
 
 from ros2_actionnet.msg import ActionEvent
+from ros2_actionnet.networks.shared_labels import SharedLabels
 from ros2_actionnet.recognition.events import Event, EventType
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.prediction import Prediction
@@ -54,6 +55,15 @@ def test_an_index_is_a_decimal_number() -> None:
     scores[17] = 1.0
     message = classification_message(Prediction(scores, labels, 0, 0.5), HEADER, Settings(class_id_format="index"))
     assert results(message) == [("17", 1.0)]
+
+
+def test_outputs_with_one_label_are_one_result_by_label_and_apart_by_index() -> None:
+    labels = ("run", "walk", "run")
+    shared = SharedLabels.among(labels)
+    doubled = Prediction(np.array([0.3, 0.4, 0.25], np.float32), labels, 0, shared=shared)
+    assert results(classification_message(doubled, HEADER, Settings())) == [("run", 0.55), ("walk", 0.4)]
+    by_index = classification_message(doubled, HEADER, Settings(class_id_format="index"))
+    assert results(by_index) == [("1", 0.4), ("0", 0.3), ("2", 0.25)]
 
 
 def test_at_most_top_k_and_none_under_the_threshold() -> None:

@@ -91,6 +91,14 @@ class TestDeclaration:
     def test_an_integer_given_at_the_start_is_taken_for_a_double(self, domain: Domain) -> None:
         assert overridden(domain, threshold=1).parameters.settings().threshold == 1.0
 
+    def test_a_device_given_as_a_number_is_taken_at_the_start_and_later(self, domain: Domain) -> None:
+        rig = overridden(domain, device=0)
+        assert rig.parameters.settings().device == "0"
+        for device in (1, "0", 2):
+            (result,) = rig.set(device=device)
+            assert result.successful, result.reason
+            assert rig.parameters.settings().device == str(device)
+
     def test_what_cannot_be_used_at_the_start_is_named_and_can_be_mended(self, domain: Domain) -> None:
         rig = overridden(domain, backend="tensorflow")
         with pytest.raises(SettingsError, match="'tensorflow'"):
@@ -132,7 +140,7 @@ class TestSetting:
             ("roi", [0.0, 0.0, 1.0], ["four numbers"]),
             ("event_off", 0.9, ["event_off 0.9", "event_on 0.5"]),
             ("autostart", 1, ["true or false"]),
-            ("class_filter", [1, 2], ["list of strings"]),
+            ("class_filter", [1.5, 2.0], ["list of strings"]),
         ],
     )
     def test_a_bad_value_is_refused_with_a_reason_and_changes_nothing(

@@ -60,7 +60,9 @@ def make_network(
     name: str = "first", labels: tuple[str, ...] = LABELS, *, frames: int = 4, size: int = 4
 ) -> PreparedNetwork:
     """A network that only `FakeSession` can run."""
-    spec = NetworkSpec(name, Path(f"/fake/{name}.onnx"), frames=frames, height=size, width=size, layout="NCTHW")
+    spec = NetworkSpec(
+        name, Path(f"/fake/{name}.onnx"), frames=frames, height=size, width=size, layout="NCTHW", mean_from="here"
+    )
     return PreparedNetwork(spec, labels, model=b"")
 
 

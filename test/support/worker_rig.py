@@ -10,7 +10,7 @@ from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.settings import Settings
 from support.fakes import TIMEOUT, FakeNetworks, FakeSession, RecordingListener, grey_image, make_network
 
-N = 4  # frames of a window of `first`, `second` and `third`; `long` has 6
+N = 4  # frames of a window of every network but `long`, which has 6
 FIRST, SECOND, THIRD, LONG = (Settings(network=name) for name in ("first", "second", "third", "long"))
 SECOND_LABELS = ("red", "green", "blue")
 
@@ -24,6 +24,7 @@ class Rig:
             make_network("first", frames=N),
             make_network("second", SECOND_LABELS, frames=N),
             make_network("third", ("x", "y"), frames=N),
+            make_network("twins", ("run", "run"), frames=N),
             make_network("long", ("l", "m"), frames=6, size=5),
         )
         self.said = RecordingListener()

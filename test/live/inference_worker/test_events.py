@@ -44,6 +44,14 @@ class TestEvents:
         assert types == [(EventType.ENDED, 1), (EventType.BEGAN, 0)]
         assert rig.said.ended == []
 
+    def test_outputs_with_one_label_are_one_action_unless_kept_apart_by_index(self, make_rig: MakeRig) -> None:
+        for class_id_format, expected in (("label", [0]), ("index", [])):
+            settings = replace(self.AT_ONCE, network="twins", event_on=0.6, class_id_format=class_id_format)
+            rig = make_rig(settings)
+            rig.start().scores = [0.4, 0.5]
+            rig.fill()
+            assert [event.class_index for event in rig.said.classified[0].events] == expected
+
     def test_frames_with_an_empty_stamp_are_timed_by_when_they_were_taken(self, make_rig: MakeRig) -> None:
         rig = make_rig(replace(FIRST, event_min_duration=0.25))
         rig.start().scores = [0.1, 0.9]
