@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import shlex
 import sys
@@ -153,6 +154,12 @@ def with_two_labels(folder: Path) -> Path:
     return path
 
 
+def labeled(folder: Path, labels: str) -> Path:
+    model = with_two_labels(folder)
+    (folder / "labels.txt").write_text(labels)
+    return model
+
+
 MISTAKES: dict[str, Callable[[Path], Path]] = {
     "is not an .onnx file": checkpoint,
     "a .data file with its weights must lie beside it": without_weights,
@@ -164,6 +171,10 @@ MISTAKES: dict[str, Callable[[Path], Path]] = {
     "set output_blob to": lambda folder: save(folder, [1, 3, 4, 8, 8], outputs=2),
     "it must be [1, classes]": lambda folder: save(folder, [1, 3, 4, 8, 8], each_frame=True),
     "has 2 labels but network": with_two_labels,
+    "is JSON, but": lambda folder: labeled(folder, '{"0": "a", "2": "b"}'),
+    "is CSV, but": lambda folder: labeled(folder, "id,name\n0,a\n2,b\n"),
+    "every number must be above 0": lambda folder: described(folder, std=[1.0, 0.0, 1.0]),
+    "must be finite": lambda folder: described(folder, mean=[math.nan, 0.0, 0.0]),
     "did you mean 'mean'": lambda folder: described(folder, means=[0.5, 0.5, 0.5]),
     "is 8 in its network.yaml but 16 in the model": lambda folder: described(folder, frames=8),
     "is not the one that its network.yaml describes": lambda folder: described(folder, sha256="0" * 64),
