@@ -20,7 +20,7 @@ LABEL_KEYS = ("name", "label", "class_name", "label_name", "display_name", "acti
 
 _ID_KEYS = ("id", "index", "idx", "class_id", "label_id", "class_index", "class_idx", "number", "#", "")
 _CONTAINERS = ("id2label", "label2id", "names", "labels", "classes", "class_names", "categories", "label_map")
-_NUMBERED = re.compile(r"(\d+)(\s*[:=.)]\s*|\s+-\s+|\s+)(\S.*)")
+_NUMBERED = re.compile(r"(?:class\s+)?[\[(]?(\d+)(\s*(?:[-=]>|[:=.|)\]])\s*|\s+-\s+|\s+)(\S.*)", re.IGNORECASE)
 _NAMED = re.compile(r"(.*\S)\s*[:=]\s*(\d+)")
 _LITERALS = (ValueError, SyntaxError, MemoryError, RecursionError)
 
@@ -91,6 +91,7 @@ def _foreign(text: str, lines: Sequence[str]) -> None:
 
 def _structured(text: str, lines: Sequence[str]) -> list[str] | None:
     """Read JSON, JSON lines, and lists and dictionaries as Python writes them."""
+    text = re.sub(r"\A\w+\s*=\s*(?=[\[{])", "", text)  # labels = [...]
     if text[0] not in "[{":
         return None
     attempts: tuple[Callable[[], Any], ...] = (
@@ -131,7 +132,7 @@ def _table(text: str, lines: Sequence[str]) -> list[str] | None:
         rows = _rows(lines, delimiter)
         if len(rows) < 2 or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
             continue
-        header = [cell.lower() for cell in rows[0]]
+        header = [re.sub(r"[\s-]+", "_", cell.lower()) for cell in rows[0]]
         column = next((header.index(key) for key in LABEL_KEYS if key in header), None)
         ids = next((header.index(key) for key in _ID_KEYS if key in header), None)
         if column is not None and (ids is not None or len(rows[0]) > 2):

@@ -107,6 +107,12 @@ FORMATS = {
     "numbered with zeros": "\n".join(f"{index:03}: {label}" for index, label in enumerate(ACTIONS)),
     "numbered, with tabs": "\n".join(f"{index}\t{label}" for index, label in enumerate(ACTIONS)),
     "numbered and quoted": "\n".join(f"{index} {label}," for index, label in enumerate(quoted(ACTIONS))),
+    "numbered with brackets": "\n".join(f"[{index}] {label}" for index, label in enumerate(ACTIONS)),
+    "numbered with arrows": "\n".join(f"{index} -> {label}" for index, label in enumerate(ACTIONS)),
+    "numbered with a word": "\n".join(f"class {index}: {label}" for index, label in enumerate(ACTIONS)),
+    "Python assignment": f"LABELS = {list(ACTIONS)!r}",
+    "CSV with a header in words": "Class ID\tClass Name\n"
+    + "\n".join(f"{i}\t{label}" for i, label in enumerate(ACTIONS)),
     "number last": "\n".join(f"{label}: {index}" for index, label in enumerate(ACTIONS)),
     "semicolons on one line": ";".join(ACTIONS),
     "semicolons on one line, one at the end": ";".join(ACTIONS) + ";\n",
@@ -138,6 +144,8 @@ def test_every_format_gives_the_same_labels(format_: str, encoding: str, tmp_pat
         ("bench press: heavy", "bench press: light"),
         ("yes", "no", "null"),
         ("class", "sport", "music"),
+        ("class 0", "class 1", "class 2"),
+        ("(0) nothing", "(2) something"),
     ],
 )
 def test_ordinary_lists_stay_as_they_are(labels: tuple[str, ...], tmp_path: Path) -> None:
