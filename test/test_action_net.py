@@ -320,7 +320,7 @@ class TestFacts:
             net.classify(frame)
         with pytest.raises(ImageError, match="float64"):
             net.classify(clip[0].astype(float))
-        with pytest.raises(ImageError, match="no rgba8 image"):
+        with pytest.raises(ImageError, match="does not match encoding rgba8"):
             net.classify(clip[0], encoding="rgba8")
         prediction = net.classify(clip[FRAMES - 1])
         assert prediction is not None
