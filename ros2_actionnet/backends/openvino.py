@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,13 @@ class OpenVINOSession(Session[Window]):
             # The ring's own memory, uint8 [1, N, H, W, 3]: nothing is copied.
             self._request.set_input_tensor(openvino.Tensor(window[np.newaxis], shared_memory=True))
             self._request.infer()
-            row[:] = self._request.get_output_tensor().data.reshape(-1)
+            found = self._request.get_output_tensor().data.reshape(-1)
+            if found.size != row.size:
+                raise BackendError(
+                    f"{self.network.name} gives {found.size} scores a window, but its label file has {row.size} labels "
+                    f"({self.network.spec.labels}); it needs {found.size} lines, one for each class"
+                )
+            row[:] = found
         return scores
 
     def close(self) -> None:
@@ -92,11 +99,7 @@ class OpenVINOBackend:
             if device == "CPU" and session.precision == "bf16" and has_matrix_unit():
                 session = _with_the_faster_stem(core, session, device, properties)
         except RuntimeError as error:
-            known = ", ".join(core.available_devices) or "none"
-            raise BackendError(
-                f"OpenVINO cannot load {network.name} on {device} (devices here: {known}): {_first_line(error)}; "
-                "leave device empty for the CPU"
-            ) from error
+            raise BackendError(f"OpenVINO cannot load {network.name} on {device}{_why(core, device, error)}") from error
         return session
 
     def _element_type(self, core: Any, device: str, precision: str) -> str:
@@ -157,7 +160,29 @@ def has_matrix_unit() -> bool:
         return False
 
 
-def _first_line(error: Exception) -> str:
-    """Return the informative line of OpenVINO's message; the others name its source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if not line.startswith(("Exception from", "Check '"))), str(error))
+# Beginnings of the lines of OpenVINO's messages that name its own source files and steps.
+_NOISE = (
+    "Exception from",
+    "Check '",
+    "FrontEnd API failed",
+    "Model wasn't fully",
+    "Summary:",
+    "To facilitate",
+    "While ",
+)
+
+
+def _why(core: Any, device: str, error: RuntimeError) -> str:
+    """Return OpenVINO's reason for refusing a network, with the operators' names, and what to do about it."""
+    lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(_NOISE)] or lines
+    reason = textwrap.shorten("; ".join(kept), 400, placeholder=" ...")
+    if "OpConversionFailure" in str(error):
+        return (
+            f": {reason}; export it again with the other exporter of torch.onnx.export, dynamo=True in place of "
+            "dynamo=False or the reverse: they write different operators"
+        )
+    if device == "CPU":
+        return f": {reason}"
+    known = ", ".join(core.available_devices) or "none"
+    return f" (devices here: {known}): {reason}; leave device empty for the CPU"

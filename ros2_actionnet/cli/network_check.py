@@ -17,6 +17,7 @@ from ros2_actionnet.images.thumbnails import Preprocessor
 from ros2_actionnet.load_monitor import megabytes
 from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.networks import NetworkSpec, PreparedNetwork, ScoreKind
+from ros2_actionnet.networks.layout import shape_in
 from ros2_actionnet.recognition.prediction import ClassScore, Prediction
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.resources import shared_folder
@@ -49,8 +50,9 @@ def understood(network: PreparedNetwork) -> Iterator[tuple[str, str]]:
 
 def describe_input(spec: NetworkSpec) -> str:
     """Return the input of a complete spec in one line."""
-    sizes = {"N": "batch", "C": 3, "T": spec.frames, "H": spec.height, "W": spec.width}
-    shape = ", ".join(str(sizes[letter]) for letter in spec.layout or "" if letter in sizes)
+    assert spec.layout and spec.frames and spec.height and spec.width
+    sizes = shape_in(spec.layout, batch=1, frames=spec.frames, height=spec.height, width=spec.width)
+    shape = ", ".join(["batch", *map(str, sizes[1:])])
     return f"{spec.input_blob!r} [{shape}] ({spec.layout}): {spec.frames} frames of {spec.width}x{spec.height}"
 
 

@@ -27,10 +27,11 @@ from ros2_actionnet.networks import (
 )
 from ros2_actionnet.networks.catalogue import user_folder
 from ros2_actionnet.networks.fetch import pin_of
+from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
 from ros2_actionnet.networks.normalization import in_unit_range, remark, three_numbers
 from ros2_actionnet.networks.resolve import find_folder
-from ros2_actionnet.networks.spec import LAYOUTS, SCORE_KINDS
+from ros2_actionnet.networks.spec import SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
@@ -264,6 +265,7 @@ def _overridden(spec: NetworkSpec, options: argparse.Namespace) -> NetworkSpec:
         "height": options.size and options.size[0],
         "width": options.size and options.size[1],
         "layout": options.layout,
+        "normalization": "outside" if options.mean or options.std else None,
         "input_blob": options.input_blob,
         "output_blob": options.output_blob,
         "scores": options.scores,

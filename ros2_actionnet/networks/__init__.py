@@ -10,6 +10,7 @@ from __future__ import annotations
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain
+from ros2_actionnet.networks.layout import Layout
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import (
     ACTIONNET_MEAN,
@@ -18,7 +19,6 @@ from ros2_actionnet.networks.spec import (
     INPUT_NAME,
     OUTPUT_NAME,
     SCORE_KINDS,
-    Layout,
     NetworkRequest,
     NetworkSpec,
     PreparedNetwork,

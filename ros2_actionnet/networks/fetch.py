@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -13,15 +12,12 @@ from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
 from ros2_actionnet.networks.download import Progress, download
-from ros2_actionnet.networks.normalization import remark
 from ros2_actionnet.networks.resolve import as_meant, find_folder, manual_install_hint, resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
 from ros2_actionnet.system.user_folders import in_home
-
-logger = logging.getLogger(__name__)
 
 MIRROR = "ACTIONNET_MIRROR"
 """Environment variable: a folder that contains the archives under their names, or the URL of one."""
@@ -39,8 +35,6 @@ def check_request(request: NetworkRequest) -> None:
 def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED) -> NetworkSpec:
     """Return the result of `resolve`, after downloading the network if it is not on this machine yet.
 
-    A mean that is assumed, because nothing states it, is logged as a warning, and one that is converted.
-
     Raises as `resolve` and `fetch` do.
     """
     request = as_meant(request)
@@ -49,8 +43,6 @@ def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED) -> Netwo
     except NetworkNotFetched:
         fetch(Catalogue.load().find(request.network), monitor)
         spec = resolve(request)
-    if warning := remark(spec):
-        logger.warning(warning)
     return spec
 
 

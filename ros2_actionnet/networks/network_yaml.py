@@ -14,17 +14,19 @@ import yaml
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import YAML_LOADER
+from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
-from ros2_actionnet.networks.spec import LAYOUTS, SCORE_KINDS, NetworkSpec
+from ros2_actionnet.networks.spec import NORMALIZATIONS, SCORE_KINDS, UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
 
 _HEAD = "What ros2_actionnet has to know of this network. `actionnet-networks add` wrote this; edit it as you like."
 _COMMENTS = {
     "name": "The name that is shown.",
     "model": "The files, beside this one. Line i of the labels names class i.",
     "frames": "The model's input: frames in a window, and the size of each in pixels.",
-    "layout": "Order of the input's dimensions; N: batch, C: red, green, blue; T: frames. NCTHW or NTCHW.",
+    "layout": "Order of the input's dimensions; N: batch, C: red, green, blue; T: frames. NCTHW, NTCHW, NTHWC, ...",
     "mean": "Red, green and blue are scaled to [0, 1]; then `mean` is subtracted, and `std` divides the rest.",
+    "normalization": "inside: the network takes red, green and blue in [0, 255], and normalizes them itself.",
     "input_blob": "Names of the model's input and output.",
     "scores": "What the model gives: logits (a softmax is added), probabilities, or sigmoid (several classes at once).",
     "sha256": "Of the model; checked when it is loaded. If you change the model, run `actionnet-networks add` again.",
@@ -48,6 +50,7 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
 
     `spec` must be complete. Raises NetworkError if its files are not in `folder`.
     """
+    inside = spec.normalization == "inside"
     values = {
         "name": spec.name,
         "model": str(path_inside(folder, spec.model.absolute(), spec.name)),
@@ -56,8 +59,9 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
         "height": spec.height,
         "width": spec.width,
         "layout": spec.layout,
-        "mean": list(spec.mean),
-        "std": list(spec.std),
+        "mean": None if inside else list(spec.mean),
+        "std": None if inside else list(spec.std),
+        "normalization": "inside" if inside else None,
         "input_blob": spec.input_blob,
         "output_blob": spec.output_blob,
         "scores": spec.scores,
@@ -68,7 +72,7 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
     }
     lines = [f"# {_HEAD}"]
     for key, value in values.items():
-        if key in _COMMENTS:
+        if key in _COMMENTS and (value is not None or key not in ("mean", "normalization")):
             lines += ["", f"# {_COMMENTS[key]}"]
         if value is not None:
             lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
@@ -112,8 +116,13 @@ def _spec_values(path: Path) -> dict[str, Any]:
     content = read_network_yaml(path)
     known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
     values = {key: _value(path, key, value) for key, value in known.items()}
-    if "normalization" in values:
-        values["mean_from"] = str(path)
+    if values.get("normalization") == "inside":
+        if "mean" in values or "std" in values:
+            raise NetworkError(
+                f"{path}: `normalization: inside` leaves mean and std to the network; remove its lines `mean` and "
+                "`std`, or the line `normalization`"
+            )
+        return values | {"mean": UNNORMALIZED_MEAN, "std": UNNORMALIZED_STD, "mean_from": str(path)}
     return values | in_unit_range(values, str(path))
 
 
@@ -133,6 +142,8 @@ def _value(path: Path, key: str, value: Any) -> Any:
         return None
     if key == "scores" and value not in SCORE_KINDS:
         raise NetworkError(f"{path}: scores is {value!r}; it must be one of {', '.join(SCORE_KINDS)}, or auto")
+    if key == "normalization" and value not in NORMALIZATIONS:
+        raise NetworkError(f"{path}: normalization is {value!r}; it must be one of {', '.join(NORMALIZATIONS)}")
     if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
         raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
     return str(value)

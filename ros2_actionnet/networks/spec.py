@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from ros2_actionnet.networks.layout import Layout
 from ros2_actionnet.networks.shared_labels import SharedLabels
-
-Layout = Literal["NCTHW", "NTCHW"]
-LAYOUTS: tuple[Layout, ...] = ("NCTHW", "NTCHW")
 
 Triple = tuple[float, float, float]
 # The values that a network gives for its classes: any numbers, probabilities that sum to 1, or numbers in [0, 1] that
@@ -23,6 +21,13 @@ SCORE_KINDS: tuple[ScoreKind, ...] = ("logits", "probabilities", "sigmoid")
 INPUT_NAME = "frames"
 OUTPUT_NAME = "scores"
 BATCH_NAME = "batch"
+
+# Who scales and normalizes the frames: the package, by mean and std, or the network, which takes RGB in [0, 255].
+Normalization = Literal["outside", "inside"]
+NORMALIZATIONS: tuple[Normalization, ...] = ("outside", "inside")
+# Mean and standard deviation that leave RGB in [0, 255], for `inside`.
+UNNORMALIZED_MEAN = (0.0, 0.0, 0.0)
+UNNORMALIZED_STD = (1 / 255, 1 / 255, 1 / 255)
 
 # Mean and standard deviation of jetson-inference's actionNet, applied after scaling RGB to [0, 1].
 ACTIONNET_MEAN = (0.4344705882352941, 0.4050980392156863, 0.3774901960784314)
@@ -61,9 +66,10 @@ class NetworkSpec:
         frames: frames in a window, T.
         height: height of a frame in pixels, H.
         width: width of a frame in pixels, W.
-        layout: order of the original input's dimensions, N the batch: [1, 3, T, H, W] or [1, T, 3, H, W].
+        layout: order of the original input's dimensions, as the module `layout` names them.
         mean: subtracted from RGB in [0, 1].
         std: divides the difference.
+        normalization: "inside" if the network takes RGB in [0, 255]; mean and std are then 0 and 1/255.
         input_blob: name of the original model's input.
         output_blob: name of the original model's output.
         scores: what the original model gives.
@@ -81,6 +87,7 @@ class NetworkSpec:
     layout: Layout | None = None
     mean: Triple = ACTIONNET_MEAN
     std: Triple = ACTIONNET_STD
+    normalization: Normalization = "outside"
     input_blob: str = ""
     output_blob: str = ""
     scores: ScoreKind | None = None

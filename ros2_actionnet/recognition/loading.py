@@ -6,6 +6,7 @@ where the model is prepared.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -18,10 +19,13 @@ from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
+from ros2_actionnet.networks.normalization import remark
 from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.recognition.score_check import check_scores
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
+
+logger = logging.getLogger(__name__)
 
 Prepare = Callable[[NetworkRequest, LoadMonitor], AbstractContextManager[PreparedNetwork]]
 """Obtains and prepares a network; its model exists until the context ends."""
@@ -74,7 +78,9 @@ def prepared_here(request: NetworkRequest, monitor: LoadMonitor) -> Iterator[Pre
 
     Raises NetworkError and LoadCancelled as `obtain` and `prepare` do.
     """
-    yield prepare(obtain(request, monitor))
+    network = prepare(obtain(request, monitor))
+    _warn_of_mean(network)
+    yield network
 
 
 @contextmanager
@@ -84,7 +90,14 @@ def prepared_in_process(request: NetworkRequest, monitor: LoadMonitor) -> Iterat
     Raises NetworkError and LoadCancelled as `obtain` and `prepare_in_process` do.
     """
     with prepare_in_process(obtain(request, monitor), monitor) as network:
+        _warn_of_mean(network)
         yield network
+
+
+def _warn_of_mean(network: PreparedNetwork) -> None:
+    """Log a mean that is assumed, because nothing states it, and one that is converted."""
+    if warning := remark(network.spec):
+        logger.warning(warning)
 
 
 def load(

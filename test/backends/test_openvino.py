@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -164,6 +165,24 @@ def test_a_model_that_it_cannot_read_is_a_backend_error_in_one_line(network: Pre
             replace(network, model=network.model[: len(network.model) // 2]), LoadOptions(precision="fp32")
         )
     assert "\n" not in str(caught.value)
+    assert "leave device empty" not in str(caught.value)
+
+
+def test_operators_that_openvino_lacks_are_named_with_the_other_exporter(network: PreparedNetwork) -> None:
+    model = onnx.load_model_from_string(network.model)
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Sparkle", ["before"], ["glitter"], domain="of.my.own"))
+    model.graph.node.append(onnx.helper.make_node("Shimmer", ["glitter"], [output], domain="of.my.own"))
+    model.opset_import.append(onnx.helper.make_opsetid("of.my.own", 1))
+    with pytest.raises(BackendError) as caught:
+        OpenVINOBackend().load(replace(network, model=model.SerializeToString()), LoadOptions(precision="fp32"))
+    message = str(caught.value)
+    assert "of.my.own.Sparkle" in message
+    assert "of.my.own.Shimmer" in message
+    assert "dynamo=True in place of dynamo=False or the reverse" in message
+    assert "leave device empty" not in message
+    assert "\n" not in message
 
 
 def test_an_openvino_that_cannot_be_imported_is_a_backend_error(

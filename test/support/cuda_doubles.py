@@ -523,11 +523,15 @@ class ICudaEngine:
         self.get_tensor_name = list(plan.tensors).__getitem__
         self.create_execution_context = partial(_create_execution_context, cuda, plan)
         self._tensors = plan.tensors
+        self._shapes = {"scores": (-1, plan.classes), "frames": (-1, plan.frames, plan.height, plan.width, 3)}
         handle = cuda._made("engine")
         self._destroy = partial(cuda._destroyed, handle, cuda._current("the engine"))
 
     def get_tensor_dtype(self, name: str) -> DataType:
         return DataType[self._tensors[name]]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
 
     def __del__(self) -> None:
         self._destroy()

@@ -124,6 +124,12 @@ class TensorRTSession(Session[DeviceWindow]):
                 f"the engine of {self.network.name} takes and gives {found}, not {_SIGNATURE}; remove it from the "
                 "engine cache"
             )
+        classes, labels = self._engine.get_tensor_shape(OUTPUT_NAME)[-1], self.network.num_classes
+        if classes not in (labels, -1):
+            raise BackendError(
+                f"{self.network.name} gives {classes} scores a window, but its label file has {labels} labels "
+                f"({self.network.spec.labels}); it needs {classes} lines, one for each class"
+            )
 
     def _drop_engine(self) -> None:
         for name in ("_execution", "_engine"):  # in this order

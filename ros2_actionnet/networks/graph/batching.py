@@ -27,17 +27,17 @@ PROBE = 7919
 ANYWHERE = frozenset(
     """
     Abs Add And Cast CastLike Ceil Celu Clip Cos Div Dropout Einsum Elu Equal Erf Exp Expand Floor Gelu Greater
-    GreaterOrEqual HardSigmoid HardSwish Identity IsNaN LeakyRelu Less LessOrEqual Log MatMul Max Mean Min Mish Mul Neg
-    Not Or Pow PRelu Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    ReduceSumSquare Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh
-    ThresholdedRelu Transpose Where Xor
+    GreaterOrEqual HardSigmoid HardSwish Identity IsNaN LeakyRelu Less LessOrEqual Log MatMul MatMulInteger Max Mean
+    Min Mish Mul Neg Not Or PRelu Pow QLinearMatMul Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum
+    Swish Tanh ThresholdedRelu Transpose Where Xor
     """.split()  # noqa: SIM905
 )
 # Each entry of the first dimension of the first input is processed independently.
 ALONG_FIRST = frozenset(
     """
-    AveragePool BatchNormalization Conv ConvTranspose DepthToSpace Gemm GlobalAveragePool GlobalLpPool
-    GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool Resize SpaceToDepth Upsample
+    AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace Gemm GlobalAveragePool GlobalLpPool
+    GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool QLinearConv Resize SpaceToDepth Upsample
     """.split()  # noqa: SIM905
 )
 # Only the shape changes, not the order in memory.
@@ -46,6 +46,8 @@ RESHAPING = frozenset(["Flatten", "Reshape", "Squeeze", "Unsqueeze"])
 ALONG_AXIS = frozenset(["Concat", "Gather", "LogSoftmax", "LpNormalization", "Softmax", "Split"])
 # ... or those along `axis` and all later dimensions.
 FROM_AXIS = frozenset(["LayerNormalization", "RMSNormalization"])
+# With one scale (and zero point) for all entries, or one for each entry along `axis`.
+QUANTIZING = frozenset(["DequantizeLinear", "QuantizeLinear"])
 
 
 def takes_any_batch(graph: Graph) -> bool:
@@ -117,6 +119,10 @@ def _is_separable(graph: Graph, node: NodeProto, carried: list[str], shapes: dic
         return carried == [node.input[0]] and _pads_elsewhere(graph, node, batch, len(shape))
     if node.op_type == "Gather" and carried != [node.input[0]]:
         return False
+    if node.op_type in QUANTIZING:
+        scale = graph.constant(node.input[1])
+        is_single = scale is not None and scale.size == 1
+        return carried == [node.input[0]] and (is_single or attribute(node, "axis", 1) % len(shape) != batch)
     if node.op_type in ALONG_AXIS | FROM_AXIS:
         old_softmax = "Softmax" in node.op_type and graph.opset < 13
         default = {"Concat": 0, "Split": 0, "Gather": 0}.get(node.op_type, 1 if old_softmax else -1)

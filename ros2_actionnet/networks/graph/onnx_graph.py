@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Graph:
 
     @property
     def nodes(self) -> Any:
-        """Nodes of the graph in topological order: a mutable sequence of NodeProto."""
+        """Nodes of the graph: a mutable sequence of NodeProto, in topological order after `sort_nodes`."""
         return self.proto.node
 
     @property
@@ -153,13 +154,15 @@ class Graph:
     def infer_shapes(self, batch: int | None = None, *, strict: bool = False) -> dict[str, Shape]:
         """Infer the shapes of the tensors with ONNX's shape inference; `batch` is the input's first dimension.
 
+        Tensors whose rank cannot be inferred are left out.
         Works on the structure only: large weights are represented by their shapes, so this is fast for any model.
 
         Raises:
             onnx.shape_inference.InferenceError: `strict` is set and the shapes contradict each other.
         """
         inferred = onnx.shape_inference.infer_shapes(self._skeleton(batch), strict_mode=strict, data_prop=True).graph
-        return {value.name: shape_of(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+        values = (*inferred.input, *inferred.value_info, *inferred.output)
+        return {value.name: shape_of(value) for value in values if has_rank(value)}
 
     def infer_types(self) -> dict[str, int]:
         """Infer the ONNX element types of the tensors, initializers included, as far as shape inference finds them."""
@@ -199,6 +202,27 @@ def shape_of(value: ValueInfoProto) -> Shape:
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
         for dim in value.type.tensor_type.shape.dim
     )
+
+
+def has_rank(value: ValueInfoProto) -> bool:
+    """Return False if the number of a tensor's dimensions is unknown; `shape_of` is () then, as it is for a scalar."""
+    return bool(value.type.tensor_type.HasField("shape"))
+
+
+def sort_nodes(nodes: Any) -> None:
+    """Sort a graph's nodes topologically, those of its subgraphs too; nodes that are sorted keep their order.
+
+    `nodes` is a mutable sequence of NodeProto. Some converters append nodes whose results earlier nodes consume.
+
+    Raises graphlib.CycleError if nodes need each other's results.
+    """
+    for node in nodes:
+        for graph in _subgraphs(node):
+            sort_nodes(graph.node)
+    places = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    needed = {place: {places[name] for name in taken_by(node) & places.keys()} for place, node in enumerate(nodes)}
+    if any(other >= place for place, others in needed.items() for other in others):
+        _replace(nodes, [nodes[place] for place in TopologicalSorter(needed).static_order()])
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

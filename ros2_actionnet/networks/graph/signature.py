@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
 from onnx import TensorProto, ValueInfoProto
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, shape_of, type_name
-from ros2_actionnet.networks.spec import Layout, NetworkSpec
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, has_rank, shape_of, type_name
+from ros2_actionnet.networks.layout import DESCRIPTIONS, LAYOUTS, Layout, axes_of, shape_in
+from ros2_actionnet.networks.spec import UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
 
-FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
+logger = logging.getLogger(__name__)
+
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+# Types that hold RGB in [0, 255]: a network that takes one of them scales and normalizes the frames itself.
+INTEGER_TYPES = (
+    TensorProto.UINT8,
+    TensorProto.UINT16,
+    TensorProto.INT16,
+    TensorProto.UINT32,
+    TensorProto.INT32,
+    TensorProto.UINT64,
+    TensorProto.INT64,
+)
 
 
 def select_output(graph: Graph, spec: NetworkSpec) -> str:
@@ -39,10 +53,11 @@ def select_output(graph: Graph, spec: NetworkSpec) -> str:
 
 
 def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
-    """Return the model's only input, of a float type and rank 5. Inputs that the output does not need are already gone.
+    """Return the model's only input. Inputs that the output does not need are already gone.
 
     Raises:
-        NetworkError: there is no input of the requested name, or there are several inputs, or it cannot receive frames.
+        NetworkError: there is no input of the requested name, or there are several inputs, or its type is no number
+            that a frame can be written in.
     """
     inputs = {value.name: value for value in graph.inputs}
     shapes = {name: shape_of(value) for name, value in inputs.items()}
@@ -53,45 +68,43 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
     if len(inputs) != 1:
         raise NetworkError(
             f"{spec.model} needs {len(inputs)} inputs ({_listing(shapes)}); a network must take the frames in one "
-            "input_blob and nothing else. Export it again with the others as constants"
+            "input_blob and nothing else, or in two as SlowFast does: the same shape with fewer frames, both numbers "
+            "known. Optical flow, sound or masks cannot be made from the frames; export it again with the others as "
+            "constants"
         )
     (name,) = inputs
     element = inputs[name].type.tensor_type.elem_type
-    if element not in FLOAT_TYPES:
+    if element not in (*FLOAT_TYPES, *INTEGER_TYPES):
         raise NetworkError(
-            f"{spec.model}: input '{name}' is {type_name(element)}; it must be float32 or float16, "
-            "normalised RGB. Export the network without its own scaling"
-        )
-    if len(shapes[name]) != 5:
-        raise NetworkError(
-            f"{spec.model}: input '{name}' has the shape {_show(shapes[name])}; "
-            "it must be [1, 3, T, H, W] or [1, T, 3, H, W]"
+            f"{spec.model}: input '{name}' is {type_name(element)}, which cannot hold RGB in [0, 255]; "
+            "export the network with a float32 or uint8 input"
         )
     return inputs[name]
 
 
 def complete(spec: NetworkSpec, value: ValueInfoProto, output: str) -> NetworkSpec:
-    """Return `spec` with its unspecified values read from the model's input, whose rank is 5.
+    """Return `spec` with its unspecified values read from the model's input.
 
     Raises:
         NetworkError: the model contradicts the spec, or leaves a value unspecified too: the message names it.
     """
-    shape = shape_of(value)
-    layout = spec.layout or _read_layout(spec, value.name, shape)
-    channels, time = (1, 2) if layout == "NCTHW" else (2, 1)
-    if shape[channels] not in (3, None):
+    shape: Shape = shape_of(value)
+    layout = spec.layout or _read_layout(spec, value)
+    axes = axes_of(layout)
+    if not has_rank(value):
+        shape = (None,) * len(axes)
+    if len(axes) != len(shape):
         raise NetworkError(
-            f"{spec.model}: input '{value.name}' {_show(shape)} has {shape[channels]} channels in layout {layout}; "
-            "frames have 3 (RGB). Is the layout right?"
+            f"{spec.model}: input '{value.name}' {_show(shape)} has {len(shape)} dimensions, but layout {layout} has "
+            f"{len(axes)}: {DESCRIPTIONS[layout]}; correct `layout`"
         )
-    if shape[0] not in (1, None):
-        raise NetworkError(
-            f"{spec.model} takes {shape[0]} windows at once, always; export it with a batch of 1, or dynamic"
-        )
+    found = dict(zip(axes, shape, strict=True))
+    _check_fixed(spec, value.name, layout, found)
+    stacked = found.get("CT") or found.get("TC")
     sizes = {
-        "frames": _agreed(spec, "frames", spec.frames, shape[time]),
-        "height": _agreed(spec, "height", spec.height, shape[3]),
-        "width": _agreed(spec, "width", spec.width, shape[4]),
+        "frames": _agreed(spec, "frames", spec.frames, stacked // 3 if stacked else found.get("T")),
+        "height": _agreed(spec, "height", spec.height, found["H"]),
+        "width": _agreed(spec, "width", spec.width, found["W"]),
     }
     missing = [key for key, size in sizes.items() if not size]
     if missing:
@@ -102,36 +115,85 @@ def complete(spec: NetworkSpec, value: ValueInfoProto, output: str) -> NetworkSp
             f"say it in a network.yaml beside the model, e.g. {lines}"
         )
     spec = replace(spec, frames=sizes["frames"], height=sizes["height"], width=sizes["width"])
-    return replace(spec, layout=layout, input_blob=value.name, output_blob=output)
+    spec = replace(spec, layout=layout, input_blob=value.name, output_blob=output)
+    return _normalized_inside(spec) if value.type.tensor_type.elem_type in INTEGER_TYPES else spec
 
 
 def input_shape(spec: NetworkSpec, batch: int = 1) -> tuple[int, ...]:
     """Return the shape of the original model's input, as described by `spec` (complete)."""
-    assert spec.frames and spec.height and spec.width
-    inner = (3, spec.frames) if spec.layout == "NCTHW" else (spec.frames, 3)
-    return (batch, *inner, spec.height, spec.width)
+    assert spec.layout and spec.frames and spec.height and spec.width
+    return shape_in(spec.layout, batch=batch, frames=spec.frames, height=spec.height, width=spec.width)
 
 
-def count_classes(spec: NetworkSpec, shape: Shape | None) -> int:
+def _check_fixed(spec: NetworkSpec, name: str, layout: Layout, found: dict[str, int | None]) -> None:
+    """Raise NetworkError unless the dimensions other than T, H and W are those of one window of RGB, or free."""
+    for axis in ("C", "CT", "TC"):
+        channels = found.get(axis)
+        if channels is not None and (channels != 3 if axis == "C" else channels % 3):
+            frames_have = "3 (RGB)" if axis == "C" else "a multiple of 3 (RGB of each)"
+            raise NetworkError(
+                f"{spec.model}: input '{name}' {_show(tuple(found.values()))} has {channels} channels in layout "
+                f"{layout}; frames have {frames_have}. Is the layout right?"
+            )
+    if found["N"] not in (1, None):
+        raise NetworkError(
+            f"{spec.model} takes {found['N']} windows at once, always; export it with a batch of 1, or dynamic"
+        )
+    if found.get("M") not in (1, None):
+        raise NetworkError(
+            f"{spec.model} takes {found['M']} clips of a video at once, always; export it with 1 clip (in mmaction2's "
+            "configs num_clips=1 and one crop), or with that dimension dynamic"
+        )
+
+
+def _normalized_inside(spec: NetworkSpec) -> NetworkSpec:
+    """Return the spec of a network that takes RGB in [0, 255], whose mean and std are in its graph."""
+    if spec.normalization != "inside":
+        stated = spec.mean_from
+        logger.log(
+            logging.WARNING if stated else logging.INFO,
+            "network %s takes whole numbers: RGB in [0, 255], which it normalizes itself%s",
+            spec.name,
+            "; the mean and std that are stated for it are not applied" if stated else "",
+        )
+    source = spec.mean_from if spec.normalization == "inside" else "the type of its input: whole numbers"
+    return replace(spec, normalization="inside", mean=UNNORMALIZED_MEAN, std=UNNORMALIZED_STD, mean_from=source)
+
+
+def output_shape(value: ValueInfoProto, inferred: Shape | None) -> Shape | None:
+    """Return the shape of an output for a batch of 1, from shape inference and from what the file declares.
+
+    None where neither knows the number of dimensions.
+    """
+    declared = shape_of(value) if has_rank(value) else None
+    if inferred is None:
+        shape = declared
+    elif declared is not None and len(declared) == len(inferred):
+        shape = tuple(size or stated for size, stated in zip(inferred, declared, strict=True))
+    else:
+        shape = inferred
+    if shape and shape[0] is None and len(shape) > 1:  # the batch
+        shape = (1, *shape[1:])
+    return shape
+
+
+def count_classes(spec: NetworkSpec, shape: Shape | None) -> int | None:
     """Return the number of classes in an output of this shape (for a batch of 1): all its other dimensions must be 1.
 
+    None if only a run of the network can tell.
+
     Raises:
-        NetworkError: the shape is unknown, or has more than one dimension that is not 1.
+        NetworkError: the shape has more than one dimension that is not 1.
     """
-    if shape is not None and len(shape) == 2 and shape[0] is None:
-        shape = (1, shape[1])  # the batch, where an export computes it from other shapes
-    if shape is None or None in shape:
+    known = [size for size in shape or () if size not in (1, None)]
+    if len(known) + (shape or ()).count(None) > 1:
         raise NetworkError(
-            f"{spec.model}: the number of classes in output '{spec.output_blob}' {_show(shape or ())} cannot be read "
-            "from the model; export it with static shapes"
-        )
-    sizes = [size for size in shape if size is not None]
-    if math.prod(sizes) != max(sizes, default=1):
-        raise NetworkError(
-            f"{spec.model}: output '{spec.output_blob}' has the shape {_show(shape)}; it must be [1, classes]. "
+            f"{spec.model}: output '{spec.output_blob}' has the shape {_show(shape or ())}; it must be [1, classes]. "
             "Set output_blob if another output has the scores"
         )
-    return math.prod(sizes)
+    if shape is None or None in shape:
+        return None
+    return math.prod(known)
 
 
 def _agreed(spec: NetworkSpec, key: str, stated: int | None, found: int | None) -> int | None:
@@ -143,20 +205,40 @@ def _agreed(spec: NetworkSpec, key: str, stated: int | None, found: int | None) 
     return stated or found
 
 
-def _read_layout(spec: NetworkSpec, name: str, shape: Shape) -> Layout:
-    candidates: list[Layout] = []
-    if shape[1] == 3:
-        candidates.append("NCTHW")
-    if shape[2] == 3:
-        candidates.append("NTCHW")
+def _read_layout(spec: NetworkSpec, value: ValueInfoProto) -> Layout:
+    """Return the only layout that fits the shape of an input.
+
+    Raises NetworkError if none does, or several do: the message lists what to type.
+    """
+    shape = shape_of(value)
+    ranked = [layout for layout in LAYOUTS if len(axes_of(layout)) == len(shape) or not has_rank(value)]
+    candidates = [layout for layout in ranked if has_rank(value) and _has_colors(layout, shape)]
+    if "NTHWC" in candidates:  # no frame is 3 pixels wide
+        return "NTHWC"
     if len(candidates) == 1:
         return candidates[0]
-    why = "both of them could be the 3 colours" if candidates else "neither of them is the 3 colours"
+    of_one_image = len(shape) == 4 and shape[1] in (1, 3)
+    if not ranked or (of_one_image and not candidates):
+        raise NetworkError(
+            f"{spec.model}: input '{value.name}' has the shape {_show(shape)}; it must be [1, 3, T, H, W] or "
+            "[1, T, 3, H, W], [1, T, H, W, 3], [1, 1, 3, T, H, W] or [1, 3*T, H, W]: a batch of windows of frames"
+        )
+    why = "several of them could be the 3 colors" if candidates else "none of them is the 3 colors"
+    said = "; or ".join(f"`layout: {layout}` ({DESCRIPTIONS[layout]})" for layout in candidates or ranked)
     raise NetworkError(
-        f"{spec.model}: the layout of input '{name}' {_show(shape)} cannot be told from its second and third "
-        f"dimension: {why}. Put `layout: NCTHW` ([1, 3, T, H, W]) or `layout: NTCHW` ([1, T, 3, H, W]) into a "
-        "network.yaml beside the model"
+        f"{spec.model}: the layout of input '{value.name}' {_show(shape)} cannot be told from its dimensions: {why}. "
+        f"Put one line into a network.yaml beside the model: {said}"
     )
+
+
+def _has_colors(layout: Layout, shape: Shape) -> bool:
+    """Return True if the colors of several frames fit into this shape where `layout` has them."""
+    for axis, size in zip(axes_of(layout), shape, strict=True):
+        if axis == "C":
+            return size == 3
+        if axis in ("CT", "TC"):
+            return size is None or (size % 3 == 0 and size > 3)
+    return False
 
 
 def _show(shape: Shape) -> str:

@@ -41,8 +41,8 @@ class Rig:
     def __init__(self, size: int = ALIGNED, max_batch: int = 1, *, eager: float = 0.0, **plan: Any) -> None:
         self.driver = FakeCuda(eager=eager)
         self.size, self.max_batch = size, max_batch
-        described: dict[str, Any] = {"max_batch": max_batch, **plan}
-        self.engine = FakeEngine(N, size, size, len(LABELS), **described).serialise()
+        described: dict[str, Any] = {"classes": len(LABELS), "max_batch": max_batch, **plan}
+        self.engine = FakeEngine(N, size, size, **described).serialise()
 
     def open(self) -> TensorRTSession:
         return TensorRTSession(
@@ -209,6 +209,13 @@ class TestRefusals:
         with pytest.raises(BackendError, match=said):
             rig.open()
 
+    @pytest.mark.parametrize("classes", [len(LABELS) - 1, 2 * len(LABELS)])
+    def test_an_engine_of_another_number_of_classes_is_named_with_both(self, make_rig: MakeRig, classes: int) -> None:
+        rig = make_rig(classes=classes)
+        said = rf"tiny gives {classes} scores a window, but its label file has {len(LABELS)} labels"
+        with pytest.raises(BackendError, match=said):
+            rig.open()
+
     def test_a_network_that_does_not_fit_into_the_memory_says_what_to_do(self, make_rig: MakeRig) -> None:
         rig = make_rig(max_batch=4)
         rig.driver.memory_limit = 1000
@@ -264,7 +271,13 @@ def test_the_double_has_nothing_that_tensorrt_does_not_have() -> None:
     for double in (ICudaEngine, IExecutionContext, IProfiler, ILogger, Runtime):
         real = getattr(trt, double.__name__)
         assert {name for name in vars(double) if not name.startswith("_")} <= set(dir(real)), double
-    for name in ("num_io_tensors", "get_tensor_name", "get_tensor_dtype", "create_execution_context"):
+    for name in (
+        "num_io_tensors",
+        "get_tensor_name",
+        "get_tensor_dtype",
+        "get_tensor_shape",
+        "create_execution_context",
+    ):
         assert hasattr(trt.ICudaEngine, name)
     for name in ("set_input_shape", "set_tensor_address", "execute_async_v3", "profiler"):
         assert hasattr(trt.IExecutionContext, name)

@@ -18,10 +18,10 @@ Array = NDArray[Any]
 node = helper.make_node
 
 
-def model_of(nodes: list[NodeProto], opset: int = 13, **constants: list[int] | Array) -> ModelProto:
+def model_of(nodes: list[NodeProto], opset: int = 13, **constants: list[int] | Array | np.generic) -> ModelProto:
     """A model from x [1, 4, 6] to y [1, n]."""
     tensors = [
-        numpy_helper.from_array(value if isinstance(value, np.ndarray) else np.array(value, np.int64), name)
+        numpy_helper.from_array(np.array(value, np.int64) if isinstance(value, list) else np.asarray(value), name)
         for name, value in constants.items()
     ]
     graph = helper.make_graph(
@@ -94,6 +94,22 @@ SEPARABLE: dict[str, ModelProto] = {
         from_=[0],
         to=[4],
         axes=[1],
+    ),
+    "quantized": model_of(
+        [
+            node("QuantizeLinear", ["x", "one", "zero"], ["q"]),
+            node("DequantizeLinear", ["q", "one", "zero"], ["d"]),
+            node("Reshape", ["d", "a"], ["m"]),
+            node("QuantizeLinear", ["m", "each", "zeros"], ["qm"], axis=1),
+            node("DequantizeLinear", ["qm", "each", "zeros"], ["dm"], axis=1),
+            node("Reshape", ["dm", "b"], ["y"]),
+        ],
+        a=[4, 6],
+        b=[1, 24],
+        one=np.float32(0.05),
+        zero=np.uint8(128),
+        each=np.linspace(0.02, 0.07, 6, dtype=np.float32),
+        zeros=np.full(6, 128, np.uint8),
     ),
 }
 
