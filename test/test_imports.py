@@ -29,7 +29,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
 }
 FOR_EVERYBODY = ("errors", "settings", "load_monitor", "system")
 # What stands under all wings, and what it may import.
-BASE: dict[str, tuple[str, ...]] = {"errors": (), "settings": ("errors",), "load_monitor": ("errors",)}
+BASE: dict[str, tuple[str, ...]] = {"errors": (), "settings": ("errors", "system"), "load_monitor": ("errors",)}
 ROS = (
     "ament_index_python",
     "builtin_interfaces",
