@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.catalogue import YAML_LOADER
 from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
 from ros2_actionnet.networks.spec import NORMALIZATIONS, SCORE_KINDS, UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
+from ros2_actionnet.networks.yaml_file import read_yaml
+from ros2_actionnet.system.text import printable
 
 _HEAD = "What ros2_actionnet has to know of this network. `actionnet-networks add` wrote this; edit it as you like."
 _COMMENTS = {
@@ -97,17 +98,14 @@ def read_network_yaml(path: Path) -> dict[Any, Any]:
 
     Raises NetworkError if it cannot be read, is no mapping, or has a key that looks like a misspelling of a known one.
     """
-    try:
-        content = yaml.load(path.read_bytes(), Loader=YAML_LOADER) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise NetworkError(f"{path} cannot be read: {error}") from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise NetworkError(f"{path} must hold `key: value` lines; it holds a {type(content).__name__}")
     for key in content:
         # The author's own notes are allowed; a misspelled known key would silently have no effect.
-        close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
+        close = difflib.get_close_matches(str(key)[:100], KEYS, n=1, cutoff=0.8)
         if key not in KEYS and close:
-            raise NetworkError(f"{path}: '{key}' is not a known key; did you mean '{close[0]}'?")
+            raise NetworkError(f"{path}: '{printable(key)}' is not a known key; did you mean '{close[0]}'?")
     return content
 
 
@@ -133,17 +131,19 @@ def _value(path: Path, key: str, value: Any) -> Any:
     if key in ("frames", "height", "width"):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
-        raise NetworkError(f"{path}: {key} is {value!r}; it must be a whole number above 0")
+        raise NetworkError(f"{path}: {key} is {printable(repr(value))}; it must be a whole number above 0")
     if key in ("mean", "std"):
         return three_numbers(str(path), key, value)
     if key == "layout" and value not in LAYOUTS:
-        raise NetworkError(f"{path}: layout is {value!r}; it must be one of {', '.join(LAYOUTS)}")
+        raise NetworkError(f"{path}: layout is {printable(repr(value))}; it must be one of {', '.join(LAYOUTS)}")
     if key == "scores" and value == "auto":
         return None
     if key == "scores" and value not in SCORE_KINDS:
-        raise NetworkError(f"{path}: scores is {value!r}; it must be one of {', '.join(SCORE_KINDS)}, or auto")
+        kinds = ", ".join(SCORE_KINDS)
+        raise NetworkError(f"{path}: scores is {printable(repr(value))}; it must be one of {kinds}, or auto")
     if key == "normalization" and value not in NORMALIZATIONS:
-        raise NetworkError(f"{path}: normalization is {value!r}; it must be one of {', '.join(NORMALIZATIONS)}")
+        kinds = ", ".join(NORMALIZATIONS)
+        raise NetworkError(f"{path}: normalization is {printable(repr(value))}; it must be one of {kinds}")
     if key == "sha256" and value != "" and not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
-        raise NetworkError(f"{path}: sha256 is {value!r}; it must be 64 hexadecimal digits, in quotes")
+        raise NetworkError(f"{path}: sha256 is {printable(repr(value))}; it must be 64 hexadecimal digits, in quotes")
     return str(value)

@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.catalogue import YAML_LOADER
 from ros2_actionnet.networks.spec import ACTIONNET_MEAN, NetworkSpec, Triple
+from ros2_actionnet.networks.yaml_file import parse_yaml
+from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,19 @@ def three_numbers(source: str, key: str, value: Any) -> Triple:
     """
     numbers = list(value) if isinstance(value, list | tuple) and len(value) == 3 else []
     if not numbers or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        raise NetworkError(f"{source}: {key} is {value!r}; it must be three numbers, for red, green and blue in [0, 1]")
-    red, green, blue = (float(number) for number in numbers)
+        raise NetworkError(
+            f"{source}: {key} is {printable(repr(value))}; it must be three numbers, for red, green and blue in [0, 1]"
+        )
+    try:
+        red, green, blue = (float(number) for number in numbers)
+    except OverflowError as error:
+        raise NetworkError(f"{source}: {key} has a number that is too large for a float") from error
     if not all(map(math.isfinite, (red, green, blue))):
-        raise NetworkError(f"{source}: {key} is {value!r}; every number must be finite")
+        raise NetworkError(f"{source}: {key} is {printable(repr(value))}; every number must be finite")
     if key == "std" and min(red, green, blue) <= 0:
-        raise NetworkError(f"{source}: std is {value!r}; every number must be above 0")
+        raise NetworkError(f"{source}: std is {printable(repr(value))}; every number must be above 0")
     if key == "mean" and max(map(abs, (red, green, blue))) > 255:
-        raise NetworkError(f"{source}: mean is {value!r}; it must be of colors in [0, 1], or in 0..255")
+        raise NetworkError(f"{source}: mean is {printable(repr(value))}; it must be of colors in [0, 1], or in 0..255")
     return red, green, blue
 
 
@@ -177,7 +183,7 @@ def _of_tao(file: Path) -> Normalization | None:
     content = file.read_bytes()
     if b"rgb_input_mean" not in content:
         return None
-    for values in _mappings(yaml.load(content, Loader=YAML_LOADER)):
+    for values in _mappings(parse_yaml(content)):
         if {"rgb_input_mean", "rgb_input_std"} <= set(values):
             mean, std = (_one_or_three(file, key, values[f"rgb_input_{key}"]) for key in ("mean", "std"))
             found.add((mean, std))
