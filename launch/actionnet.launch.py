@@ -128,8 +128,8 @@ def _read(argument: Setting, text: str) -> Value:
         return argument.coerce(text)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{argument.name}:={text} is not YAML; quote what is special in it") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{argument.name}:={text[:200]} is not YAML; quote what is special in it") from error
     if argument.kind == "double" and isinstance(value, str):
         with suppress(ValueError):
             value = float(value)  # YAML 1.1 takes 1e-3, without a point, for text

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.system.text import printable
 
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 
@@ -74,15 +75,17 @@ class Setting:
         """
         converted = _CONVERTERS[self.kind](value)
         if converted is None:
-            raise SettingsError(f"{self.name} takes {_IN_WORDS[self.kind]}, not {value!r}")
+            raise SettingsError(f"{self.name} takes {_IN_WORDS[self.kind]}, not {_shown(value)}")
+        if isinstance(converted, int) and not -(2**63) <= converted < 2**63:
+            raise SettingsError(f"{self.name} {_shown(value)} is out of range; ROS's whole numbers have 64 bits")
         if self.choices and converted not in self.choices:
-            raise SettingsError(f"{self.name} '{converted}' is unknown; choose {' or '.join(self.choices)}")
+            raise SettingsError(f"{self.name} '{printable(converted)}' is unknown; choose {' or '.join(self.choices)}")
         if self.minimum is not None:
             elements = converted if isinstance(converted, tuple) else (converted,)
             maximum = float("inf") if self.maximum is None else self.maximum
             # `not (a <= x <= b)` rather than `x < a or x > b`: NaN must fail too.
             if not all(self.minimum <= float(x) <= maximum for x in elements):
-                raise SettingsError(f"{self.name} {value!r} is out of range; give a value {self.limits}")
+                raise SettingsError(f"{self.name} {_shown(value)} is out of range; give a value {self.limits}")
         return converted
 
 
@@ -95,7 +98,10 @@ def _to_int(value: Any) -> int | None:
 
 
 def _to_float(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
 
 
 def _to_str(value: Any) -> str | None:
@@ -112,6 +118,14 @@ def _to_floats(value: Any) -> tuple[float, ...] | None:
 def _to_strs(value: Any) -> tuple[str, ...] | None:
     elements = tuple(_to_str(x) for x in value) if _is_list(value) else (None,)
     return None if None in elements else elements  # type: ignore[return-value]
+
+
+def _shown(value: Any) -> str:
+    """Return the value as it is written in Python, within the bounds of a message."""
+    try:
+        return printable(repr(value))
+    except Exception:  # such as an integer of more digits than Python converts
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def _is_list(value: Any) -> bool:
@@ -312,10 +326,11 @@ class Settings:
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Settings:
         """Settings with `values` in place of the defaults; SettingsError names a setting that does not exist."""
-        unknown = sorted(set(values) - {setting.name for setting in SETTINGS})
+        unknown = sorted(str(name) for name in set(values) - {setting.name for setting in SETTINGS})
         if unknown:
             raise SettingsError(
-                f"there is no setting {', '.join(unknown)}; the settings are {', '.join(s.name for s in SETTINGS)}"
+                f"there is no setting {printable(', '.join(unknown))}; the settings are "
+                f"{', '.join(s.name for s in SETTINGS)}"
             )
         return cls(**values)
 

@@ -35,9 +35,9 @@ from ros2_actionnet.networks.spec import SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
+from ros2_actionnet.system.paths import user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED
-from ros2_actionnet.system.user_folders import in_home
 
 _SETTINGS = ("backend", "device", "precision")
 _WIDTH = 12  # of the names in what is printed
@@ -112,7 +112,7 @@ def verify_networks(options: argparse.Namespace) -> int:
 
 def add_network(options: argparse.Namespace) -> int:
     """Checks a network folder from end to end, writes its network.yaml, and adds it to the networks with a name."""
-    folder = in_home(options.folder)
+    folder = user_path(options.folder)
     spec, notes = _described(folder, options), _notes(folder, options)
     name = options.name or spec.name
     target = place_for(name, folder, again=options.again)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from ros2_actionnet.errors import MediaError
+from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.media.bag_reader import is_bag
 from ros2_actionnet.media.base import (
     ClassifiedFrame,
@@ -28,6 +29,7 @@ from ros2_actionnet.media.image_files import WRITABLE_SUFFIXES, ImageSink, Image
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
 from ros2_actionnet.media.video_files import VideoSink, VideoSource
 from ros2_actionnet.system.addresses import without_password
+from ros2_actionnet.system.text import printable
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
@@ -47,7 +49,8 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
     Raises:
         MediaError: The input does not exist or cannot be read. The message names it and the alternatives.
     """
-    source = _find_source(uri)(uri, options, report)
+    with _media_errors(uri):
+        source = _find_source(uri)(uri, options, report)
     try:
         if options.rate and (isinstance(source, VideoSource) or scheme_of(uri) in INPUTS):
             source = Thinned(source, options.rate)
@@ -72,7 +75,8 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
     Raises:
         MediaError: The output does not exist or cannot be written.
     """
-    sink = _open_sink(uri, options, source, details, report)
+    with _media_errors(uri):
+        sink = _open_sink(uri, options, source, details, report)
     if not options.save or options.save == uri:
         return sink
     try:
@@ -82,12 +86,24 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
         raise
 
 
+@contextmanager
+def _media_errors(uri: str) -> Iterator[None]:
+    """Raise MediaError for a name that the system refuses, such as one that is too long or holds a NUL."""
+    try:
+        yield
+    except ActionNetError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MediaError(f"'{printable(without_password(uri))}' cannot be opened: {printable(reason)}") from error
+
+
 def _find_source(uri: str) -> _OpenSource:
     scheme = scheme_of(uri)
     if scheme:
         if scheme not in _SOURCES:
             raise MediaError(
-                f"'{without_password(uri)}' begins with {scheme}://, which cannot be read; use one of "
+                f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be read; use one of "
                 f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
             )
         return _SOURCES[scheme]
@@ -98,7 +114,7 @@ def _open_file(uri: str, options: InputOptions, report: Report) -> FrameSource:
     path = path_of(uri)
     is_pattern = re.search(r"[*?\[]", path.name) is not None and path.parent.is_dir()
     if not path.exists() and not is_pattern:
-        raise MediaError(f"there is no file or folder '{without_password(uri)}'; {_what_there_is(path)}")
+        raise MediaError(f"there is no file or folder '{printable(without_password(uri))}'; {_what_there_is(path)}")
     if is_bag(path):
         from ros2_actionnet.media.bag_source import BagSource
 
@@ -149,7 +165,8 @@ def _open_sink(
     if scheme not in ("", "file"):
         names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS))
         raise MediaError(
-            f"'{without_password(uri)}' begins with {scheme}://, which cannot be written; use one of {names}, or a path"
+            f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be written; use "
+            f"one of {names}, or a path"
         )
     path, suffix = str(path_of(uri)), path_of(uri).suffix.lower()
     if is_image_output(uri):
@@ -223,7 +240,7 @@ def _what_there_is(path: Path) -> str:
     """Return a hint that names existing files similar to a missing path."""
     folder = path.parent
     if not folder.is_dir():
-        return f"the folder '{folder}' does not exist either"
+        return f"the folder '{printable(folder)}' does not exist either"
     names = sorted(entry.name for entry in folder.iterdir())
     near = difflib.get_close_matches(path.name, names, n=3)
     return f"did you mean {' or '.join(repr(str(folder / name)) for name in near)}?" if near else "check its name"

@@ -5,19 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.yaml_file import read_yaml
+from ros2_actionnet.system.paths import user_path
 from ros2_actionnet.system.resources import shared_folder
-from ros2_actionnet.system.user_folders import in_home
-
-# PyYAML's own parser takes 10 ms for the catalogue, libyaml's 1 ms; not every build of PyYAML has libyaml.
-YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from ros2_actionnet.system.text import printable
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,10 @@ class Catalogue:
         file = path
         try:
             file = path or shared_folder("config") / "networks.yaml"
-            content = yaml.load(file.read_bytes(), Loader=YAML_LOADER)
-            entries = tuple(_entry(name, fields) for name, fields in content["networks"].items())
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-            raise NetworkError(f"the catalogue of networks {file or ''} cannot be read: {error}") from error
+            content = read_yaml(file)
+            entries = tuple(_entry(str(name), fields) for name, fields in content["networks"].items())
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NetworkError(f"the catalogue of networks {file or ''} cannot be read: {printable(error)}") from error
         return cls(entries if path else (*entries, *_users_own(entries)))
 
     def __post_init__(self) -> None:
@@ -117,28 +115,41 @@ class Catalogue:
         if name.strip().endswith(".onnx") or "/" in name:
             hint = " To use a file or folder of your own, set `model` to its path."
         else:
-            close = difflib.get_close_matches(name.strip().lower(), self._by_name, n=1)
+            close = difflib.get_close_matches(name.strip().lower()[:100], self._by_name, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise NetworkError(f"no network is called '{name}'.{hint} Known networks: {_listing(self.entries)}")
+        raise NetworkError(f"no network is called '{printable(name)}'.{hint} Known networks: {_listing(self.entries)}")
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's networks: $ACTIONNET_NETWORKS, otherwise ~/.cache/ros2_actionnet/networks."""
-    return in_home(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks")
+    """Return the folder of the user's networks: $ACTIONNET_NETWORKS, otherwise ~/.cache/ros2_actionnet/networks.
+
+    Raises NetworkError if it begins with a home folder that does not exist.
+    """
+    folder = user_path(os.environ.get("ACTIONNET_NETWORKS") or "~/.cache/ros2_actionnet/networks")
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise NetworkError(
+            f"the home folder of {printable(folder)} is not known; set ACTIONNET_NETWORKS to a folder for networks"
+        )
+    return folder
 
 
 def network_folders() -> tuple[Path, ...]:
     """Return the folders that contain network folders, in search order: the package's, then the user's."""
-    try:
-        return shared_folder("networks"), user_folder()
-    except FileNotFoundError:
-        return (user_folder(),)
+    folders = []
+    with suppress(FileNotFoundError):
+        folders.append(shared_folder("networks"))
+    with suppress(NetworkError):
+        folders.append(user_folder())
+    return tuple(folders)
 
 
 def _users_own(known: tuple[CatalogueEntry, ...]) -> Iterator[CatalogueEntry]:
     """Yield the networks in the user's folder that are not in `known`: folders with a network.yaml."""
     taken = {name for entry in known for name in (*_spellings(entry), entry.folder.lower())}
-    for description in sorted(user_folder().glob("*/network.yaml")):
+    descriptions: list[Path] = []
+    with suppress(NetworkError, OSError, ValueError):  # no such home, or a folder that may not be read
+        descriptions = sorted(user_folder().glob("*/network.yaml"))
+    for description in descriptions:
         name = description.parent.name
         if name.lower() not in taken and not name.startswith("."):
             taken.add(name.lower())
@@ -147,7 +158,7 @@ def _users_own(known: tuple[CatalogueEntry, ...]) -> Iterator[CatalogueEntry]:
 
 def _entry(name: str, fields: dict[str, Any]) -> CatalogueEntry:
     fields = {"folder": name, **fields}
-    aliases = tuple(fields.pop("aliases", ()))
+    aliases = tuple(str(alias) for alias in fields.pop("aliases", ()))
     archive = fields.pop("archive", None)
     return CatalogueEntry(name=name, aliases=aliases, archive=Archive(**archive) if archive else None, **fields)
 

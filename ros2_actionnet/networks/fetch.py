@@ -17,7 +17,7 @@ from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
-from ros2_actionnet.system.user_folders import in_home
+from ros2_actionnet.system.paths import user_path
 
 MIRROR = "ACTIONNET_MIRROR"
 """Environment variable: a folder that contains the archives under their names, or the URL of one."""
@@ -125,7 +125,7 @@ def _local(archive: Archive) -> Path | None:
     mirror = os.environ.get(MIRROR, "")
     if not mirror or "://" in mirror:
         return None
-    file = in_home(mirror) / archive.file
+    file = user_path(mirror) / archive.file
     if not file.is_file():
         raise NetworkError(f"{MIRROR} names the folder {mirror}, which has no {archive.file}")
     return file

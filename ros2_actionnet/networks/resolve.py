@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
+from ros2_actionnet.system.paths import is_dir, is_file, user_path, why_unusable
+from ros2_actionnet.system.text import printable
 
 _MODEL_SUFFIXES = (".onnx", ".xml", ".engine", ".plan", ".yaml")
 
@@ -27,14 +30,14 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
             invalid value.
     """
     request = as_meant(request, catalogue)
-    labels = Path(request.labels).expanduser() if request.labels else None
+    labels = user_path(request.labels) if request.labels else None
     with about("labels"):
         if labels is not None:
             _check_labels(labels)
     # A catalogued network counts only without a model, so that both settings can be at fault.
     with about("model") if request.model else about("network", "model"):
         if request.model:
-            spec = _custom(Path(request.model).expanduser())
+            spec = _custom(user_path(request.model))
         else:
             spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
         _check_model(spec.model)
@@ -67,7 +70,7 @@ def as_meant(request: NetworkRequest, catalogue: Catalogue | None = None) -> Net
 
 def _is_path(text: str) -> bool:
     """Return True if `text` looks like the path of a model or network folder, or is one."""
-    return "/" in text or text.lower().endswith(_MODEL_SUFFIXES) or Path(text).expanduser().exists()
+    return "/" in text or text.lower().endswith(_MODEL_SUFFIXES) or os.path.lexists(user_path(text))
 
 
 def _score_kind(stated: str) -> ScoreKind | None:
@@ -76,31 +79,33 @@ def _score_kind(stated: str) -> ScoreKind | None:
     for kind in SCORE_KINDS:
         if stated == kind:
             return kind
-    raise NetworkError(f"scores is '{stated}'; set it to one of {', '.join(SCORE_KINDS)}, or auto")
+    raise NetworkError(f"scores is '{printable(stated)}'; set it to one of {', '.join(SCORE_KINDS)}, or auto")
 
 
 def find_folder(entry: CatalogueEntry) -> Path | None:
     """Return the folder of a network of the catalogue, from the first location that has it; None if none has."""
     for place in network_folders():
         folder = place / entry.folder
-        if any((folder / name).is_file() for name in (entry.model, "model.onnx", "network.yaml")):
+        if any(is_file(folder / name) for name in (entry.model, "model.onnx", "network.yaml")):
             return folder
     return None
 
 
 def _custom(model: Path) -> NetworkSpec:
     """Describe a network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
-    if model.name == "network.yaml" and model.is_file():
+    if model.name == "network.yaml" and is_file(model):
         model = model.parent
-    if model.is_dir():
-        if not (model / "network.yaml").is_file() and not (model / "model.onnx").is_file():
+    if is_dir(model):
+        if not is_file(model / "network.yaml") and not is_file(model / "model.onnx"):
             raise NetworkError(
-                f"the folder {model} has neither a network.yaml nor a model.onnx; set `model` to an .onnx file or to a "
-                "folder that holds them"
+                f"the folder {printable(model)} has neither a network.yaml nor a model.onnx; set `model` to an .onnx "
+                "file or to a folder that holds them"
             )
         return _from_folder(model, NetworkSpec(name=model.resolve().name, model=model / "model.onnx"))
-    if not model.is_file():
-        raise NetworkError(f"the model {model} does not exist; set `model` to an .onnx file or a network folder")
+    if not is_file(model):
+        raise NetworkError(
+            f"the model {printable(model)} {why_unusable(model)}; set `model` to an .onnx file or a network folder"
+        )
     # A network.yaml that names no model describes the model.onnx beside it, if there is one, and otherwise this file.
     described = _existing(model.parent / "model.onnx") or model
     spec = _from_folder(model.parent, NetworkSpec(name=model.stem, model=described))
@@ -151,7 +156,7 @@ def manual_install_hint(entry: CatalogueEntry) -> str:
 def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
     """Apply the folder's network.yaml to `defaults`, and then what other files there state."""
     path = folder / "network.yaml"
-    values = _spec_values(path) if path.is_file() else {}
+    values = _spec_values(path) if is_file(path) else {}
     return _completed(defaults, folder, values)
 
 
@@ -176,34 +181,44 @@ def _config_with_labels(folder: Path) -> Path | None:
 
 def _check_model(model: Path) -> None:
     """Reject a file that is obviously not ONNX, by its suffix and its first bytes."""
-    if not model.is_file():
-        raise NetworkError(f"the model {model} does not exist; set `model`, or `model:` in the network.yaml beside it")
+    if not is_file(model):
+        raise NetworkError(
+            f"the model {printable(model)} {why_unusable(model)}; set `model`, or `model:` in the network.yaml beside "
+            "it"
+        )
     if model.suffix.lower() != ".onnx":
         raise NetworkError(
-            f"the model {model} is not an .onnx file; export the network to ONNX and set `model` to that"
+            f"the model {printable(model)} is not an .onnx file; export the network to ONNX and set `model` to that"
         )
     try:
         with model.open("rb") as file:
             start = file.read(48)
     except OSError as error:
-        raise NetworkError(f"the model {model} cannot be read: {error.strerror or error}") from error
+        raise NetworkError(f"the model {printable(model)} cannot be read: {error.strerror or error}") from error
     if not start:
-        raise NetworkError(f"the model {model} is empty; copy or download it again")
+        raise NetworkError(f"the model {printable(model)} is empty; copy or download it again")
     if start.startswith(b"version https://git-lfs"):
         raise NetworkError(
-            f"the model {model} is a Git LFS pointer, not the model; run `git lfs pull` where it is from"
+            f"the model {printable(model)} is a Git LFS pointer, not the model; run `git lfs pull` where it is from"
         )
     # The first field of an ONNX file is its format version: tag 0x08.
     if start[0] != 0x08:
-        raise NetworkError(f"the model {model} is not an ONNX file (it begins with {start[:8]!r}); export it to ONNX")
+        raise NetworkError(
+            f"the model {printable(model)} is not an ONNX file (it begins with {start[:8]!r}); export it to ONNX"
+        )
 
 
 def _check_labels(labels: Path) -> None:
-    if not labels.is_file():
-        raise NetworkError(f"the label file {labels} does not exist; set `labels` to a text file with one label a line")
+    if not is_file(labels):
+        raise NetworkError(
+            f"the label file {printable(labels)} {why_unusable(labels)}; set `labels` to a text file with "
+            "one label a line"
+        )
     if labels.stat().st_size == 0:
-        raise NetworkError(f"the label file {labels} is empty; it needs one label a line, one for each class")
+        raise NetworkError(
+            f"the label file {printable(labels)} is empty; it needs one label a line, one for each class"
+        )
 
 
 def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    return path if is_file(path) else None

@@ -14,7 +14,7 @@ from ros2_actionnet.networks.network_yaml import read_network_yaml
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, write_atomically
-from ros2_actionnet.system.user_folders import in_home
+from ros2_actionnet.system.paths import user_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -46,7 +46,7 @@ def file_in(folder: Path, file: Path) -> Path:
 
     Raises NetworkError if it does not exist, or is not in `folder`.
     """
-    path = next((path for path in (folder / file, in_home(file)) if path.is_file()), None)
+    path = next((path for path in (folder / file, user_path(file)) if path.is_file()), None)
     if path is None:
         raise NetworkError(f"there is no {file} in {folder}")
     if path.resolve().parent != folder.resolve():

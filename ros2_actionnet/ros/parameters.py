@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.settings import SETTINGS, Effect, Setting, Settings
+from ros2_actionnet.system.text import printable
 
 LABELS_PARAMETER = "class_labels"
 """The parameter that holds the labels of the running network; the node sets it, and VisionInfo points to it."""
@@ -89,6 +91,18 @@ class Parameters:
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         if self._own:
             return SetParametersResult(successful=True)
+        try:
+            result = self._decide(parameters)
+        except Exception as error:  # an exception here would end the node
+            self._node.get_logger().error(traceback.format_exc())
+            reason = f"the change cannot be checked ({type(error).__name__}: {printable(error)}); nothing was changed"
+            result = SetParametersResult(successful=False, reason=reason)
+        if not result.successful:  # rqt, rosbridge and Foxglove do not show the reason
+            names = ", ".join(parameter.name for parameter in parameters)
+            self._node.get_logger().warning(f"refused to set {printable(names)}: {result.reason}")
+        return result
+
+    def _decide(self, parameters: list[Parameter]) -> SetParametersResult:
         if any(parameter.name == LABELS_PARAMETER for parameter in parameters):
             return SetParametersResult(
                 successful=False, reason=f"{LABELS_PARAMETER} is set by the node; set labels to a file"

@@ -23,7 +23,7 @@ class Rig:
         self.domain = domain
         self.node = domain.node("actionnet", **options)
         self.checked: list[tuple[Settings, Settings]] = []
-        self.refusal: SettingsError | None = None
+        self.refusal: Exception | None = None
         self.told: list[Settings] = []
         self.parameters = Parameters(self.node, self.check, lambda: self.told.append(self.parameters.settings()))
 
@@ -211,3 +211,17 @@ class TestByTheNode:
         assert rig.parameters.settings() == replace(running, threshold=0.7)
         rig.domain.executor.spin_once(timeout_sec=0.05)
         assert (len(rig.checked), len(rig.told)) == (checks, told), "it is so already: nothing is to be done"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no\x1b[2Jhome"), OSError(36, "File name too long"), RecursionError("deep")]
+)
+def test_any_exception_of_a_check_refuses_the_change(error: Exception, rig: Rig) -> None:
+    rig.refusal = error
+    (result,) = rig.set(model="~nouser/net")
+    assert not result.successful
+    assert type(error).__name__ in result.reason
+    assert result.reason.isprintable()
+    assert rig.get("model") == ""
+    rig.refusal = None
+    assert rig.set(threshold=0.5)[0].successful

@@ -21,7 +21,7 @@ from typing import Any
 
 from ros2_actionnet.load_monitor import PROGRESS_PERIOD, UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.system.files import file_lock, write_atomically
-from ros2_actionnet.system.user_folders import in_home
+from ros2_actionnet.system.paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ class CachedEngine:
 def default_folder() -> Path:
     """Return the default folder of engines: ACTIONNET_ENGINE_CACHE, or a folder in the user's cache folder."""
     if stated := os.environ.get("ACTIONNET_ENGINE_CACHE"):
-        return in_home(stated)
+        return user_path(stated)
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return in_home(caches) / "ros2_actionnet" / "engines"
+    return user_path(caches) / "ros2_actionnet" / "engines"
 
 
 class EngineCache:
@@ -110,7 +110,7 @@ class EngineCache:
 
     def __init__(self, folder: Path | str = "", size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
         """Use `folder` ("" is `default_folder()`); beyond `size_limit` (bytes) the least recently used are removed."""
-        self.folder = in_home(folder) if folder else default_folder()
+        self.folder = user_path(folder) if folder else default_folder()
         self.size_limit = size_limit
 
     def read(self, key: str, *, touch: bool = True) -> bytes:

@@ -10,13 +10,13 @@ import pytest
 from ros2_actionnet.backends.tensorrt.engine_cache import default_folder
 from ros2_actionnet.networks import NetworkRequest, resolve
 from ros2_actionnet.networks.catalogue import user_folder
-from ros2_actionnet.system.user_folders import in_home
+from ros2_actionnet.system.paths import user_path
 
 
 def test_the_home_folder_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert in_home("~/a/b") == Path("/home/somebody/a/b")
-    assert in_home("a/~") == Path("a/~")
+    assert user_path("~/a/b") == Path("/home/somebody/a/b")
+    assert user_path("a/~") == Path("a/~")
 
 
 def test_a_user_without_name_and_home_has_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,9 +26,9 @@ def test_a_user_without_name_and_home_has_the_root_folder(monkeypatch: pytest.Mo
     for name in ("HOME", "XDG_CACHE_HOME", "ACTIONNET_NETWORKS", "ACTIONNET_ENGINE_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    assert in_home("~/a/b") == Path("/a/b")
-    assert in_home("~") == Path("/")
-    assert in_home("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+    assert user_path("~/a/b") == Path("/a/b")
+    assert user_path("~") == Path("/")
+    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
     assert user_folder() == Path("/.cache/ros2_actionnet/networks")
     assert default_folder() == Path("/.cache/ros2_actionnet/engines")
     assert resolve(NetworkRequest("camera_motion")).name == "camera_motion"
