@@ -14,6 +14,7 @@ from ros2_actionnet.backends.ring import FrameRing, WindowT
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.system.text import printable
 
 Scores = NDArray[np.float32]
 
@@ -66,7 +67,7 @@ class Session(ABC, Generic[WindowT]):
         except BackendError:
             raise
         except Exception as error:
-            raise BackendError(f"{self.backend} failed on {self.network.name}: {error}") from error
+            raise BackendError(f"{self.backend} failed on {self.network.name}: {printable(error, 1000)}") from error
         expected = (len(windows), self.network.num_classes)
         if scores.shape != expected or scores.dtype != np.float32:
             raise BackendError(

@@ -14,6 +14,7 @@ from ros2_actionnet.media.base import ClassifiedFrame
 from ros2_actionnet.media.pipeline import Statistics
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.stopwatch import Stopwatch
+from ros2_actionnet.system.text import printable
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class Console:
 def report(line: str) -> None:
     """Print a line about the run, above the progress bar if there is one. Thread-safe."""
     with suppress(OSError):  # the terminal was closed: the files matter more
-        tqdm.write(f"actionnet: {line}", file=sys.stderr)
+        tqdm.write(f"actionnet: {printable(line, 4000)}", file=sys.stderr)
 
 
 def _line(time: float, prediction: Prediction) -> str:
-    return f"{time:8.2f} s   {prediction.label:<32} {prediction.score:.2f}"
+    return f"{time:8.2f} s   {printable(prediction.label, 60):<32} {prediction.score:.2f}"
 
 
 def summary(statistics: Statistics, seconds: float) -> str:
@@ -112,6 +113,7 @@ def batch_table(outcomes: Sequence[Outcome]) -> str:
             continue
         rate = statistics.frames / outcome.seconds
         rows.append(
-            f"{outcome.uri:<{width}}{statistics.frames:>9}{statistics.windows:>9}{rate:>10.1f}   {outcome.most}"
+            f"{outcome.uri:<{width}}{statistics.frames:>9}{statistics.windows:>9}{rate:>10.1f}   "
+            f"{printable(outcome.most, 60)}"
         )
     return "\n".join(rows)

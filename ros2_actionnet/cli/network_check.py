@@ -21,6 +21,7 @@ from ros2_actionnet.networks.layout import shape_in
 from ros2_actionnet.recognition.prediction import ClassScore, Prediction
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.resources import shared_folder
+from ros2_actionnet.system.text import printable
 
 TOLERANCE = 0.02
 """Largest difference of a score that half precision explains; bf16 gives some 0.004 of a logit."""
@@ -58,7 +59,8 @@ def describe_input(spec: NetworkSpec) -> str:
 
 def describe_labels(labels: Sequence[str], most: int = 5) -> str:
     """Return the number of labels and the first ones."""
-    return f"{len(labels)}: {', '.join(labels[:most])}{', ...' if len(labels) > most else ''}"
+    shown = ", ".join(printable(label, 60) for label in labels[:most])
+    return f"{len(labels)}: {shown}{', ...' if len(labels) > most else ''}"
 
 
 def load_window(source: Path | None, network: PreparedNetwork) -> Window:

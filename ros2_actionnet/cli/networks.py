@@ -38,6 +38,7 @@ from ros2_actionnet.system.files import sha256_of
 from ros2_actionnet.system.paths import user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED
+from ros2_actionnet.system.text import printable
 
 _SETTINGS = ("backend", "device", "precision")
 _WIDTH = 12  # of the names in what is printed
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return leave_closed_pipe()
     except (ActionNetError, OSError) as error:
-        print(f"actionnet-networks: {error}", file=sys.stderr)
+        print(f"actionnet-networks: {printable(error, 4000)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return TERMINATED
@@ -101,7 +102,7 @@ def verify_networks(options: argparse.Namespace) -> int:
             with LoadProgress() as monitor:
                 trial = try_out(spec, _settings(options), monitor)
         except ActionNetError as error:
-            print(f"{name}: FAILED: {error}")
+            print(f"{name}: FAILED: {printable(error, 4000)}")
             failed += 1
             continue
         checksum = "the checksum matches" if spec.sha256 else "there is no checksum to compare with"
@@ -151,7 +152,7 @@ def check_network(options: argparse.Namespace) -> int:
     _print_rows(understood(network))
     print(f"{'run':<{_WIDTH}} {_in_a_line(trial)}")
     for place, found in enumerate(best_of(scores, network.labels)):
-        print(f"{'best five' if place == 0 else '':<{_WIDTH}} {found.score:.4f} {found.label}")
+        print(f"{'best five' if place == 0 else '':<{_WIDTH}} {found.score:.4f} {printable(found.label, 60)}")
     _print_doubts(trial)
     if doubt := remark(network.spec):
         print(f"  note: {doubt}")
@@ -172,7 +173,7 @@ def check_network(options: argparse.Namespace) -> int:
 
 def _print_rows(rows: Iterable[tuple[str, Any]]) -> None:
     for key, value in rows:
-        print(f"{key:<{_WIDTH}} {value}")
+        print(f"{key:<{_WIDTH}} {printable(value, 1000)}")
 
 
 def _request(name: str) -> NetworkRequest:
@@ -199,7 +200,7 @@ def _summary(entry: CatalogueEntry) -> str:
     try:
         said = notes_of(folder).get("description")
     except NetworkError as error:
-        said = f"its network.yaml cannot be used: {error}"
+        said = f"its network.yaml cannot be used: {printable(error)}"
     return f"your own: {said}" if said else entry.description
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.encodings import Buffer, Bytes
 from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.system.text import printable
 
 MaxDownscale: TypeAlias = Callable[[int, int], float]
 """Returns the factor by which an image's height and width (pixels) may be divided without loss."""
@@ -42,7 +43,7 @@ def decode(data: Buffer, format_: str, max_downscale: MaxDownscale) -> RawImage:
         ImageError: The data is neither JPEG nor PNG, or is damaged or truncated.
     """
     content = bytes(data)
-    what = f"a compressed image of {len(content)} bytes with format '{format_}'"
+    what = f"a compressed image of {len(content)} bytes with format '{printable(format_, 80)}'"
     if content.startswith(_JPEG):
         pixels = _decode_jpeg(content, max_downscale)
     elif content.startswith(_PNG):

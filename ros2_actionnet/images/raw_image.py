@@ -11,6 +11,7 @@ import numpy as np
 
 from ros2_actionnet.errors import ImageError, SettingsError
 from ros2_actionnet.images.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
+from ros2_actionnet.system.text import printable
 
 SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(ENCODINGS)
 
@@ -56,7 +57,7 @@ class RawImage:
         record = find_encoding(encoding)
         if record is not None and record.row_bytes(width) != row_bytes:
             raise ImageError(
-                f"a {frame.dtype} array {list(frame.shape)} does not match encoding {encoding}: "
+                f"a {frame.dtype} array {list(frame.shape)} does not match encoding {printable(encoding, 40)}: "
                 f"a row of {width} pixels has {record.row_bytes(width)} bytes, not {row_bytes}"
             )
         if not frame[0].flags.c_contiguous or frame.strides[0] < row_bytes:
@@ -125,7 +126,7 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
     received = image.data.nbytes if isinstance(image.data, np.ndarray) else memoryview(image.data).nbytes
     if image.height < 1 or image.width < 1 or step < row_bytes or received < needed:
         raise ImageError(
-            f"the image's data does not match its fields: {image.encoding}, height {image.height}, "
+            f"the image's data does not match its fields: {printable(image.encoding, 40)}, height {image.height}, "
             f"width {image.width}, step {image.step} (a row needs {row_bytes}), "
             f"{received} bytes received and {needed} needed"
         )
@@ -140,6 +141,7 @@ def _ask_cv_bridge(image: RawImage) -> Bytes:
         return cast(Bytes, CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8"))
     except Exception as error:  # anything raised by a cv_bridge built for another NumPy or OpenCV
         raise ImageError(
-            f"image encoding '{image.encoding}' is not supported; use one of {', '.join(SUPPORTED_ENCODINGS)} "
-            f"(cv_bridge was tried too: {type(error).__name__}: {error})"
+            f"image encoding '{printable(image.encoding, 40)}' is not supported; use one of "
+            f"{', '.join(SUPPORTED_ENCODINGS)} "
+            f"(cv_bridge was tried too: {type(error).__name__}: {printable(error)})"
         ) from error

@@ -17,6 +17,7 @@ from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Repo
 from ros2_actionnet.media.output_clock import OutputClock
 from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import NANOSECONDS, FrameHeader
+from ros2_actionnet.system.text import printable
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -192,4 +193,10 @@ def _list(connections: list[Connection]) -> str:
     for connection in connections:
         key = connection.topic, connection.msgtype
         counts[key] = counts.get(key, 0) + connection.msgcount
-    return ", ".join(f"{topic} ({kind}, {count})" for (topic, kind), count in sorted(counts.items())) or "no topic"
+    return (
+        ", ".join(
+            f"{printable(topic, 80)} ({printable(kind, 80)}, {count})"
+            for (topic, kind), count in sorted(counts.items())
+        )
+        or "no topic"
+    )

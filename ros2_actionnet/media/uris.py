@@ -103,7 +103,8 @@ def _find_source(uri: str) -> _OpenSource:
     if scheme:
         if scheme not in _SOURCES:
             raise MediaError(
-                f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be read; use one of "
+                f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be read; use "
+                "one of "
                 f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
             )
         return _SOURCES[scheme]
@@ -165,8 +166,8 @@ def _open_sink(
     if scheme not in ("", "file"):
         names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS))
         raise MediaError(
-            f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be written; use "
-            f"one of {names}, or a path"
+            f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be written; "
+            f"use one of {names}, or a path"
         )
     path, suffix = str(path_of(uri)), path_of(uri).suffix.lower()
     if is_image_output(uri):

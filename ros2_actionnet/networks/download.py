@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled, megabytes
 from ros2_actionnet.system.addresses import without_password, without_passwords
+from ros2_actionnet.system.text import printable
 
 MAX_SIZE = 4_000_000_000
 """Bytes; a larger file is rejected as a mistake. jetson-inference's networks have some 130 million."""
@@ -200,10 +201,10 @@ def _reason(error: Exception) -> str:
 
     text = str(error)
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
-    cause = system[1] if system else text
+    cause = printable(system[1] if system else text)
     match error:
         case HTTPError():
-            return f"the server answers {error.response.status_code} {error.response.reason}"
+            return f"the server answers {error.response.status_code} {printable(error.response.reason, 80)}"
         case ProxyError():
             return f"the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY) cannot be used ({cause})"
         case ConnectTimeout():

@@ -54,7 +54,7 @@ def _check_events(name: str, content: bytes | str) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        line = f"{printable(name)}, line {event.start_mark.line + 1}"
+        line = f"{printable(name)}, line {event.start_mark.line + 1 if event.start_mark else 1}"
         if depth > MAX_DEPTH:
             raise NetworkError(f"{line}: nested deeper than {MAX_DEPTH} levels; write it flat")
         if isinstance(event, yaml.AliasEvent):

@@ -14,6 +14,7 @@ from ros2_actionnet.backends import Scores
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.networks.shared_labels import SharedLabels
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.text import printable
 
 NONE = "none"
 """The label of a prediction in which no class reaches the threshold; its class index is -1."""
@@ -103,9 +104,9 @@ def allowed_classes(labels: Sequence[str], class_filter: Sequence[str]) -> NDArr
         return None
     for entry in class_filter:
         if entry not in labels:
-            near = get_close_matches(entry, labels, 3)
+            near = get_close_matches(entry[:100], labels, 3)
             raise SettingsError(
-                f"class_filter '{entry}' is no label of the network"
+                f"class_filter '{printable(entry)}' is no label of the network"
                 + (f"; did you mean {' or '.join(repr(label) for label in near)}?" if near else "; see its labels.txt")
             )
     return np.isin(np.asarray(labels), np.asarray(class_filter))

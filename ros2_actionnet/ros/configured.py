@@ -23,6 +23,7 @@ from ros2_actionnet.ros.image_subscription import ImageSubscription
 from ros2_actionnet.ros.parameters import LABELS_PARAMETER
 from ros2_actionnet.ros.publishers import ResultPublishers
 from ros2_actionnet.settings import Effect, Settings
+from ros2_actionnet.system.text import printable
 
 LOADS = frozenset({Effect.NEW_NETWORK, Effect.NEW_WINDOW})
 """Effects of settings that the worker is asked to load something for."""
@@ -176,8 +177,8 @@ class Configured:
         return annotation_of(latest.prediction if latest is not None else None, status.fill, status.frames)
 
     def _on_annotation_failed(self, error: Exception) -> None:
-        self._logger.error(f"cannot annotate: {error}", throttle_duration_sec=QUIET)
+        self._logger.error(f"cannot annotate: {printable(error, 1000)}", throttle_duration_sec=QUIET)
 
     def _on_rejected(self, error: ImageError) -> None:
-        self._health.last_error = f"image rejected: {error}"
+        self._health.last_error = f"image rejected: {printable(error, 1000)}"
         self._logger.error(self._health.last_error, throttle_duration_sec=QUIET)

@@ -17,6 +17,7 @@ from ros2_actionnet.networks.normalization import assumption
 from ros2_actionnet.ros.fastdds import loss_remedy
 from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
+from ros2_actionnet.system.text import printable
 
 SILENCE = 5.0
 """Seconds without an image after which the camera counts as silent."""
@@ -29,6 +30,10 @@ LATE_WORTH_REPORTING = 10
 
 LOST_WORTH_REPORTING = 10
 """Images lost by the middleware above this count are reported."""
+
+
+_MESSAGE_LIMIT = 2000
+"""Longest text in a status, in characters: a library's message or a list of publishers may have any length."""
 
 
 class Level(Enum):
@@ -226,8 +231,8 @@ def status_message(health: Health) -> DiagnosticStatus:
     return DiagnosticStatus(
         level=bytes([level.value]),
         name=f"{health.name}: action recognition",
-        message=message,
-        values=[KeyValue(key=key, value=value) for key, value in _values(health)],
+        message=printable(message, _MESSAGE_LIMIT),
+        values=[KeyValue(key=key, value=printable(value, _MESSAGE_LIMIT)) for key, value in _values(health)],
     )
 
 

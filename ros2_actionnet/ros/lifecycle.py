@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.system.text import printable
 
 
 class GuardedLifecycleNode(LifecycleNode):
@@ -29,7 +30,9 @@ class GuardedLifecycleNode(LifecycleNode):
                 return answer(request, response)
             except Exception as error:
                 wanted = request.transition.label or request.transition.id
-                self.get_logger().error(f"transition '{wanted}' is not possible in state '{self.state}': {error}")
+                self.get_logger().error(
+                    f"transition '{printable(wanted)}' is not possible in state '{self.state}': {error}"
+                )
                 response.success = False
                 return response
 

@@ -19,6 +19,7 @@ from ros2_actionnet.ros.node import ActionNetNode
 from ros2_actionnet.ros.ros_logging import log_to_ros
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination
+from ros2_actionnet.system.text import printable
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         node = ActionNetNode()
     except (ActionNetError, InvalidParameterValueException) as error:
-        sys.stderr.write(f"actionnet_node: {error}\n")
+        sys.stderr.write(f"actionnet_node: {printable(error, 4000)}\n")
         rclpy.try_shutdown()
         return 1
     log_to_ros(node.get_logger())

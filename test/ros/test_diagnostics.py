@@ -305,3 +305,13 @@ class TestMonitor:
             "",
         )
         assert health.silent_for == 0.0
+
+
+def test_a_librarys_message_is_short_and_printable_in_the_status() -> None:
+    health = Health(state="inactive", last_error="bad\x1b[2J\n" + "x" * 10_000_000)
+    message = status_message(health)
+    values = {value.key: value.value for value in message.values}
+    assert message.message.startswith(r"bad\x1b[2J\nxxx")
+    for text in (message.message, values["last error"]):
+        assert text.isprintable()
+        assert len(text) < 2100

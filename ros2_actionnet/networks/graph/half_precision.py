@@ -19,6 +19,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.onnx_graph import Graph, attribute, set_attribute
 from ros2_actionnet.networks.spec import INPUT_NAME, OUTPUT_NAME
+from ros2_actionnet.system.text import printable
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 
@@ -206,8 +207,8 @@ def _halved(value: NDArray[Any], name: str, node: NodeProto) -> NDArray[np.float
     if node.op_type in BOUNDING:
         return np.asarray(np.clip(value, -LARGEST, LARGEST), np.float16)
     raise NetworkError(
-        f"{_title(node)} has the weight '{name}', which reaches {np.abs(value[beyond]).max():.3g}; fp16 ends at "
-        f"{LARGEST:.0f}. Set precision fp32"
+        f"{_title(node)} has the weight '{printable(name)}', which reaches {np.abs(value[beyond]).max():.3g}; "
+        f"fp16 ends at {LARGEST:.0f}. Set precision fp32"
     )
 
 
@@ -225,4 +226,4 @@ def _formal(parameters: Any, index: int) -> Any:
 
 
 def _title(node: NodeProto) -> str:
-    return f"the network's {node.op_type} '{node.name or node.output[0]}'"
+    return f"the network's {node.op_type} '{printable(node.name or node.output[0])}'"

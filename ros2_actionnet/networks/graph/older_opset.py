@@ -7,6 +7,7 @@ from onnx import ModelProto, version_converter
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.onnx_graph import Graph, attribute
+from ros2_actionnet.system.text import printable
 
 
 def to_opset(model: ModelProto, opset: int) -> ModelProto:
@@ -30,7 +31,7 @@ def to_opset(model: ModelProto, opset: int) -> ModelProto:
     except Exception as error:  # RuntimeError, ValidationError, or anything else that a converter's step raises
         raise NetworkError(
             f"the network is written in ONNX opset {graph.opset}, which cannot be turned into opset {opset}, the "
-            f"newest that is read here: {error}. Export it again with opset {opset} (torch.onnx.export(..., "
-            f"opset_version={opset}, dynamo=False))"
+            f"newest that is read here: {printable(error, 500)}. Export it again with opset {opset} "
+            f"(torch.onnx.export(..., opset_version={opset}, dynamo=False))"
         ) from error
     return converted

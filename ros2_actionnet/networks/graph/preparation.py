@@ -30,6 +30,7 @@ from ros2_actionnet.networks.labels import labels_for, read_labels
 from ros2_actionnet.networks.layout import axes_of
 from ros2_actionnet.networks.spec import BATCH_NAME, INPUT_NAME, NetworkSpec, PreparedNetwork
 from ros2_actionnet.system.files import sha256_of
+from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def prepare_network(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNe
     except NetworkError:
         raise
     except Exception as error:  # anything that onnx and protobuf raise for a malformed file
-        raise NetworkError(f"the model {spec.model} cannot be prepared: {error}") from error
+        raise NetworkError(f"the model {spec.model} cannot be prepared: {printable(error, 500)}") from error
 
 
 def load_model(spec: NetworkSpec) -> ModelProto:
@@ -67,8 +68,8 @@ def load_model(spec: NetworkSpec) -> ModelProto:
         raise
     except Exception as error:  # protobuf's and onnx's own exceptions, and OSError
         raise NetworkError(
-            f"the model {spec.model} cannot be read: {error}. It is damaged or incomplete (a .data file with its "
-            "weights must lie beside it); copy, download or export it again"
+            f"the model {spec.model} cannot be read: {printable(error, 500)}. It is damaged or incomplete (a .data "
+            "file with its weights must lie beside it); copy, download or export it again"
         ) from error
     if not model.graph.node or not model.graph.output:
         raise NetworkError(f"the model {spec.model} has no network in it; export it again")

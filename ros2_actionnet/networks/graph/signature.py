@@ -12,6 +12,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, has_rank, shape_of, type_name
 from ros2_actionnet.networks.layout import DESCRIPTIONS, LAYOUTS, Layout, axes_of, shape_in
 from ros2_actionnet.networks.spec import UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
+from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
     element = inputs[name].type.tensor_type.elem_type
     if element not in (*FLOAT_TYPES, *INTEGER_TYPES):
         raise NetworkError(
-            f"{spec.model}: input '{name}' is {type_name(element)}, which cannot hold RGB in [0, 255]; "
+            f"{spec.model}: input '{printable(name)}' is {type_name(element)}, which cannot hold RGB in [0, 255]; "
             "export the network with a float32 or uint8 input"
         )
     return inputs[name]
@@ -226,7 +227,7 @@ def _read_layout(spec: NetworkSpec, value: ValueInfoProto) -> Layout:
     why = "several of them could be the 3 colors" if candidates else "none of them is the 3 colors"
     said = "; or ".join(f"`layout: {layout}` ({DESCRIPTIONS[layout]})" for layout in candidates or ranked)
     raise NetworkError(
-        f"{spec.model}: the layout of input '{value.name}' {_show(shape)} cannot be told from its dimensions: {why}. "
+        f"{spec.model}: the layout of input '{printable(value.name)}' {_show(shape)} cannot be told from its dimensions: {why}. "
         f"Put one line into a network.yaml beside the model: {said}"
     )
 
@@ -246,4 +247,4 @@ def _show(shape: Shape) -> str:
 
 
 def _listing(shapes: dict[str, Shape]) -> str:
-    return ", ".join(f"'{name}' {_show(shape)}" for name, shape in shapes.items()) or "(none)"
+    return ", ".join(f"'{printable(name, 80)}' {_show(shape)}" for name, shape in shapes.items()) or "(none)"
