@@ -6,12 +6,14 @@ import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
+from ros2_actionnet.images.frame_types import array_and_encoding
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.load_monitor import DownloadInWords
 from ros2_actionnet.networks import PreparedNetwork
@@ -103,14 +105,14 @@ class ActionNet:
         """Accept `frame` and return the newest prediction; None until a whole window has been classified.
 
         `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, or a `RawImage`, which says
-        what it is; `stamp` is the time at which it was taken (s), needed for `sample_rate`; without it, or while it
-        does not change, frames are taken to come at 30 Hz. A frame that is skipped gives the last prediction again:
-        `Prediction.frame` tells.
+        what it is, a PIL image or a PyTorch tensor on the CPU; `stamp` is the time at which it was taken (s), needed for
+        `sample_rate`; without it, or while it does not change, frames are taken to come at 30 Hz. A frame that is
+        skipped gives the last prediction again: `Prediction.frame` tells.
 
         Raises ImageError for a frame that does not fit its encoding and BackendError if the inference fails.
         """
         recognizer = self._opened()
-        image = frame if isinstance(frame, RawImage) else RawImage.from_array(frame, encoding)
+        image = frame if isinstance(frame, RawImage) else RawImage.from_array(*array_and_encoding(frame, encoding))
         index, self._frames = self._frames, self._frames + 1
         taken_at = self._clock.time(None if stamp is None else nanoseconds(stamp), index * NANOSECONDS // 30)
         if self._clock.is_stuck and not self._has_warned:
@@ -173,6 +175,16 @@ class ActionNet:
         self._opened().configure(changed)
         self._settings = changed
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute. Raises AttributeError, with the near miss, for one that does not exist."""
+        if not name.startswith("_") and not hasattr(type(self), name):
+            if name in _keywords():
+                raise AttributeError(f"ActionNet has no attribute {name}; call configure({name}=...)")
+            near = get_close_matches(name, ["threshold", "skip_frames", *_keywords()], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise AttributeError(f"ActionNet has no attribute {name}{hint}")
+        super().__setattr__(name, value)
+
     def reset(self) -> None:
         """Empty the window, as before the first frame."""
         self._opened().empty_window()
@@ -207,9 +219,13 @@ def _raise(frame: _Frame, error: ImageError) -> NoReturn:
     raise error
 
 
+def _keywords() -> list[str]:
+    return [setting.name for setting in SETTINGS if setting.scope is Scope.EVERYWHERE]
+
+
 def _check_keywords(keywords: Iterable[str]) -> None:
     """Raises SettingsError for a keyword that is no setting, or one that only the node has."""
-    known = [setting.name for setting in SETTINGS if setting.scope is Scope.EVERYWHERE]
+    known = _keywords()
     for name in keywords:
         if name not in known:
             raise SettingsError(f"ActionNet has no keyword {name}; there are {', '.join(known)}")

@@ -6,6 +6,7 @@ all made from `Settings`, so that a default is written down once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -89,15 +90,25 @@ class Setting:
         return converted
 
 
+def _plain(value: Any) -> Any:
+    """Return a path as text and a NumPy number as Python's."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "dtype") and getattr(value, "shape", None) == () else value
+
+
 def _to_bool(value: Any) -> bool | None:
+    value = _plain(value)
     return value if isinstance(value, bool) else None
 
 
 def _to_int(value: Any) -> int | None:
+    value = _plain(value)
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _to_float(value: Any) -> float | None:
+    value = _plain(value)
     try:
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     except OverflowError:
@@ -105,6 +116,7 @@ def _to_float(value: Any) -> float | None:
 
 
 def _to_str(value: Any) -> str | None:
+    value = _plain(value)
     # Names made of digits, such as the device 0 or the label 2, are integers in YAML and in ROS's command line.
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_integer or isinstance(value, str) else None

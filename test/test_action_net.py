@@ -368,3 +368,35 @@ def test_the_bytes_of_the_model_are_not_kept(make: Callable[..., ActionNet]) -> 
     held = [value for value in gc.get_objects() if type(value) is PreparedNetwork and value.name == net.name]
     assert held
     assert all(network.model == b"" for network in held)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("treshold", r"no attribute treshold; did you mean threshold\?"),
+        ("skipframes", r"did you mean skip_frames\?"),
+        ("top_k", r"no attribute top_k; call configure\(top_k=...\)"),
+        ("zebra", r"no attribute zebra$"),
+    ],
+)
+def test_an_attribute_that_does_not_exist(name: str, message: str, make: Callable[..., ActionNet]) -> None:
+    net = make()
+    with pytest.raises(AttributeError, match=message):
+        setattr(net, name, 0.5)
+    net.threshold = 0.25
+    assert net.threshold == 0.25
+
+
+def test_pil_images_are_classified_as_arrays_are(make: Callable[..., ActionNet], clip: list[Frame]) -> None:
+    arrays, images = make(skip_frames=0), make(skip_frames=0)
+    for frame in clip[:FRAMES]:
+        expected, found = arrays.classify(frame), images.classify(Image.fromarray(frame))
+    assert expected is not None
+    assert found is not None
+    assert (
+        found.scores == expected.scores
+        if isinstance(found.scores, tuple)
+        else list(found.scores) == list(expected.scores)
+    )
+    with pytest.raises(ImageError, match="the frame is None"):
+        images.classify(None)  # type: ignore[arg-type]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,3 +233,17 @@ def test_effects(name: str, effect: Effect) -> None:
 def test_a_name_made_of_digits_may_be_a_number() -> None:
     settings = Settings.from_values({"device": 0, "network": 18, "class_filter": [2, "run"]})
     assert (settings.device, settings.network, settings.class_filter) == ("0", "18", ("2", "run"))
+
+
+def test_paths_and_numpy_numbers_are_taken() -> None:
+    settings = Settings.from_values(
+        {
+            "model": Path("a/b.onnx"),
+            "threshold": np.float32(0.25),
+            "top_k": np.int64(3),
+            "roi": np.array([0, 0, 0.5, 1]),
+        }
+    )
+    assert (settings.model, settings.threshold, settings.top_k, settings.roi) == ("a/b.onnx", 0.25, 3, (0, 0, 0.5, 1))
+    assert type(settings.top_k) is int
+    assert {type(value) for value in settings.roi} == {float}

@@ -103,8 +103,8 @@ def _find_source(uri: str) -> _OpenSource:
     if scheme:
         if scheme not in _SOURCES:
             raise MediaError(
-                f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be read; use "
-                "one of "
+                f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be read; "
+                "use one of "
                 f"{', '.join(f'{name}://' for name in _SOURCES)}, or the path of a file"
             )
         return _SOURCES[scheme]

@@ -227,8 +227,8 @@ def _read_layout(spec: NetworkSpec, value: ValueInfoProto) -> Layout:
     why = "several of them could be the 3 colors" if candidates else "none of them is the 3 colors"
     said = "; or ".join(f"`layout: {layout}` ({DESCRIPTIONS[layout]})" for layout in candidates or ranked)
     raise NetworkError(
-        f"{spec.model}: the layout of input '{printable(value.name)}' {_show(shape)} cannot be told from its dimensions: {why}. "
-        f"Put one line into a network.yaml beside the model: {said}"
+        f"{spec.model}: the layout of input '{printable(value.name)}' {_show(shape)} cannot be told from its "
+        f"dimensions: {why}. Put one line into a network.yaml beside the model: {said}"
     )
 
 
