@@ -104,8 +104,8 @@ class ActionNet:
     ) -> Prediction | None:
         """Accept `frame` and return the newest prediction; None until a whole window has been classified.
 
-        `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, or a `RawImage`, which says
-        what it is, a PIL image or a PyTorch tensor on the CPU; `stamp` is the time at which it was taken (s), needed for
+        `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, a PIL image, a PyTorch tensor
+        on the CPU, or a `RawImage`, which says what it is; `stamp` is the time at which it was taken (s), needed for
         `sample_rate`; without it, or while it does not change, frames are taken to come at 30 Hz. A frame that is
         skipped gives the last prediction again: `Prediction.frame` tells.
 

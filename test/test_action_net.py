@@ -393,10 +393,6 @@ def test_pil_images_are_classified_as_arrays_are(make: Callable[..., ActionNet],
         expected, found = arrays.classify(frame), images.classify(Image.fromarray(frame))
     assert expected is not None
     assert found is not None
-    assert (
-        found.scores == expected.scores
-        if isinstance(found.scores, tuple)
-        else list(found.scores) == list(expected.scores)
-    )
+    np.testing.assert_array_equal(found.scores, expected.scores)
     with pytest.raises(ImageError, match="the frame is None"):
         images.classify(None)  # type: ignore[arg-type]
