@@ -133,9 +133,8 @@ def _read(argument: Setting, text: str) -> Value:
     if argument.kind == "double" and isinstance(value, str):
         with suppress(ValueError):
             value = float(value)  # YAML 1.1 takes 1e-3, without a point, for text
-    if value == []:
-        raise SettingsError(f"{argument.name}:=[] cannot be passed to a node; leave it out")
-    return argument.coerce(value)
+    # A node does not take an empty list; [''] stands for it.
+    return argument.coerce([""] if value == [] else value)
 
 
 def _file_of(given: dict[str, Value]) -> str:

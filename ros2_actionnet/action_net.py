@@ -10,8 +10,6 @@ from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-from numpy.typing import NDArray
-
 from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
 from ros2_actionnet.images.frame_types import array_and_encoding
 from ros2_actionnet.images.raw_image import RawImage
@@ -99,9 +97,7 @@ class ActionNet:
         self._frames = 0
         self._clock, self._has_warned = FrameClock(), False
 
-    def classify(
-        self, frame: NDArray[Any] | RawImage, encoding: str = "rgb8", stamp: float | None = None
-    ) -> Prediction | None:
+    def classify(self, frame: object, encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
         """Accept `frame` and return the newest prediction; None until a whole window has been classified.
 
         `frame` is an image of any size, uint8 [H, W, 3] unless `encoding` says otherwise, a PIL image, a PyTorch tensor

@@ -273,7 +273,7 @@ class Settings:
         minimum=0.0,
         maximum=1.0,
     )
-    class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty: all.")
+    class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty, or ['']: all.")
     class_id_format: str = _setting(
         "label",
         "Content of class_id: the label, or the index as a decimal number. Outputs that share a label are one result "
@@ -317,6 +317,8 @@ class Settings:
         """Coerces and checks every field, then the fields that must fit each other."""
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.coerce(getattr(self, setting.name)))
+        # ROS tools neither show nor clear an empty list of strings: there [''] stands for it.
+        object.__setattr__(self, "class_filter", tuple(label for label in self.class_filter if label))
         self._check_roi()
         if self.event_off > self.event_on:
             raise SettingsError(

@@ -395,4 +395,4 @@ def test_pil_images_are_classified_as_arrays_are(make: Callable[..., ActionNet],
     assert found is not None
     np.testing.assert_array_equal(found.scores, expected.scores)
     with pytest.raises(ImageError, match="the frame is None"):
-        images.classify(None)  # type: ignore[arg-type]
+        images.classify(None)

@@ -247,3 +247,8 @@ def test_paths_and_numpy_numbers_are_taken() -> None:
     assert (settings.model, settings.threshold, settings.top_k, settings.roi) == ("a/b.onnx", 0.25, 3, (0, 0, 0.5, 1))
     assert type(settings.top_k) is int
     assert {type(value) for value in settings.roi} == {float}
+
+
+def test_empty_labels_of_a_filter_are_ignored() -> None:
+    assert Settings.from_values({"class_filter": [""]}) == Settings()
+    assert Settings.from_values({"class_filter": ["", "walk"]}).class_filter == ("walk",)

@@ -45,10 +45,6 @@ class Parameters:
         self._changed = node.create_guard_condition(changed)
         for setting in SETTINGS:
             node.declare_parameter(setting.name, _value(setting.default), _descriptor(setting))
-            empty = node.get_parameter(setting.name).type_ is Parameter.Type.BYTE_ARRAY
-            if empty and setting.kind == "string_array":
-                # What rclpy makes of an empty list; this one is of strings.
-                node.set_parameters([_parameter(setting, setting.default)])
         node.declare_parameter(
             LABELS_PARAMETER,
             [""],
@@ -129,7 +125,8 @@ def _parameter(setting: Setting, value: Any) -> Parameter:
 
 
 def _value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    # An empty list reaches rclpy without a type, and rqt_reconfigure fails on it: [''] stands for it.
+    return (list(value) or [""]) if isinstance(value, tuple) else value
 
 
 def _descriptor(setting: Setting) -> ParameterDescriptor:

@@ -178,6 +178,12 @@ class TestSetting:
             assert rig.node.set_parameters([parameter])[0].successful
             assert rig.parameters.settings().class_filter == expected
 
+    def test_a_filter_of_all_labels_is_a_list_that_rqt_can_edit(self, rig: Rig) -> None:
+        assert rig.get("class_filter") == [""]
+        assert rig.set(class_filter=["walk"])[0].successful
+        assert rig.set(class_filter=[""])[0].successful
+        assert rig.parameters.settings() == Settings()
+
     def test_a_setting_cannot_be_deleted(self, rig: Rig) -> None:
         (result,) = rig.node.set_parameters([Parameter("threshold", Parameter.Type.NOT_SET)])
         assert not result.successful
