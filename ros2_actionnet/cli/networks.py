@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from ros2_actionnet.networks.catalogue import user_folder
 from ros2_actionnet.networks.fetch import pin_of
 from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
-from ros2_actionnet.networks.normalization import in_unit_range, remark, three_numbers
+from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
 from ros2_actionnet.networks.resolve import find_folder
 from ros2_actionnet.networks.spec import SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
@@ -47,6 +48,7 @@ _WIDTH = 12  # of the names in what is printed
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     print_in_any_encoding()
+    logging.basicConfig(level=logging.WARNING, format="actionnet-networks: %(message)s")
     options = _parser().parse_args(arguments)
     try:
         code = int(options.run(options))
@@ -123,8 +125,6 @@ def add_network(options: argparse.Namespace) -> int:
     _print_rows(understood(replace(trial.network, spec=spec)))
     print(f"{'run':<{_WIDTH}} {_in_a_line(trial)}")
     _print_doubts(trial)
-    if doubt := remark(spec):
-        print(f"  note: {doubt}")
     install(spec, description_of(spec, notes, folder), folder, target)
     print(f"\nwrote {folder / 'network.yaml'}")
     if target.resolve() != folder.resolve():
@@ -154,8 +154,6 @@ def check_network(options: argparse.Namespace) -> int:
     for place, found in enumerate(best_of(scores, network.labels)):
         print(f"{'best five' if place == 0 else '':<{_WIDTH}} {found.score:.4f} {printable(found.label, 60)}")
     _print_doubts(trial)
-    if doubt := remark(network.spec):
-        print(f"  note: {doubt}")
     if options.reference is None:
         return 0
     comparison = compare(options.reference, scores, kind=network.spec.scores or "logits")

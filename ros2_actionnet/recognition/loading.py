@@ -78,9 +78,7 @@ def prepared_here(request: NetworkRequest, monitor: LoadMonitor) -> Iterator[Pre
 
     Raises NetworkError and LoadCancelled as `obtain` and `prepare` do.
     """
-    network = prepare(obtain(request, monitor))
-    _warn_of_mean(network)
-    yield network
+    yield prepare(obtain(request, monitor))
 
 
 @contextmanager
@@ -90,14 +88,7 @@ def prepared_in_process(request: NetworkRequest, monitor: LoadMonitor) -> Iterat
     Raises NetworkError and LoadCancelled as `obtain` and `prepare_in_process` do.
     """
     with prepare_in_process(obtain(request, monitor), monitor) as network:
-        _warn_of_mean(network)
         yield network
-
-
-def _warn_of_mean(network: PreparedNetwork) -> None:
-    """Log a mean that is assumed, because nothing states it, and one that is converted."""
-    if warning := remark(network.spec):
-        logger.warning(warning)
 
 
 def load(
@@ -109,6 +100,8 @@ def load(
     choose: Choose = choose_backend,
 ) -> LoadedNetwork:
     """Load the network of `settings` and check its scores; nothing keeps the bytes of its model afterwards.
+
+    A mean that is assumed, because nothing states it, is logged as a warning, and one that is converted.
 
     Args:
         settings: which network, and what to run it on.
@@ -137,6 +130,8 @@ def load(
         return LoadedNetwork(session, choice.reason)
 
     loaded = load_once(request)
+    if warning := remark(loaded.session.network.spec):
+        logger.warning(warning)
     give_back_free_memory()
     try:
         warm_up(loaded.session)

@@ -12,5 +12,5 @@ def test_a_line_about_the_run_cannot_control_the_terminal(capsys: pytest.Capture
 
 
 def test_a_label_in_the_table_of_a_batch() -> None:
-    table = batch_table([Outcome("a.mp4", Statistics(10, 2, 0, 0, 0, False, {}), seconds=2.0, most="walk\x1b[31m")])
+    table = batch_table([Outcome("a.mp4", Statistics(10, 2, 0, 0, 0, 0, False, {}), seconds=2.0, most="walk\x1b[31m")])
     assert table.splitlines()[1].split() == ["a.mp4", "10", "2", "5.0", r"walk\x1b[31m"]

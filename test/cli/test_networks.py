@@ -235,11 +235,17 @@ class TestAdd:
         assert "your own: how bright" in run("list")[1]
         assert "the checksum matches" in run("verify", "turns")[1]
 
-    def test_mean_and_std_that_nobody_said_are_pointed_out(self, run: Run, folder: Path) -> None:
-        assert "no mean is stated for network turns: actionNet's is assumed" in run("add", folder)[1]
-        assert "is assumed" not in run("add", folder, "--again")[1], "now the network.yaml says them"
+    def test_mean_and_std_that_nobody_said_are_pointed_out(
+        self, run: Run, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run("add", folder)
+        assert caplog.text.count("no mean is stated for network turns: actionNet's is assumed") == 1
+        caplog.clear()
+        run("add", folder, "--again")
+        assert "is assumed" not in caplog.text, "now the network.yaml says them"
         mean = ["--mean", 0.5, 0.25, 0, "--std", 1, 0.5, 0.25]
-        assert "is assumed" not in run("add", folder, "--again", *mean)[1]
+        run("add", folder, "--again", *mean)
+        assert "is assumed" not in caplog.text
         spec = resolve(NetworkRequest("turns"))
         assert (spec.mean, spec.std) == ((0.5, 0.25, 0.0), (1.0, 0.5, 0.25))
 

@@ -36,6 +36,12 @@ def test_the_network_runs_once_and_its_model_is_dropped() -> None:
     assert not [o for o in gc.get_objects() if isinstance(o, PreparedNetwork) and o.model and o.name == "first"]
 
 
+def test_a_mean_that_is_assumed_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    fake_networks().load_network(FIRST, UNMONITORED, lambda network: None)
+    (record,) = caplog.records
+    assert "no mean is stated for network first: actionNet's is assumed" in record.getMessage()
+
+
 def test_what_the_caller_raises_before_the_slow_part_ends_the_load() -> None:
     networks = fake_networks()
 

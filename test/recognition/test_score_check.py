@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ros2_actionnet import ActionNet
 from ros2_actionnet.backends import LoadOptions, Session
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import BackendError
-from ros2_actionnet.live.network_loader import LoadCallbacks, NetworkLoader
+from ros2_actionnet.live.network_loader import LoadCallbacks, LoadRequest, NetworkLoader
 from ros2_actionnet.networks import NetworkRequest, ScoreKind, prepare, resolve
 from ros2_actionnet.recognition.score_check import check_scores, kind_of, make_test_windows
 from ros2_actionnet.settings import Settings
@@ -95,7 +94,7 @@ def test_probabilities_that_no_operator_shows(tmp_path: Path, caplog: pytest.Log
     path = save(tmp_path, BY_HAND, spread=6, axis=np.array([1]))
     found, logits = classify(path)
     np.testing.assert_allclose(found, softmax(logits), rtol=0, atol=1e-6)
-    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith("score_check")]
     assert "are in [0, 1] and sum to 1 for three test windows" in line
     assert "set scores to logits, probabilities or sigmoid" in line
 
@@ -104,13 +103,13 @@ def test_the_nodes_loader_checks_too(tmp_path: Path) -> None:
     path = save(tmp_path, BY_HAND, spread=6, axis=np.array([1]))
     loaded: list[Any] = []
     callbacks = LoadCallbacks(
-        progress=lambda settings, what: None,
-        prepared=lambda settings, network: None,
-        loaded=lambda settings, session, reason: loaded.append(session),
-        failed=lambda settings, error: loaded.append(error),
+        progress=lambda request, what: None,
+        prepared=lambda request, network: None,
+        loaded=lambda request, network: loaded.append(network.session),
+        failed=lambda request, error: loaded.append(error),
     )
     loader = NetworkLoader(callbacks)
-    loader.request(Settings(model=str(path)))
+    loader.request(LoadRequest(Settings(model=str(path))))
     assert loader.join(60)
     (session,) = loaded
     assert session.network.spec.scores == "probabilities"

@@ -169,7 +169,7 @@ def normalized_inside(element: int, *moved: NodeProto) -> ModelProto:
 def test_whole_numbers_are_normalized_by_the_network(name: str, save: Save, run_model: Run) -> None:
     network = assert_right(save(normalized_inside(TensorProto.DataType.Value(name)), labels=LABELS), run_model)
     assert network.spec.normalization == "inside"
-    assert 'normalization: "inside"' in description_of(network.spec, {})
+    assert 'normalization: "inside"' in description_of(network.spec, {}, network.spec.model.parent)
     nodes = onnx.load_model_from_string(network.model).graph.node
     assert nodes[0].op_type == "Cast"
     assert {kept.attribute[0].i for kept in nodes if kept.op_type == "Cast"} == {TensorProto.FLOAT}
@@ -190,7 +190,9 @@ def test_normalization_inside_feeds_a_float_network_0_to_255(save: Save, run_mod
     model = normalized_inside(TensorProto.FLOAT)
     network = assert_right(save(model, labels=LABELS, yaml="normalization: inside"), run_model)
     assert network.spec.mean == (0, 0, 0)
-    written = save(model, labels=LABELS, yaml=description_of(network.spec, {}))  # as `actionnet-networks add` does
+    written = save(
+        model, labels=LABELS, yaml=description_of(network.spec, {}, network.spec.model.parent)
+    )  # as `actionnet-networks add` does
     assert_right(written, run_model)
     with pytest.raises(NetworkError, match=r"leaves mean and std to the network; remove its lines"):
         load(save(model, labels=LABELS, yaml="normalization: inside\nmean: [0, 0, 0]"))
