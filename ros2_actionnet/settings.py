@@ -200,7 +200,9 @@ class Settings:
         effect=Effect.NEW_NETWORK,
     )
     model: str = _setting(
-        "", "Path of a custom .onnx file or network folder; overrides network.", effect=Effect.NEW_NETWORK
+        "",
+        "Path of a custom model (.onnx, or .xml of OpenVINO's IR) or network folder; overrides network.",
+        effect=Effect.NEW_NETWORK,
     )
     labels: str = _setting(
         "", "Path of the label file (text, JSON or CSV); overrides network's.", effect=Effect.NEW_NETWORK

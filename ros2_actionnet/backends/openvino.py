@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, Session
+from ros2_actionnet.backends.openvino_ir import with_common_signature
 from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
@@ -96,7 +97,8 @@ class OpenVINOBackend:
             if options.precision != "auto":
                 properties["INFERENCE_PRECISION_HINT"] = self._element_type(core, device, options.precision)
             session = _compile(core, network, device, properties)
-            if device == "CPU" and session.precision == "bf16" and has_matrix_unit():
+            is_onnx = network.conversion is None
+            if is_onnx and device == "CPU" and session.precision == "bf16" and has_matrix_unit():
                 session = _with_the_faster_stem(core, session, device, properties)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {network.name} on {device}{_why(core, device, error)}") from error
@@ -116,7 +118,10 @@ class OpenVINOBackend:
 def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[str, Any]) -> OpenVINOSession:
     # Reading from a file does not hold the GIL.
     read = core.read_model(str(network.file)) if network.file else core.read_model(network.model, b"")
-    read.reshape([1, network.frames, network.height, network.width, 3])
+    if network.conversion is None:
+        read.reshape([1, network.frames, network.height, network.width, 3])
+    else:
+        read = with_common_signature(read, network.spec, network.num_classes, network.conversion)
     compiled = core.compile_model(read, device, properties)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return OpenVINOSession(network, compiled, device, _PRECISIONS.get(used, used))

@@ -327,7 +327,7 @@ def _command(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
 
 
 def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder with an .onnx file and its labels.txt")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder with a model and its labels.txt")
     command.add_argument("--name", help="name to add it under (default: the folder's)")
     command.add_argument("--again", action="store_true", help="replace a network that was added under that name")
     _add_description_flags(command)

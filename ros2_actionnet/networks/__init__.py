@@ -1,4 +1,4 @@
-"""Networks: from a name or a file to an ONNX model that every backend accepts.
+"""Networks: from a name or a file to a model that a backend accepts: ONNX for every one, OpenVINO's IR for its own.
 
 `resolve` finds the files and takes milliseconds; `obtain` downloads them first if necessary; `prepare` opens the model
 and converts it to the common signature: input `frames` uint8 [batch, T, H, W, 3] (RGB), output `scores` float32
@@ -11,6 +11,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain
 from ros2_actionnet.networks.layout import Layout
+from ros2_actionnet.networks.model_files import is_ir
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import (
     ACTIONNET_MEAN,
@@ -19,6 +20,7 @@ from ros2_actionnet.networks.spec import (
     INPUT_NAME,
     OUTPUT_NAME,
     SCORE_KINDS,
+    Conversion,
     NetworkRequest,
     NetworkSpec,
     PreparedNetwork,
@@ -35,6 +37,7 @@ __all__ = [
     "Archive",
     "Catalogue",
     "CatalogueEntry",
+    "Conversion",
     "Layout",
     "NetworkRequest",
     "NetworkSpec",
@@ -57,12 +60,13 @@ def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
         fold_stem: rewrite a first 3D convolution on RGB as a 2D one, where the network has such a stem (see `stem`).
 
     Raises:
-        NetworkError: the file is not a readable ONNX model, its checksum is not the stated one, its input or output is
-            unsupported or ambiguous without further settings, or the labels do not fit.
+        NetworkError: the file is not a readable ONNX model or OpenVINO IR, its checksum is not the stated one, its
+            input or output is unsupported or ambiguous without further settings, or the labels do not fit.
     """
     try:
         # Imported here because onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
+        from ros2_actionnet.networks.graph.openvino_ir import prepare_ir
         from ros2_actionnet.networks.graph.preparation import prepare_network
     except ImportError as error:
         raise NetworkError(f"networks are prepared with the Python package onnx: pip install onnx ({error})") from error
-    return prepare_network(spec, fold_stem=fold_stem)
+    return prepare_ir(spec) if is_ir(spec.model) else prepare_network(spec, fold_stem=fold_stem)

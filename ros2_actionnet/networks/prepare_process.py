@@ -26,6 +26,8 @@ def prepare_in_process(
 ) -> Iterator[PreparedNetwork]:
     """Yield the result of `prepare` for `spec`; its model is an in-memory `file` that exists until the context ends.
 
+    A model in OpenVINO's IR stays where it is.
+
     Raises:
         NetworkError: as `prepare` does, or the process ended without an answer.
         LoadCancelled: `monitor` cancelled the load; the process has been killed.
@@ -43,7 +45,7 @@ def prepare_in_process(
                 f"the process that prepares {spec.name} {ended.reason}; see whether there is enough memory"
             )
         network: PreparedNetwork = pickle.loads(ended.answer)
-        yield replace(network, file=Path(f"/proc/self/fd/{model}"))
+        yield network if network.file else replace(network, file=Path(f"/proc/self/fd/{model}"))
 
 
 def _prepare(question: Any) -> bytes:

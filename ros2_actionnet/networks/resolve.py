@@ -10,6 +10,7 @@ from typing import Any
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
+from ros2_actionnet.networks.model_files import check_model, default_model
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
@@ -40,7 +41,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
             spec = _custom(user_path(request.model))
         else:
             spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
-        _check_model(spec.model)
+        check_model(spec.model)
         if labels is None and spec.labels is not None:
             _check_labels(spec.labels)
     return replace(
@@ -92,22 +93,23 @@ def find_folder(entry: CatalogueEntry) -> Path | None:
 
 
 def _custom(model: Path) -> NetworkSpec:
-    """Describe a network given by path: a network folder, or an .onnx file with or without a network.yaml beside it."""
+    """Describe a network given by path: a network folder, or a model file with or without a network.yaml beside it."""
     if model.name == "network.yaml" and is_file(model):
         model = model.parent
     if is_dir(model):
-        if not is_file(model / "network.yaml") and not is_file(model / "model.onnx"):
+        found = default_model(model)
+        if not is_file(model / "network.yaml") and found is None:
             raise NetworkError(
-                f"the folder {printable(model)} has neither a network.yaml nor a model.onnx; set `model` to an .onnx "
-                "file or to a folder that holds them"
+                f"the folder {printable(model)} has neither a network.yaml nor a model.onnx nor a model.xml; set "
+                "`model` to an .onnx file, an .xml of OpenVINO's IR, or a folder that holds them"
             )
-        return _from_folder(model, NetworkSpec(name=model.resolve().name, model=model / "model.onnx"))
+        return _from_folder(model, NetworkSpec(name=model.resolve().name, model=found or model / "model.onnx"))
     if not is_file(model):
         raise NetworkError(
             f"the model {printable(model)} {why_unusable(model)}; set `model` to an .onnx file or a network folder"
         )
-    # A network.yaml that names no model describes the model.onnx beside it, if there is one, and otherwise this file.
-    described = _existing(model.parent / "model.onnx") or model
+    # A network.yaml that names no model describes the default model beside it, if there is one, and else this file.
+    described = default_model(model.parent) or model
     spec = _from_folder(model.parent, NetworkSpec(name=model.stem, model=described))
     if spec.model == model:
         return replace(spec, name=model.stem)
@@ -177,35 +179,6 @@ def _config_with_labels(folder: Path) -> Path | None:
     with suppress(OSError, ValueError):
         return config if '"id2label"' in config.read_text(encoding="utf-8-sig") else None
     return None
-
-
-def _check_model(model: Path) -> None:
-    """Reject a file that is obviously not ONNX, by its suffix and its first bytes."""
-    if not is_file(model):
-        raise NetworkError(
-            f"the model {printable(model)} {why_unusable(model)}; set `model`, or `model:` in the network.yaml beside "
-            "it"
-        )
-    if model.suffix.lower() != ".onnx":
-        raise NetworkError(
-            f"the model {printable(model)} is not an .onnx file; export the network to ONNX and set `model` to that"
-        )
-    try:
-        with model.open("rb") as file:
-            start = file.read(48)
-    except OSError as error:
-        raise NetworkError(f"the model {printable(model)} cannot be read: {error.strerror or error}") from error
-    if not start:
-        raise NetworkError(f"the model {printable(model)} is empty; copy or download it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise NetworkError(
-            f"the model {printable(model)} is a Git LFS pointer, not the model; run `git lfs pull` where it is from"
-        )
-    # The first field of an ONNX file is its format version: tag 0x08.
-    if start[0] != 0x08:
-        raise NetworkError(
-            f"the model {printable(model)} is not an ONNX file (it begins with {start[:8]!r}); export it to ONNX"
-        )
 
 
 def _check_labels(labels: Path) -> None:

@@ -17,6 +17,9 @@ Triple = tuple[float, float, float]
 ScoreKind = Literal["logits", "probabilities", "sigmoid"]
 SCORE_KINDS: tuple[ScoreKind, ...] = ("logits", "probabilities", "sigmoid")
 
+# What is added to a network that gives logits.
+Activation = Literal["softmax", "sigmoid"]
+
 # Names of the only input and the only output of every prepared network, and of its dynamic first dimension.
 INPUT_NAME = "frames"
 OUTPUT_NAME = "scores"
@@ -40,7 +43,7 @@ class NetworkRequest:
 
     Attributes:
         network: a name or alias of the catalogue; ignored if `model` is given.
-        model: path of an .onnx file, or of a network folder.
+        model: path of an .onnx file, of the .xml of OpenVINO's IR, or of a network folder.
         labels: path of a label file, one label per line.
         input_blob: name of the model's input.
         output_blob: name of the model's output.
@@ -61,7 +64,7 @@ class NetworkSpec:
 
     Attributes:
         name: the network's name, as displayed.
-        model: the .onnx file.
+        model: the .onnx file, or the .xml of OpenVINO's IR.
         labels: the label file; None: the classes are named "class 0", "class 1", ...
         frames: frames in a window, T.
         height: height of a frame in pixels, H.
@@ -96,6 +99,23 @@ class NetworkSpec:
     is_downloaded: bool = False
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """What gives a model in OpenVINO's IR the common signature; the backend adds it when it has read the model.
+
+    Attributes:
+        input_shape: of the original input, for a batch of 1.
+        offset: subtracted from the output.
+        scale: divides the difference.
+        activation: applied to the result; None: it is the scores.
+    """
+
+    input_shape: tuple[int, ...]
+    offset: float = 0.0
+    scale: float = 1.0
+    activation: Activation | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedNetwork:
     """A network with the common signature that every backend accepts.
@@ -110,6 +130,8 @@ class PreparedNetwork:
         scores_from: the origin of `spec.scores`: stated by the user, read from the graph, or assumed, because nothing
             was recognized in the graph.
         digest: SHA-256 of the serialized ONNX in hex, if already known.
+        conversion: None, or for a model in OpenVINO's IR, what it still lacks; `file` and `digest` are then of its .xml
+            as it was found.
     """
 
     spec: NetworkSpec
@@ -119,6 +141,7 @@ class PreparedNetwork:
     file: Path | None = None
     scores_from: Literal["stated", "graph", "assumption"] = "stated"
     digest: str = ""
+    conversion: Conversion | None = None
 
     @property
     def name(self) -> str:

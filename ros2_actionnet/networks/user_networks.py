@@ -1,4 +1,4 @@
-"""The user's own networks: from a folder with an .onnx file to a named network."""
+"""The user's own networks: from a folder with a model file to a named network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Catalogue, user_folder
+from ros2_actionnet.networks.model_files import default_model, is_ir, weights_of
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.network_yaml import read_network_yaml
 from ros2_actionnet.networks.resolve import resolve
@@ -20,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
-    """Find the network in `folder`: its network.yaml, its model.onnx, or its only .onnx file, unless `model` is given.
+    """Find the network in `folder`: its network.yaml, its default model, or its only model, unless `model` is given.
 
     The model's checksum is omitted: it may have been exported again.
 
@@ -28,12 +29,12 @@ def network_in(folder: Path, model: Path | None = None) -> NetworkSpec:
         NetworkError: there is none, there are several, files are outside the folder, or `resolve` rejects it.
     """
     if not folder.is_dir():
-        raise NetworkError(f"{folder} is not a folder; give the one that holds the .onnx file and its labels.txt")
+        raise NetworkError(f"{folder} is not a folder; give the one that holds the model and its labels.txt")
     path_inside(folder, "network.yaml", str(folder))
     path = folder
     if model is not None:
         path = file_in(folder, model)
-    elif not (folder / "network.yaml").is_file() and not (folder / "model.onnx").is_file():
+    elif not (folder / "network.yaml").is_file() and default_model(folder) is None:
         path = _only_model(folder)
     spec = resolve(NetworkRequest(model=str(path)))
     for file in filter(None, [spec.model, spec.labels]):
@@ -104,9 +105,9 @@ def install(spec: NetworkSpec, description: str, folder: Path, target: Path) -> 
 
 
 def _only_model(folder: Path) -> Path:
-    models = sorted(folder.glob("*.onnx"))
+    models = sorted([*folder.glob("*.onnx"), *(file for file in folder.glob("*.xml") if weights_of(file).is_file())])
     if len(models) != 1:
-        found = f"{len(models)} .onnx files: {', '.join(path.name for path in models)}" if models else "no .onnx file"
+        found = f"{len(models)} models: {', '.join(path.name for path in models)}" if models else "no .onnx file"
         raise NetworkError(f"{folder} has {found}; it needs one, or say which with --model")
     return models[0]
 
@@ -120,5 +121,6 @@ def _copies(spec: NetworkSpec, folder: Path) -> dict[Path, Path]:
     """Return the files of a network other than its network.yaml, by their paths relative to `folder`."""
     from ros2_actionnet.networks.graph.external_data import external_files
 
-    files = [spec.model, *external_files(spec.model), *filter(None, [spec.labels])]
+    weights = [weights_of(spec.model)] if is_ir(spec.model) else external_files(spec.model)
+    files = [spec.model, *weights, *filter(None, [spec.labels])]
     return {path_inside(folder, file.absolute(), spec.name): file for file in files}

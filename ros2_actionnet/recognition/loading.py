@@ -121,7 +121,7 @@ def load(
     def load_once(request: NetworkRequest) -> LoadedNetwork:
         with prepare(request, monitor) as network:
             end_if_cancelled(monitor, network.name)
-            choice = choose(settings.backend, settings.device)
+            choice = _choice_for(network, settings, choose)
             # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
             described = replace(network, model=b"", file=None)
             on_prepared(described)
@@ -140,6 +140,13 @@ def load(
         loaded.session.close()
         raise
     return replace(loaded, session=session)
+
+
+def _choice_for(network: PreparedNetwork, settings: Settings, choose: Choose) -> Choice:
+    """Choose the backend of `settings`; `auto` for a model in OpenVINO's IR is the one that reads it."""
+    if settings.backend != "auto" or network.conversion is None:
+        return choose(settings.backend, settings.device)
+    return replace(choose("openvino", settings.device), reason="openvino (the model is in its IR)")
 
 
 def warm_up(session: Session[Any]) -> None:

@@ -19,8 +19,10 @@ from onnx import helper, numpy_helper
 from ros2_actionnet.action_net import ActionNet
 from ros2_actionnet.cli.networks import main
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
+from ros2_actionnet.system.files import sha256_of
 from support.archives import RESNET_18, resnet_18_archive
 from support.networks import external_tensor, save_brightness_network
+from support.openvino_ir import save_ir
 
 LABELS = ("dark", "dim", "bright")
 Run = Callable[..., tuple[int, str, str]]
@@ -376,10 +378,28 @@ class TestAdd:
         save_brightness_network(folder, LABELS, name="other")
         code, _, err = run("add", folder)
         assert code == 1
-        assert "2 .onnx files: exported.onnx, other.onnx" in err
+        assert "2 models: exported.onnx, other.onnx" in err
         assert "--model" in err
         assert run("add", folder, "--model", "other.onnx")[0] == 0
         assert resolve(NetworkRequest("turns")).model.name == "other.onnx"
+
+    def test_openvinos_ir_comes_with_its_weights(self, run: Run, tmp_path: Path, networks: Path) -> None:
+        model = save_ir(tmp_path / "signs", name="exported")
+        code, out, err = run("add", tmp_path / "signs", "--mean", 0.5, 0.5, 0.5, "--backend", "openvino")
+        assert (code, err) == (0, "")
+        assert "'frames_in' [batch, 3, 4, 6, 6] (NCTHW)" in out
+        copied = networks / "signs"
+        assert sorted(file.name for file in copied.iterdir()) == [
+            "exported.bin",
+            "exported.xml",
+            "labels.txt",
+            "network.yaml",
+        ]
+        assert (copied / "exported.bin").read_bytes() == model.with_suffix(".bin").read_bytes()
+        spec = resolve(NetworkRequest("signs"))
+        assert (spec.model, spec.sha256) == (copied / "exported.xml", sha256_of(model))
+        assert run("verify", "signs", "--backend", "openvino")[0] == 0
+        assert "exported.xml" in run("info", "signs")[1]
 
     def test_labels_by_another_name(self, run: Run, folder: Path, tmp_path: Path) -> None:
         (folder / "labels.txt").rename(folder / "classes.txt")
@@ -439,7 +459,7 @@ class TestAdd:
 
     @pytest.mark.parametrize("name", ["nothing", "turns/labels.txt"])
     def test_what_is_no_folder(self, name: str, run: Run, folder: Path, tmp_path: Path) -> None:
-        assert "is not a folder; give the one that holds the .onnx file" in run("add", tmp_path / name)[2]
+        assert "is not a folder; give the one that holds the model" in run("add", tmp_path / name)[2]
 
     def test_a_folder_without_a_model(self, run: Run, tmp_path: Path) -> None:
         assert "has no .onnx file" in run("add", tmp_path)[2]

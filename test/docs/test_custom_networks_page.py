@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ros2_actionnet import NetworkError
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, prepare, resolve
 from ros2_actionnet.networks.network_yaml import KEYS
+from support.openvino_ir import save_ir
 from support.random_network import save_random_network
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -142,6 +143,17 @@ def checkpoint(folder: Path) -> Path:
     return folder / "model.pth"
 
 
+def engine(folder: Path) -> Path:
+    (folder / "model.engine").write_bytes(b"ftrt and so on")
+    return folder / "model.engine"
+
+
+def ir_without_weights(folder: Path) -> Path:
+    path = save_ir(folder)
+    path.with_suffix(".bin").unlink()
+    return path
+
+
 def without_weights(folder: Path) -> Path:
     path = save(folder, [1, 3, 4, 8, 8], data=True)
     (folder / "model.onnx.data").unlink()
@@ -162,6 +174,8 @@ def labeled(folder: Path, labels: str) -> Path:
 
 MISTAKES: dict[str, Callable[[Path], Path]] = {
     "is not an .onnx file": checkpoint,
+    "is an engine of TensorRT": engine,
+    "lacks its weights": ir_without_weights,
     "a .data file with its weights must lie beside it": without_weights,
     "it must be [1, 3, T, H, W] or [1, T, 3, H, W]": lambda folder: save(folder, [1, 3, 112, 112]),
     "cannot be told from its dimensions": lambda folder: save(folder, [1, 3, 3, 8, 8]),

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, Catalogue, NetworkRequest, prepare, resolve
+from support.openvino_ir import save_ir
 
 Build = Callable[..., ModelProto]
 Save = Callable[..., Path]
@@ -162,7 +163,12 @@ def test_what_a_network_yaml_must_not_say(line: str, message: str, conv3d: Build
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("net.pt", b"\x08\x08", r"net.pt is not an .onnx file; export"),
+        ("net.pt", b"\x08\x08", r"net.pt is not an .onnx file, nor an .xml of OpenVINO's IR; export"),
+        ("net.engine", b"ftrt", r"is an engine of TensorRT.*actionnet-engine build --model net.onnx"),
+        ("net.plan", b"ftrt", r"is an engine of TensorRT.*set `model` to the .onnx file"),
+        ("net.xml", b"", r"net.xml is empty"),
+        ("net.xml", b"\x08\x08", r"net.xml is not in OpenVINO's IR \(it begins with b'"),
+        ("net.xml", b"\xef\xbb\xbf<?xml version='1.0'?>", r"there is no net.bin beside it; copy or download both"),
         ("net.onnx", b"", r"net.onnx is empty"),
         ("net.onnx", b"<!DOCTYPE html>", r"net.onnx is not an ONNX file \(it begins with b'<!DOCTYP'\)"),
         ("net.onnx", b"version https://git-lfs.github.com/spec/v1\n", r"Git LFS pointer.*git lfs pull"),
@@ -172,6 +178,23 @@ def test_what_is_plainly_not_onnx(name: str, content: bytes, message: str, tmp_p
     (tmp_path / name).write_bytes(content)
     with pytest.raises(NetworkError, match=message):
         resolve(custom(tmp_path / name))
+
+
+def test_the_weights_of_an_ir_are_not_its_model(tmp_path: Path) -> None:
+    model = save_ir(tmp_path, name="net")
+    with pytest.raises(NetworkError, match=r"net\.bin has only weights; set `model` to .*net\.xml"):
+        resolve(custom(model.with_suffix(".bin")))
+
+
+def test_a_folder_with_an_ir(conv3d: Build, save: Save, tmp_path: Path) -> None:
+    model = save_ir(tmp_path, yaml="frames: 4")
+    assert (resolve(custom(tmp_path)).model, resolve(custom(tmp_path)).frames) == (model, 4)
+    assert resolve(custom(model)).frames == 4
+    save(conv3d(), name="model.onnx")  # now the network.yaml is about this one
+    assert resolve(custom(tmp_path)).model == tmp_path / "model.onnx"
+    assert resolve(custom(model)).frames is None
+    (tmp_path / "network.yaml").write_text("model: model.xml\nframes: 4\n")
+    assert (resolve(custom(tmp_path)).model, resolve(custom(tmp_path)).frames) == (model, 4)
 
 
 def test_missing_files(conv3d: Build, save: Save, tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ros2_actionnet.backends import Choice
 from ros2_actionnet.errors import ActionNetError, BackendError, LoadCancelled, SettingsError
 from ros2_actionnet.load_monitor import UNMONITORED
-from ros2_actionnet.networks import PreparedNetwork
-from ros2_actionnet.recognition.loading import check_change, load_options, network_request, warm_up
+from ros2_actionnet.networks import Conversion, PreparedNetwork
+from ros2_actionnet.recognition.loading import check_change, load, load_options, network_request, warm_up
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeNetworks, FakeSession, make_network
 from support.monitors import Recorder
@@ -40,6 +42,31 @@ def test_a_mean_that_is_assumed_is_logged_once(caplog: pytest.LogCaptureFixture)
     fake_networks().load_network(FIRST, UNMONITORED, lambda network: None)
     (record,) = caplog.records
     assert "no mean is stated for network first: actionNet's is assumed" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("backend", "reads_ir", "chosen", "reason"),
+    [
+        ("auto", True, "openvino", "openvino (the model is in its IR)"),
+        ("auto", False, "auto", "as chosen"),
+        ("tensorrt", True, "tensorrt", "as chosen"),
+    ],
+)
+def test_auto_takes_openvino_for_a_model_in_its_ir(backend: str, reads_ir: bool, chosen: str, reason: str) -> None:
+    conversion = Conversion((1, 3, 4, 4, 4)) if reads_ir else None
+    networks = FakeNetworks(replace(make_network("first"), conversion=conversion))
+    asked: list[str] = []
+
+    def choose(name: str, device: str) -> Choice:
+        asked.append(name)
+        return Choice(networks, "as chosen")
+
+    loaded = load(
+        replace(FIRST, backend=backend),
+        prepare=lambda request, _: nullcontext(networks.prepare(request)),
+        choose=choose,
+    )
+    assert (asked, loaded.reason) == ([chosen], reason)
 
 
 def test_what_the_caller_raises_before_the_slow_part_ends_the_load() -> None:

@@ -52,7 +52,12 @@ class EngineRequest:
     workspace: int = DEFAULT_WORKSPACE
 
     def __post_init__(self) -> None:
-        """Raise BackendError for a precision that is not offered with TensorRT, and for an invalid batch."""
+        """Raise BackendError for a model that TensorRT cannot read, a precision that it lacks, or an invalid batch."""
+        if self.network.conversion is not None:
+            raise BackendError(
+                f"TensorRT cannot read {self.network.spec.model}, which is in OpenVINO's IR; set backend openvino, "
+                "or export the network to ONNX and set `model` to that"
+            )
         if self.precision not in PRECISIONS:
             raise BackendError(
                 f"precision {self.precision} is not offered under TensorRT; set it to {', '.join(PRECISIONS)} or auto"

@@ -62,7 +62,7 @@ def load_model(spec: NetworkSpec) -> ModelProto:
     """
     try:
         if spec.sha256:
-            _check_sha256(spec.model, spec.sha256)
+            check_sha256(spec.model, spec.sha256)
         model = load_checked(spec.model)
     except NetworkError:
         raise
@@ -100,7 +100,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     shapes = graph.infer_shapes()
     shape = output_shape(graph.proto.output[0], shapes.get(output))
     counted = count_classes(spec, shape)
-    labels = _labels(spec, counted)
+    labels = labels_of(spec, counted)
     classes = len(labels)
     if shape is None or (counted is None and len(shape) != 2):
         output, shape = _flatten(graph, output, shape), (1, classes)
@@ -130,7 +130,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     )
 
 
-def _labels(spec: NetworkSpec, classes: int | None) -> tuple[str, ...]:
+def labels_of(spec: NetworkSpec, classes: int | None) -> tuple[str, ...]:
     """Return the labels of the classes; the label file says how many there are if `classes` is None.
 
     Raises NetworkError as `labels_for` does, or if nothing tells the number of classes.
@@ -229,7 +229,8 @@ def tidy(graph: Graph) -> None:
     graph.model.producer_name = "ros2_actionnet"
 
 
-def _check_sha256(path: Path, expected: str) -> None:
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise NetworkError unless the file has the expected SHA-256, in hex."""
     digest = sha256_of(path)
     if digest != expected.lower():
         raise NetworkError(

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from ros2_actionnet.networks.graph.ending import Ending, find_ending
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape
-from ros2_actionnet.networks.spec import BATCH_NAME, OUTPUT_NAME, ScoreKind
+from ros2_actionnet.networks.spec import BATCH_NAME, OUTPUT_NAME, Activation, ScoreKind
 
 
 def append_scores(
@@ -27,14 +27,7 @@ def append_scores(
         shapes: shapes of the tensors for a batch of 1.
         stated: what the network gives, if the user says so.
     """
-    found = find_ending(graph, output, classes, shapes)
-    # What the user states wins; only what the graph says of the same kind, its scale, is used too.
-    ending = found if stated in (None, found.kind) else Ending(stated or found.kind)
-    if found.kind == "logits" and stated in (None, "sigmoid") and (classes == 1 or (stated and found.certain)):
-        # Of one class, a softmax would always give 1; and a sigmoid is stated of a network that ends before it.
-        ending, needs_sigmoid = replace(ending, kind="sigmoid"), True
-    else:
-        needs_sigmoid = False
+    ending, activation = read_ending(graph, output, classes, shapes, stated)
     is_flat = len(shapes[output]) == 2
     element = graph.proto.output[0].type.tensor_type.elem_type
     if graph.new_name(OUTPUT_NAME) != OUTPUT_NAME:
@@ -57,9 +50,9 @@ def append_scores(
         if value != {"Sub": 0, "Div": 1}[operator]:
             constant = graph.add_constant("actionnet/score_range", np.array([value], np.float32))
             append(operator, f"actionnet/scores_{operator.lower()}", constant)
-    if needs_sigmoid:
+    if activation == "sigmoid":
         append("Sigmoid", OUTPUT_NAME)
-    elif ending.kind == "logits":
+    elif activation == "softmax":
         append("Softmax", OUTPUT_NAME, axis=1)
     else:
         append("Identity", OUTPUT_NAME)
@@ -67,3 +60,16 @@ def append_scores(
     del graph.proto.output[:]
     graph.proto.output.append(helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [BATCH_NAME, classes]))
     return ending
+
+
+def read_ending(
+    graph: Graph, output: str, classes: int, shapes: dict[str, Shape], stated: ScoreKind | None
+) -> tuple[Ending, Activation | None]:
+    """Return what tensor `output` is taken to be, and what is added to it; the arguments are as in `append_scores`."""
+    found = find_ending(graph, output, classes, shapes)
+    # What the user states wins; only what the graph says of the same kind, its scale, is used too.
+    ending = found if stated in (None, found.kind) else Ending(stated or found.kind)
+    if found.kind == "logits" and stated in (None, "sigmoid") and (classes == 1 or (stated and found.certain)):
+        # Of one class, a softmax would always give 1; and a sigmoid is stated of a network that ends before it.
+        return replace(ending, kind="sigmoid"), "sigmoid"
+    return ending, "softmax" if ending.kind == "logits" else None

@@ -21,7 +21,7 @@ from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, LoadCancelled
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
-from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.networks import Conversion, PreparedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.loading import load, warm_up
 from ros2_actionnet.recognition.sampling import Sample
@@ -100,6 +100,11 @@ class TestUnavailable:
 
 
 class TestLoad:
+    def test_a_model_in_openvinos_ir_is_refused_with_what_to_do(self, rig: TensorRTRig) -> None:
+        ir = replace(network(), conversion=Conversion((1, 3, N, SIZE, SIZE)))
+        with pytest.raises(BackendError, match="in OpenVINO's IR; set backend openvino, or export the"):
+            TensorRTBackend().load(ir)
+
     def test_a_session_says_what_it_runs_on_and_gives_the_scores(self, rig: TensorRTRig) -> None:
         session = TensorRTBackend().load(network())
         assert (session.backend, session.device, session.precision) == ("tensorrt", "GPU 0 (Orin)", "fp16")
