@@ -66,7 +66,8 @@ def _check_suffix(model: Path) -> None:
         raise NetworkError(
             f"the model {printable(model)} is an engine of TensorRT, which runs with one version on one kind of GPU "
             "and does not say how frames are normalized; set `model` to the .onnx file that it was built from. The "
-            "engine is built from that at the first start and kept, or ahead of time by `actionnet-engine build --model net.onnx`"
+            "engine is built from that at the first start and kept, or ahead of time by `actionnet-engine build "
+            "--model net.onnx`"
         )
     if suffix == ".bin" and is_file(model.with_suffix(".xml")):
         raise NetworkError(
