@@ -120,8 +120,8 @@ def prepare_ir(spec: NetworkSpec) -> PreparedNetwork:
         ) from error
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
         raise NetworkError(
-            f"the model {spec.model} cannot be read: {str(error)[:200]}. It is damaged or incomplete; copy, "
-            "download or convert it again, the .xml and the .bin together"
+            f"the model {printable(spec.model)} cannot be read: {printable(error, 200)}. It is damaged or "
+            "incomplete; copy, download or convert it again, the .xml and the .bin together"
         ) from error
 
 
@@ -278,18 +278,19 @@ def _parse(model: Path) -> Element:
     root = ElementTree.fromstring(content)
     if root.tag != "net":
         raise NetworkError(
-            f"the model {model} is not in OpenVINO's IR: it begins with <{root.tag[:40]}>, not with <net>"
+            f"the model {printable(model)} is not in OpenVINO's IR: it begins with <{printable(root.tag, 40)}>, not "
+            "with <net>"
         )
     version = root.get("version", "")
     if not version.isdecimal() or int(version) < _OLDEST:
         raise NetworkError(
-            f"the model {model} is of version {version[:20]!r} of OpenVINO's IR; {_OLDEST} or later is needed. Convert "
-            "the original network again, with `ovc`"
+            f"the model {printable(model)} is of version '{printable(version, 20)}' of OpenVINO's IR; {_OLDEST} or later "
+            "is needed. Convert the original network again, with `ovc`"
         )
     if any(layer.get("type") in ("Assign", "ReadValue") for layer in root.iter("layer")):
         raise NetworkError(
-            f"the model {model} remembers earlier inputs (layers Assign and ReadValue); a network must take a whole "
-            "window of frames at once. Export it without its state"
+            f"the model {printable(model)} remembers earlier inputs (layers Assign and ReadValue); a network must take "
+            "a whole window of frames at once. Export it without its state"
         )
     return root
 
@@ -316,8 +317,8 @@ def _small_constants(model: Path, layers: Iterable[Element]) -> dict[str, NDArra
             found[layer.attrib["id"]] = np.frombuffer(file.read(length), dtype).reshape(shape)
     if end > size:
         raise NetworkError(
-            f"the weights {weights} are incomplete or of another network: {size} bytes, but {model.name} needs {end}; "
-            "copy or download both files again"
+            f"the weights {printable(weights)} are incomplete or of another network: {size} bytes, but "
+            f"{printable(model.name)} needs {end}; copy or download both files again"
         )
     return found
 
