@@ -22,7 +22,12 @@ def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversio
     from openvino import opset13 as operators
 
     source = _named(model.inputs, spec.input_blob)
-    model.reshape({source: openvino.PartialShape(list(conversion.input_shape))})
+    shapes, slow = {source: list(conversion.input_shape)}, conversion.slow_path
+    if slow is not None:
+        second = _named(model.inputs, slow.name)
+        shapes[second] = [*conversion.input_shape]
+        shapes[second][slow.axis] = len(slow.frames)
+    model.reshape({port: openvino.PartialShape(sizes) for port, sizes in shapes.items()})
     shape = [1, *(size or 0 for size in (spec.frames, spec.height, spec.width)), 3]
     frames = operators.parameter(shape, np.uint8, name=INPUT_NAME)
     frames.output(0).get_tensor().set_names({INPUT_NAME})
@@ -34,8 +39,9 @@ def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversio
         operators.transpose(normalized, order), list(conversion.input_shape), special_zero=False
     )
     original = operators.convert(ordered, source.get_element_type().get_type_name())
-    for consumer in source.get_target_inputs():
-        consumer.replace_source_output(original.output(0))
+    if slow is not None:
+        _feed(second, operators.gather(original, np.array(slow.frames), np.int64(slow.axis)))
+    _feed(source, original)
 
     result = _named(model.outputs, spec.output_blob).get_node()
     scores = operators.convert(result.input_value(0), "f32")
@@ -50,6 +56,12 @@ def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversio
         scores = operators.sigmoid(scores)
     scores.output(0).get_tensor().set_names({OUTPUT_NAME})
     return openvino.Model([scores], [frames], spec.name)
+
+
+def _feed(port: Any, node: Any) -> None:
+    """Give the output of `node` to all consumers of an input of the model."""
+    for consumer in port.get_target_inputs():
+        consumer.replace_source_output(node.output(0))
 
 
 def _named(ports: Iterable[Any], name: str) -> Any:

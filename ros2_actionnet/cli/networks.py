@@ -303,7 +303,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("names", nargs="*", metavar="NAME", help="names or paths (default: all local networks)")
     _add_device_flags(command)
     command = _command(commands, "check", check_network)
-    command.add_argument("network", metavar="MODEL", help="an .onnx file, a network folder, or a network's name")
+    command.add_argument("network", metavar="MODEL", help="a model file, a network folder, or a network's name")
     command.add_argument(
         "--window",
         type=Path,
@@ -339,7 +339,7 @@ def _add_flags_of_add(command: argparse.ArgumentParser) -> None:
 
 def _add_description_flags(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what cannot be read from the model, or is read incorrectly")
-    what.add_argument("--model", type=Path, metavar="FILE", help="which .onnx file of the folder")
+    what.add_argument("--model", type=Path, metavar="FILE", help="which model of the folder")
     what.add_argument("--labels", type=Path, metavar="FILE", help="which label file of the folder")
     what.add_argument("--frames", type=_count, metavar="T", help="frames in a window")
     what.add_argument("--size", type=_count, nargs=2, metavar=("H", "W"), help="height and width of a frame")

@@ -100,6 +100,21 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
+class SlowPath:
+    """The second input of a SlowFast network, which is made from the first.
+
+    Attributes:
+        name: of the second input.
+        axis: the dimension of time.
+        frames: indices of the frames of the first input that it consists of.
+    """
+
+    name: str
+    axis: int
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Conversion:
     """What gives a model in OpenVINO's IR the common signature; the backend adds it when it has read the model.
 
@@ -108,12 +123,14 @@ class Conversion:
         offset: subtracted from the output.
         scale: divides the difference.
         activation: applied to the result; None: it is the scores.
+        slow_path: a second input to be made from the first; None if there is no second one.
     """
 
     input_shape: tuple[int, ...]
     offset: float = 0.0
     scale: float = 1.0
     activation: Activation | None = None
+    slow_path: SlowPath | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,13 +22,21 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.graph.onnx_graph import SMALL, Graph, Shape
+from ros2_actionnet.networks.graph.onnx_graph import SMALL, Graph, Shape, attribute
 from ros2_actionnet.networks.graph.preparation import check_sha256, labels_of
 from ros2_actionnet.networks.graph.scores import read_ending
-from ros2_actionnet.networks.graph.signature import complete, count_classes, input_shape, select_input, select_output
+from ros2_actionnet.networks.graph.signature import (
+    complete,
+    count_classes,
+    input_shape,
+    select_input,
+    select_output,
+)
+from ros2_actionnet.networks.graph.slow_path import make_slow_path
 from ros2_actionnet.networks.model_files import weights_of
-from ros2_actionnet.networks.spec import Conversion, NetworkSpec, PreparedNetwork
+from ros2_actionnet.networks.spec import Conversion, NetworkSpec, PreparedNetwork, SlowPath
 from ros2_actionnet.system.files import sha256_of
+from ros2_actionnet.system.text import printable
 
 # The operators of this opset have their axes as an input, as the IR's have.
 _OPSET = 18
@@ -118,7 +126,7 @@ def prepare_ir(spec: NetworkSpec) -> PreparedNetwork:
         raise NetworkError(
             f"the model {spec.model} has layers that need each other's results; convert it again"
         ) from error
-    except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # anything that the XML parser, NumPy and onnx raise for malformed files
         raise NetworkError(
             f"the model {printable(spec.model)} cannot be read: {printable(error, 200)}. It is damaged or "
             "incomplete; copy, download or convert it again, the .xml and the .bin together"
@@ -129,6 +137,10 @@ def _prepare(spec: NetworkSpec, layers: _Layers) -> PreparedNetwork:
     graph = layers.graph
     output = select_output(graph, spec)
     graph.keep_only(output)
+    names = [value.name for value in graph.inputs]
+    slow_path = _make_slow_path(graph, spec)
+    if slow_path is not None and spec.input_blob in names:
+        spec = replace(spec, input_blob="")
     spec = complete(spec, select_input(graph, spec), output)
     labels = labels_of(spec, count_classes(spec, layers.shapes.get(output)))
     ending, activation = read_ending(graph, output, len(labels), layers.shapes, spec.scores)
@@ -140,8 +152,18 @@ def _prepare(spec: NetworkSpec, layers: _Layers) -> PreparedNetwork:
         file=spec.model,
         scores_from="stated" if spec.scores else "graph" if ending.certain else "assumption",
         digest=sha256_of(spec.model),
-        conversion=Conversion(input_shape(spec), ending.offset, ending.scale, activation),
+        conversion=Conversion(input_shape(spec), ending.offset, ending.scale, activation, slow_path),
     )
+
+
+def _make_slow_path(graph: Graph, spec: NetworkSpec) -> SlowPath | None:
+    """Remove the second input of a SlowFast network, and return how it is made; None for other networks."""
+    if not make_slow_path(graph, spec.layout):
+        return None
+    gather = graph.nodes[0]
+    frames = graph.constant(gather.input[1])
+    assert frames is not None
+    return SlowPath(gather.output[0], int(attribute(gather, "axis")), tuple(frames.tolist()))
 
 
 class _Layers:
@@ -224,19 +246,19 @@ class _Layers:
     def _node(self, kind: str, data: Mapping[str, str], inputs: list[str], outputs: list[str]) -> NodeProto:
         """Return the ONNX node of a layer, one of another domain if the two operators differ."""
         if kind in _OPERATORS:
-            with suppress(KeyError, ValueError):  # of an operator whose form is not one of those known here
-                attributes = _attributes(kind, data)
+            with suppress(LookupError, ValueError):  # of an operator whose form is not one of those known here
+                attributes, taken = _attributes(kind, data), list(inputs)
                 if kind == "Transpose":
-                    attributes["perm"] = [int(axis) for axis in self._value(inputs.pop())]
+                    attributes["perm"] = [int(axis) for axis in self._value(taken.pop())]
                 elif kind == "Gather":
-                    (attributes["axis"],) = (int(axis) for axis in self._value(inputs.pop()))
+                    (attributes["axis"],) = (int(axis) for axis in self._value(taken.pop()))
                 elif kind in _REDUCTIONS:
-                    axes = self._value(inputs.pop()).astype(np.int64)
-                    inputs.append(self.graph.add_constant("axes", axes))
+                    axes = self._value(taken.pop()).astype(np.int64)
+                    taken.append(self.graph.add_constant("axes", axes))
                 elif kind == "Slice":
-                    start, stop, step, *axes_of_slice = inputs[1:]
-                    inputs = [inputs[0], start, stop, *(axes_of_slice or [""]), step]
-                return helper.make_node(_OPERATORS[kind], inputs, outputs, **attributes)
+                    data_in, start, stop, step, *axes_in = inputs
+                    taken = [data_in, start, stop, *(axes_in or [""]), step]
+                return helper.make_node(_OPERATORS[kind], taken, outputs, **attributes)
         return helper.make_node(kind, inputs, outputs, domain="openvino")
 
     def _value(self, name: str) -> NDArray[Any]:
@@ -284,8 +306,8 @@ def _parse(model: Path) -> Element:
     version = root.get("version", "")
     if not version.isdecimal() or int(version) < _OLDEST:
         raise NetworkError(
-            f"the model {printable(model)} is of version '{printable(version, 20)}' of OpenVINO's IR; {_OLDEST} or later "
-            "is needed. Convert the original network again, with `ovc`"
+            f"the model {printable(model)} is of version '{printable(version, 20)}' of OpenVINO's IR; {_OLDEST} or "
+            "later is needed. Convert the original network again, with `ovc`"
         )
     if any(layer.get("type") in ("Assign", "ReadValue") for layer in root.iter("layer")):
         raise NetworkError(

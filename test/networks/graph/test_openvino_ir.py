@@ -66,6 +66,29 @@ def test_without_a_network_yaml_the_mean_is_actionnets_and_the_class_has_its_lab
     assert prediction.label == LABELS[int(expected.argmax())]
 
 
+@pytest.mark.parametrize(("element", "line"), [(np.uint8, ""), (np.float32, "normalization: inside")])
+def test_a_network_that_normalizes_inside_gets_0_to_255(tmp_path: Path, element: Any, line: str) -> None:
+    def small(logits: Any) -> Any:
+        return operators.divide(logits, np.float32(255))
+
+    model = save_ir(tmp_path, small, element=element, yaml=line)
+    assert np.abs(scores_of(model, window()) - softmax(logits_of(window(), (0, 0, 0), (1, 1, 1)))).max() < 1e-5
+
+
+def test_the_slow_path_of_slowfast_is_made_from_the_fast_one(tmp_path: Path) -> None:
+    fast = operators.parameter([1, 3, FRAMES, SIZE, SIZE], np.float32, name="fast")
+    slow = operators.parameter([1, 3, 2, SIZE, SIZE], np.float32, name="slow")
+    means = [operators.reduce_mean(clip, np.array([2, 3, 4]), False) for clip in (slow, fast)]
+    result = operators.matmul(operators.subtract(*means), np.diag([20, 30, 40]).astype(np.float32), False, False)
+    openvino.save_model(openvino.Model([result], [slow, fast]), tmp_path / "model.xml", compress_to_fp16=False)
+    (tmp_path / "network.yaml").write_text(YAML)
+    frames = window()
+    colors = (frames / 255 - np.array(MEAN)) / np.array(STD)
+    logits = (colors[[0, FRAMES - 1]].mean((0, 1, 2)) - colors.mean((0, 1, 2))) * (20, 30, 40)
+    assert np.ptp(softmax(logits)) > 0.1
+    assert np.abs(scores_of(tmp_path, frames) - softmax(logits)).max() < 1e-5
+
+
 def scaled(logits: Any) -> Any:
     return operators.multiply(operators.softmax(logits, 1), np.float32(100))
 
