@@ -118,7 +118,7 @@ def _to_float(value: Any) -> float | None:
 def _to_str(value: Any) -> str | None:
     value = _plain(value)
     # Names made of digits, such as the device 0 or the label 2, are integers in YAML and in ROS's command line.
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     return str(value) if is_integer or isinstance(value, str) else None
 
 

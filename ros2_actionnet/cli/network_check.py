@@ -135,7 +135,7 @@ def compare(reference: Path, scores: NDArray[np.float32], *, kind: ScoreKind) ->
 
 def best_of(scores: NDArray[np.float32], labels: tuple[str, ...], count: int = 5) -> list[ClassScore]:
     """Return the best classes of a window."""
-    return Prediction(scores, labels, frame=0, top_k=count).top()
+    return Prediction(scores, labels, frame=0, threshold=0.0, top_k=count).top()
 
 
 def _saved_window(source: Path, network: PreparedNetwork) -> Window:

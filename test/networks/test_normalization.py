@@ -12,7 +12,7 @@ import pytest
 from onnx import ModelProto
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, NetworkSpec, obtain, prepare, resolve
+from ros2_actionnet.networks import ACTIONNET_MEAN, ACTIONNET_STD, NetworkRequest, NetworkSpec, prepare, resolve
 from ros2_actionnet.networks.normalization import assumption, remark
 
 Build = Callable[..., ModelProto]
@@ -40,14 +40,10 @@ def normalized(spec: NetworkSpec, color: float) -> list[float]:
     return [(color / 255 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True)]
 
 
-def test_numbers_of_0_to_255_are_divided(
-    spec_beside: Callable[..., NetworkSpec], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_numbers_of_0_to_255_are_divided(spec_beside: Callable[..., NetworkSpec]) -> None:
     spec = spec_beside({"network.yaml": f"mean: {IMAGENET[0]}\nstd: {IMAGENET[1]}"})
     assert np.allclose([spec.mean, spec.std], UNIT, rtol=1e-12)
-    obtain(NetworkRequest(model=str(spec.model)))
-    (record,) = caplog.records
-    assert "network.yaml, of 0..255 and divided by 255: mean 0.485, 0.456, 0.406; std 0.229" in record.getMessage()
+    assert "network.yaml, of 0..255 and divided by 255: mean 0.485, 0.456, 0.406; std 0.229" in remark(spec)
     assert assumption(spec) == ""
 
 

@@ -90,11 +90,16 @@ BY_TANH = [
 ]
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the check of the scores has logged."""
+    return [record.getMessage() for record in caplog.records if record.name.endswith("score_check")]
+
+
 def test_probabilities_that_no_operator_shows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = save(tmp_path, BY_HAND, spread=6, axis=np.array([1]))
     found, logits = classify(path)
     np.testing.assert_allclose(found, softmax(logits), rtol=0, atol=1e-6)
-    (line,) = [record.getMessage() for record in caplog.records if record.name.endswith("score_check")]
+    (line,) = said(caplog)
     assert "are in [0, 1] and sum to 1 for three test windows" in line
     assert "set scores to logits, probabilities or sigmoid" in line
 
@@ -145,7 +150,7 @@ def test_logits_however_small_stay_logits(
 ) -> None:
     found, logits = classify(save(tmp_path, [N("Identity", ["x"], ["y"])], classes, spread=spread))
     np.testing.assert_allclose(found, softmax(logits), rtol=0, atol=1e-6)
-    assert not caplog.records
+    assert not said(caplog)
 
 
 def test_small_positive_logits_of_a_linear_layer_are_no_sigmoid(tmp_path: Path) -> None:
@@ -173,7 +178,7 @@ def test_what_the_user_states_is_kept_and_a_contradiction_said(
     path = save(tmp_path, BY_HAND, spread=6, axis=np.array([1]))
     found, logits = classify(path, scores="logits")
     np.testing.assert_allclose(found, softmax(softmax(logits)), rtol=0, atol=1e-6)
-    assert not caplog.records
+    assert not said(caplog)
     found, logits = classify(save(tmp_path, [N("Identity", ["x"], ["y"])]), scores="probabilities")
     np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5)
     assert "are not in [0, 1], but `scores` is probabilities; set scores to logits" in caplog.text
