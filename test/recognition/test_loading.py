@@ -39,7 +39,9 @@ def test_the_network_runs_once_and_its_model_is_dropped() -> None:
 
 
 def test_a_mean_that_is_assumed_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    fake_networks().load_network(FIRST, UNMONITORED, lambda network: None)
+    network = make_network("first")
+    networks = FakeNetworks(replace(network, spec=replace(network.spec, mean_from="")))
+    networks.load_network(FIRST, UNMONITORED, lambda network: None)
     (record,) = caplog.records
     assert "no mean is stated for network first: actionNet's is assumed" in record.getMessage()
 
