@@ -135,8 +135,7 @@ class InferenceWorker:
         frame = SampledFrame(header, sample, index, self._clock(), taken_at)
         for lane in self._exchange.lanes:
             lane.offer(image, frame)
-        self._stream.sampled += 1
-        self._stream.submitted = frame.handed_over
+        self._stream.count_submitted(frame.handed_over)
         self._wake()
 
     def max_downscale(self, height: int, width: int) -> float:
@@ -223,7 +222,7 @@ class InferenceWorker:
             self._end_events(lane)
 
     def _take_over(self) -> None:
-        paused = self._clock() - self._stream.submitted > self._applied.max_gap
+        paused = self._stream.has_paused(self._clock(), self._applied.max_gap)
         lanes = self._exchange.take_over(stream_paused=paused)
         if lanes is None:
             return

@@ -21,7 +21,6 @@ class Stream:
 
     Attributes:
         sampled: frames handed over; written by the caller's thread.
-        submitted: when the newest was, in seconds of the worker's clock; written by the caller's thread.
         classified, overtaken: windows classified, and left out because a newer one was there; the worker's thread.
         overrun: frames lost in the queues of the lanes before the running one; the worker's thread.
         last_header: header of the newest classified frame; the worker's thread.
@@ -30,13 +29,24 @@ class Stream:
 
     def __init__(self, settings: Settings) -> None:
         self.sampled = 0
-        self.submitted = -math.inf
+        self._submitted = -math.inf  # s, of the worker's clock: the newest frame; written by the caller's thread
+        self._interval = 0.0  # s, between it and the one before
         self.classified = self.overtaken = self.overrun = 0
         self.last_header: FrameHeader | None = None
         self.filter_waits = False
         self._last_index = -1
         self._allowed: NDArray[np.bool_] | None = None
         self._detector = EventDetector(settings.event_on, settings.event_off, settings.event_min_duration)
+
+    def count_submitted(self, now: float) -> None:
+        """Count a frame that was handed over at `now`, in seconds of the worker's clock."""
+        self.sampled += 1
+        self._interval = now - self._submitted if self.sampled > 1 else 0.0
+        self._submitted = now
+
+    def has_paused(self, now: float, max_gap: float) -> bool:
+        """Return True if no frame has come for more than `max_gap` (s), and for longer than is usual in this stream."""
+        return now - self._submitted > max(max_gap, 2.5 * self._interval)
 
     def configure(self, settings: Settings, lane: Lane | None, *, is_changing: bool) -> str:
         """Apply `settings` to the events and, once a network runs, to its window and filter; return a problem, or "".
