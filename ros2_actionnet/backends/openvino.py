@@ -121,7 +121,7 @@ def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[
     if network.conversion is None:
         read.reshape([1, network.frames, network.height, network.width, 3])
     else:
-        read = with_common_signature(read, network.spec, network.num_classes, network.conversion)
+        read = with_common_signature(read, network.spec, network.conversion)
     compiled = core.compile_model(read, device, properties)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return OpenVINOSession(network, compiled, device, _PRECISIONS.get(used, used))

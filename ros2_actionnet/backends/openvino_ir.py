@@ -9,9 +9,10 @@ import numpy as np
 
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import INPUT_NAME, OUTPUT_NAME, Conversion, NetworkSpec
+from ros2_actionnet.networks.layout import axes_of
 
 
-def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversion: Conversion) -> Any:
+def with_common_signature(model: Any, spec: NetworkSpec, conversion: Conversion) -> Any:
     """Return `model`, an openvino.Model, with input `frames` uint8 [1, T, H, W, 3] and output `scores` [1, classes].
 
     The arithmetic is in float32, and the same as in `networks.graph.preparation`. `model` must not be used afterwards.
@@ -34,7 +35,7 @@ def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversio
     mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
     scaled = operators.multiply(operators.convert(frames, "f32"), (1 / (255 * std)).astype(np.float32))
     normalized = operators.add(scaled, (-mean / std).astype(np.float32))
-    order = ["NTHWC".index(letter) for letter in spec.layout or "" if letter in "NTHWC"]
+    order = ["NTHWC".index(letter) for axis in axes_of(spec.layout or "NCTHW") for letter in axis if letter != "M"]
     ordered = operators.reshape(
         operators.transpose(normalized, order), list(conversion.input_shape), special_zero=False
     )
@@ -45,7 +46,7 @@ def with_common_signature(model: Any, spec: NetworkSpec, classes: int, conversio
 
     result = _named(model.outputs, spec.output_blob).get_node()
     scores = operators.convert(result.input_value(0), "f32")
-    scores = operators.reshape(scores, [1, classes], special_zero=False)
+    scores = operators.reshape(scores, [1, -1], special_zero=False)
     if conversion.offset:
         scores = operators.subtract(scores, np.float32(conversion.offset))
     if conversion.scale != 1:

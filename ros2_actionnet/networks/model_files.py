@@ -65,17 +65,16 @@ def _check_suffix(model: Path) -> None:
     if suffix in _ENGINES:
         raise NetworkError(
             f"the model {printable(model)} is an engine of TensorRT, which runs with one version on one kind of GPU "
-            "and does not say how frames are normalized; set `model` to the .onnx file that it was built from. The "
-            "engine is built from that at the first start and kept, or ahead of time by `actionnet-engine build "
-            "--model net.onnx`"
+            "and does not say how frames are normalized; set `model` to the .onnx file that it was built from. Its "
+            "engine is built and kept at the first start, or ahead by `actionnet-engine build --model net.onnx`"
         )
     if suffix == ".bin" and is_file(model.with_suffix(".xml")):
         raise NetworkError(
             f"the model {printable(model)} has only weights; set `model` to {printable(model.with_suffix('.xml'))}"
         )
     raise NetworkError(
-        f"the model {printable(model)} is not an .onnx file, nor an .xml of OpenVINO's IR; export the network "
-        "to ONNX and set `model` to that"
+        f"the model {printable(model)} is not an .onnx file, nor an .xml of OpenVINO's IR; export the network to ONNX "
+        "and set `model` to that"
     )
 
 
@@ -88,6 +87,6 @@ def _check_ir(model: Path, start: bytes) -> None:
     weights = weights_of(model)
     if not is_file(weights):
         raise NetworkError(
-            f"the model {printable(model)} lacks its weights: there is no {printable(weights.name)} beside it; copy "
-            "or download both files"
+            f"the model {printable(model)} lacks its weights: there is no {printable(weights.name)} beside it; copy or "
+            "download both files"
         )

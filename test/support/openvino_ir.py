@@ -11,10 +11,11 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as operators
 
+from ros2_actionnet.networks.layout import Layout, axes_of, shape_in
+
 FRAMES, SIZE = 4, 6
 LABELS = ("walk", "sit", "fall")
 WEIGHTS = np.array([[9, -6, 3], [-8, 7, 2], [4, 3, -9]], np.float32)
-SHAPES = {"NCTHW": (1, 3, FRAMES, SIZE, SIZE), "NTCHW": (1, FRAMES, 3, SIZE, SIZE)}
 
 Ending = Callable[[Any], Any]
 """Appends operators to the logits [1, classes], or does not."""
@@ -24,7 +25,7 @@ def save_ir(
     folder: Path,
     ending: Ending = lambda logits: logits,
     *,
-    layout: str = "NCTHW",
+    layout: Layout = "NCTHW",
     shape: Sequence[int] | None = None,
     element: Any = np.float32,
     name: str = "model",
@@ -35,12 +36,17 @@ def save_ir(
 
     The later frames count more, so that it matters that time is where the network has it.
     """
-    clip = operators.parameter(list(shape or SHAPES[layout]), element, name="clip")
+    usual = shape_in(layout, batch=1, frames=FRAMES, height=SIZE, width=SIZE)
+    clip = operators.parameter(list(shape or usual), element, name="clip")
     floats = operators.convert(clip, "f32")
-    over_time = np.arange(1, FRAMES + 1, dtype=np.float32).reshape([-1 if axis == "T" else 1 for axis in layout])
-    weighed = operators.multiply(floats, over_time)
-    axes = np.array([index for index, axis in enumerate(layout) if axis not in "NC"])
-    logits = operators.matmul(operators.reduce_mean(weighed, axes, False), WEIGHTS, False, False)
+    letters = [letter for axis in axes_of(layout) for letter in axis]
+    if len(letters) != len(usual):
+        sizes = {"N": 1, "C": 3, "T": FRAMES, "H": SIZE, "W": SIZE}
+        floats = operators.reshape(floats, [sizes[letter] for letter in letters], special_zero=False)
+    over_time = np.arange(1, FRAMES + 1, dtype=np.float32).reshape([-1 if letter == "T" else 1 for letter in letters])
+    axes = np.array([index for index, letter in enumerate(letters) if letter not in "NC"])
+    means = operators.reduce_mean(operators.multiply(floats, over_time), axes, False)
+    logits = operators.matmul(means, WEIGHTS, False, False)
     result = ending(logits)
     if names:
         clip.output(0).get_tensor().set_names({"frames_in"})

@@ -29,6 +29,7 @@ from ros2_actionnet.networks.graph.signature import (
     complete,
     count_classes,
     input_shape,
+    output_shape,
     select_input,
     select_output,
 )
@@ -124,7 +125,7 @@ def prepare_ir(spec: NetworkSpec) -> PreparedNetwork:
         raise
     except CycleError as error:
         raise NetworkError(
-            f"the model {spec.model} has layers that need each other's results; convert it again"
+            f"the model {printable(spec.model)} has layers that need each other's results; convert it again"
         ) from error
     except Exception as error:  # anything that the XML parser, NumPy and onnx raise for malformed files
         raise NetworkError(
@@ -142,7 +143,8 @@ def _prepare(spec: NetworkSpec, layers: _Layers) -> PreparedNetwork:
     if slow_path is not None and spec.input_blob in names:
         spec = replace(spec, input_blob="")
     spec = complete(spec, select_input(graph, spec), output)
-    labels = labels_of(spec, count_classes(spec, layers.shapes.get(output)))
+    shape = output_shape(graph.proto.output[0], layers.shapes.get(output))
+    labels = labels_of(spec, count_classes(spec, shape))
     ending, activation = read_ending(graph, output, len(labels), layers.shapes, spec.scores)
     return PreparedNetwork(
         replace(spec, scores=ending.kind),
@@ -194,7 +196,7 @@ class _Layers:
         for layer in TopologicalSorter(needed).static_order():
             self._translate(self._layers[layer])
         if not self.graph.proto.output:
-            raise NetworkError(f"the model {spec.model} has no network in it; convert it again")
+            raise NetworkError(f"the model {printable(spec.model)} has no network in it; convert it again")
 
     def _shown_names(self, requested: set[str]) -> dict[_Port, str]:
         """Return the names of inputs and outputs; of several for one tensor, the requested one or else the first."""
@@ -293,10 +295,14 @@ def _attributes(kind: str, data: Mapping[str, str]) -> dict[str, Any]:
 def _parse(model: Path) -> Element:
     """Return the root of an .xml that OpenVINO can read. External entities are never read."""
     if model.stat().st_size > _LARGEST:
-        raise NetworkError(f"the model {model} has more than {_LARGEST >> 20} MB of layers; is it a network?")
+        raise NetworkError(
+            f"the model {printable(model)} has more than {_LARGEST >> 20} MB of layers; is it a network?"
+        )
     content = model.read_bytes()
     if b"<!" in content.replace(b"<!--", b""):
-        raise NetworkError(f"the model {model} declares entities, which OpenVINO's IR has not; convert it again")
+        raise NetworkError(
+            f"the model {printable(model)} declares entities, which OpenVINO's IR has not; convert it again"
+        )
     root = ElementTree.fromstring(content)
     if root.tag != "net":
         raise NetworkError(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from openvino import opset13 as operators
 
 from ros2_actionnet import ActionNet
-from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.errors import BackendError, NetworkError
 from ros2_actionnet.networks import ACTIONNET_MEAN, NetworkRequest, PreparedNetwork, prepare, resolve
+from ros2_actionnet.networks.layout import LAYOUTS, Layout
 from ros2_actionnet.networks.prepare_process import prepare_in_process
-from support.openvino_ir import FRAMES, LABELS, SHAPES, SIZE, Ending, logits_of, save_ir, softmax
+from support.openvino_ir import FRAMES, LABELS, SIZE, Ending, logits_of, save_ir, softmax
 from support.random_network import save_random_network
 
 MEAN, STD = (0.432, 0.395, 0.376), (0.228, 0.221, 0.217)
@@ -44,10 +45,10 @@ def prepared(model: Path, **request: str) -> PreparedNetwork:
     return prepare(resolve(NetworkRequest(model=str(model), **request)))
 
 
-@pytest.mark.parametrize("layout", SHAPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("element", [np.float32, np.float16])
-def test_logits_get_a_softmax_after_mean_and_std(tmp_path: Path, layout: str, element: Any) -> None:
-    model = save_ir(tmp_path, layout=layout, element=element, yaml=YAML)
+def test_logits_get_a_softmax_after_mean_and_std(tmp_path: Path, layout: Layout, element: Any) -> None:
+    model = save_ir(tmp_path, layout=layout, element=element, yaml=f"{YAML}layout: {layout}\n")
     expected = softmax(logits_of(window(), MEAN, STD))
     assert np.ptp(expected) > 0.1
     tolerance = 1e-5 if element is np.float32 else 2e-2
@@ -187,6 +188,19 @@ def test_free_dimensions_come_from_the_network_yaml(tmp_path: Path) -> None:
         prepared(model)
     (tmp_path / "network.yaml").write_text(f"{YAML}height: {SIZE}\nwidth: {SIZE}\n")
     assert np.abs(scores_of(model, window()) - softmax(logits_of(window(), MEAN, STD))).max() < 1e-5
+
+
+def test_a_number_of_classes_that_only_a_run_tells_is_taken_from_the_labels(tmp_path: Path) -> None:
+    def cut(logits: Any) -> Any:
+        found = operators.multiply(operators.reduce_max(logits, np.array([0, 1]), False), np.float32(0))
+        stop = operators.convert(operators.add(found, np.float32([3])), "i64")
+        return operators.slice(logits, np.array([0]), stop, np.array([1]), np.array([1]))
+
+    model = save_ir(tmp_path, cut, yaml=YAML)
+    assert np.abs(scores_of(model, window()) - softmax(logits_of(window(), MEAN, STD))).max() < 1e-5
+    (tmp_path / "labels.txt").write_text("walk\nsit\n")
+    with pytest.raises(BackendError, match="gives 3 scores a window, but its label file has 2 labels"):
+        scores_of(model, window())
 
 
 def test_one_of_several_outputs_is_taken(tmp_path: Path) -> None:
