@@ -193,7 +193,7 @@ def test_free_dimensions_come_from_the_network_yaml(tmp_path: Path) -> None:
 def test_a_number_of_classes_that_only_a_run_tells_is_taken_from_the_labels(tmp_path: Path) -> None:
     def cut(logits: Any) -> Any:
         found = operators.multiply(operators.reduce_max(logits, np.array([0, 1]), False), np.float32(0))
-        stop = operators.convert(operators.add(found, np.float32([3])), "i64")
+        stop = operators.convert(operators.add(found, np.array([3], np.float32)), "i64")
         return operators.slice(logits, np.array([0]), stop, np.array([1]), np.array([1]))
 
     model = save_ir(tmp_path, cut, yaml=YAML)
