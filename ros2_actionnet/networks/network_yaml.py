@@ -127,7 +127,7 @@ def _spec_values(path: Path) -> dict[str, Any]:
 def _value(path: Path, key: str, value: Any) -> Any:
     """Convert one value of a network.yaml to the type of NetworkSpec's attribute."""
     if key in ("model", "labels"):
-        return path.parent / path_inside(path.parent, str(value), str(path))
+        return path.parent / path_inside(path.parent, str(value), str(path), path)
     if key in ("frames", "height", "width"):
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value

@@ -251,9 +251,12 @@ class TestAdd:
         spec = resolve(NetworkRequest("turns"))
         assert (spec.mean, spec.std) == ((0.5, 0.25, 0.0), (1.0, 0.5, 0.25))
 
-    def test_mean_and_std_of_0_to_255_are_divided_and_checked(self, run: Run, folder: Path) -> None:
-        output = run("add", folder, "--mean", 51, 102, 0, "--std", 255, 51, 51)[1]
-        assert "mean and std are those in --mean, --std, of 0..255 and divided by 255: mean 0.2, 0.4, 0" in output
+    def test_mean_and_std_of_0_to_255_are_divided_and_checked(
+        self, run: Run, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run("add", folder, "--mean", 51, 102, 0, "--std", 255, 51, 51)
+        said = caplog.text
+        assert "mean and std are those in --mean, --std, of 0..255 and divided by 255: mean 0.2, 0.4, 0" in said
         spec = resolve(NetworkRequest("turns"))
         assert (spec.mean, spec.std) == ((0.2, 0.4, 0.0), (1.0, 0.2, 0.2))
         for wrong in ("nan", "inf"):

@@ -61,7 +61,7 @@ def _files_named_in(model: ModelProto, path: Path) -> list[Path]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return [path.parent / path_inside(path.parent, place, f"the model {path}") for place in sorted(places)]
+    return [path.parent / path_inside(path.parent, place, f"the model {path}", path) for place in sorted(places)]
 
 
 def _tensors(message: Message) -> Iterator[TensorProto]:
