@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session
+from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session, describe_loaded
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
 from ros2_actionnet.errors import BackendError, about
@@ -18,6 +18,7 @@ __all__ = [
     "Scores",
     "Session",
     "choose_backend",
+    "describe_loaded",
 ]
 
 # In the order in which `auto` tries them.

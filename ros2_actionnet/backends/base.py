@@ -39,6 +39,17 @@ class LoadOptions:
 DEFAULT_OPTIONS = LoadOptions()
 
 
+_DISPLAY_NAMES = {"openvino": "OpenVINO", "tensorrt": "TensorRT"}
+
+
+def describe_loaded(network: PreparedNetwork, backend: str, device: str, precision: str) -> str:
+    """Return one short line about a loaded network, for logs."""
+    return (
+        f"{network.name}: {network.num_classes} classes, {network.frames} frames of {network.width}x{network.height}, "
+        f"{_DISPLAY_NAMES.get(backend, backend)} on {device} in {precision}"
+    )
+
+
 class Session(ABC, Generic[WindowT]):
     """One network loaded on one device. Must be used by one thread at a time.
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ros2_actionnet.backends import Session
+from ros2_actionnet.backends import Session, describe_loaded
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
 from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
 from ros2_actionnet.cli.load_progress import LoadProgress
@@ -187,12 +187,9 @@ class Command:
         settings = self._settings
         with LoadProgress(quiet=self._level < LEVELS.index("success")) as monitor:
             loaded = load(settings, monitor)
-        session, network = loaded.session, loaded.session.network
+        session = loaded.session
         self._backend = session.backend
-        self._say(
-            f"{network.name}: {network.num_classes} classes, windows of {network.frames} frames, under "
-            f"{session.backend} on {session.device} in {session.precision}"
-        )
+        self._say(describe_loaded(session.network, session.backend, session.device, session.precision))
         if self._is_verbose:
             report(loaded.reason)
         return session

@@ -10,10 +10,11 @@ import cv2
 import rclpy
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
-from ros2_actionnet import __version__
 from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.ros.command_line import answer
 from ros2_actionnet.ros.mailbox import Mailbox
 from ros2_actionnet.ros.node import ActionNetNode
 from ros2_actionnet.ros.ros_logging import log_to_ros
@@ -21,23 +22,29 @@ from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.termination import on_termination
 from ros2_actionnet.system.text import printable
 
+RCLError = rclpy_implementation.RCLError
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end; return its exit code."""
-    if "--version" in (sys.argv[1:] if args is None else args):
-        sys.stdout.write(f"actionnet_node {__version__}\n")
-        return 0
+    instead = answer(sys.argv[1:] if args is None else args)
+    if instead is not None:
+        text, code = instead
+        (sys.stderr if code else sys.stdout).write(text)
+        return code
     keep_large_blocks()
     # A thumbnail is too little work to share: waking a second thread for it costs 0.7 ms of CPU a 1080p frame.
     cv2.setNumThreads(1)
     mailboxes: list[Mailbox] = []
     ended = threading.Event()
     on_termination(lambda: mailboxes[0].post(ended.set) if mailboxes else os._exit(0))
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = ActionNetNode()
-    except (ActionNetError, InvalidParameterValueException) as error:
-        sys.stderr.write(f"actionnet_node: {printable(error, 4000)}\n")
+    # RCLError: an invalid argument, such as a topic's name with a dash.
+    except (ActionNetError, InvalidParameterValueException, RCLError) as error:
+        hint = "; names of topics have letters, digits, _ and / alone" if isinstance(error, RCLError) else ""
+        sys.stderr.write(f"actionnet_node: {printable(error, 4000)}{hint}\n")
         rclpy.try_shutdown()
         return 1
     log_to_ros(node.get_logger())

@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
-from ros2_actionnet.backends import choose_backend
+from ros2_actionnet.backends import choose_backend, describe_loaded
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.live.inference_worker import RunningNetwork
 from ros2_actionnet.networks import NetworkRequest, check_request
@@ -143,10 +143,9 @@ class ActionNetNode(GuardedLifecycleNode):
         """Show the labels of the network that has taken over, and log it; called in the worker's thread."""
         network = running.network
         self.mailbox.post(lambda: self._declared.show_labels(network.labels))
-        self.get_logger().info(
-            f"{network.name}: {network.num_classes} classes, {network.frames} frames of "
-            f"{network.width}x{network.height}, {running.reason}, {running.device} {running.precision}"
-        )
+        logger = self.get_logger()
+        logger.info(describe_loaded(network, running.backend, running.device, running.precision))
+        logger.debug(f"backend: {running.reason}")
 
     def _go_back(self, failed: Settings, error: Exception) -> None:
         running = self._running()

@@ -169,7 +169,7 @@ def test_how_much_is_printed(
 def test_the_run_is_summed_up(model: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(video), "--model", str(model), "--skip-frames", "0"]) == 0
     error = capsys.readouterr().err
-    assert "model: 3 classes, windows of 4 frames, under openvino on CPU" in error
+    assert "model: 3 classes, 4 frames of 8x8, OpenVINO on CPU in " in error
     assert re.search(r"actionnet: 20 frames, 17 windows in [0-9.]+ s: [0-9.]+ frames/s\n", error)
 
 
