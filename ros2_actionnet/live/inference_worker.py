@@ -75,6 +75,7 @@ class WorkerStatus:
     overrun: int  # thumbnails that left the queue before the worker came for them
     failed: int  # inferences that raised
     failing: bool
+    filter_problem: str = ""  # why class_filter does not fit the running network
 
 
 class Listener(Protocol):
@@ -173,6 +174,7 @@ class InferenceWorker:
             overrun=stream.overrun + (running.overrun if running else 0),
             failed=self._failed,
             failing=self._failed_in_a_row >= FAILING_AFTER,
+            filter_problem=stream.filter_problem,
         )
 
     def close(self, timeout: float = 1.5) -> bool:

@@ -24,6 +24,7 @@ class Stream:
         classified, overtaken: windows classified, and left out because a newer one was there; the worker's thread.
         overrun: frames lost in the queues of the lanes before the running one; the worker's thread.
         last_header: header of the newest classified frame; the worker's thread.
+        filter_problem: why the class filter does not fit the running network, "" if it does; the worker's thread.
         filter_waits: True while the class filter is meant for a network that has not taken over; the worker's thread.
     """
 
@@ -33,6 +34,7 @@ class Stream:
         self._interval = 0.0  # s, between it and the one before
         self.classified = self.overtaken = self.overrun = 0
         self.last_header: FrameHeader | None = None
+        self.filter_problem = ""
         self.filter_waits = False
         self._last_index = -1
         self._allowed: NDArray[np.bool_] | None = None
@@ -58,7 +60,7 @@ class Stream:
             return ""
         lane.classifier.configure(settings)
         labels = lane.network.labels
-        self.filter_waits = False
+        self.filter_problem, self.filter_waits = "", False
         try:
             self._allowed = allowed_classes(labels, settings.class_filter)
         except SettingsError as error:
@@ -67,8 +69,8 @@ class Stream:
                 return ""
             # The filter was set for another network. What it names here still counts, the rest can never match.
             self._allowed = np.isin(np.asarray(labels), np.asarray(settings.class_filter))
-            return str(error)
-        return ""
+            self.filter_problem = str(error)
+        return self.filter_problem
 
     def is_classified(self, frame: SampledFrame) -> bool:
         """Return True if the window that ends with `frame` has been classified, by the network before."""

@@ -173,7 +173,7 @@ def summary(health: Health) -> tuple[Level, str]:
     doing = f"classifying with {worker.running.network.name}"
     if worker.loading:
         return Level.OK, f"{doing}, {_loading(worker)}"
-    if warning := assumption(worker.running.network.spec):
+    if warning := worker.filter_problem or assumption(worker.running.network.spec):
         return Level.WARN, f"{doing}, but {warning}"
     return Level.OK, doing
 

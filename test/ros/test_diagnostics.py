@@ -58,6 +58,12 @@ class TestSummary:
         assert {value.key: value.value for value in status_message(health).values}["mean and std"] == "assumed"
         assert {value.key: value.value for value in status_message(WELL).values}["mean and std"] == "here"
 
+    def test_a_filter_that_is_not_the_networks_is_a_lasting_warning(self) -> None:
+        level, text = summary(
+            replace(WELL, worker=replace(WORKING, filter_problem="class_filter 'runing' is no label"))
+        )
+        assert (level, text) == (Level.WARN, "classifying with tiny, but class_filter 'runing' is no label")
+
     def test_a_network_that_loads_beside_it_is_named_too(self) -> None:
         level, text = summary(replace(WELL, worker=replace(WORKING, loading="resnet18")))
         assert (level, text) == (Level.OK, "classifying with tiny, loading resnet18")

@@ -82,6 +82,7 @@ class TestSwap:
         rig.finish_loading()
         rig.wait_for_problems(1)
         assert "'green' is no label" in rig.said.problems[0]
+        assert rig.worker.status().filter_problem == rig.said.problems[0], "for as long as it is so"
         rig.feed_and_wait()
         assert rig.said.classified[-2].prediction.top()
         assert rig.said.classified[-1].prediction.top() == []
