@@ -1,6 +1,6 @@
 """Prints what pip must add to an installed ROS 2: the requirements of pyproject.toml that are not met yet.
 
-NumPy is held at the version that is there, because the message packages of that ROS 2 were compiled against it.
+NumPy keeps the major version that is there, because the message packages of that ROS 2 were compiled against it.
 """
 
 import importlib.metadata
@@ -41,7 +41,7 @@ def main() -> None:
         if not is_met(requirement):
             print(requirement)
         elif requirement.name == "numpy":
-            print(f"numpy=={importlib.metadata.version('numpy')}")
+            print(f"numpy<{int(importlib.metadata.version('numpy').partition('.')[0]) + 1}")
     if shutil.which("colcon") is None:
         print("colcon-bash", "colcon-ros", sep="\n")
 
