@@ -4,7 +4,7 @@
     benchmarks/run files --sizes 1280x720 --no-peers
 
 The usual way is what mmaction2's demonstrations do: the clip is decoded into a list, every window is resized,
-normalised and stacked anew in NumPy, and inferring and writing take turns. Its windows, its network and the encoder's
+normalized and stacked anew in NumPy, and inferring and writing take turns. Its windows, its network and the encoder's
 settings are ours.
 
 Inference, decoding and encoding on the CPU share its cores, so that no pipeline is faster than the cores divided by the

@@ -74,7 +74,7 @@ def service_times(probe: Probe, camera: Camera, calls: int) -> list[float]:
     return times
 
 
-def summarise(name: str, times: list[float]) -> str:
+def summarize(name: str, times: list[float]) -> str:
     """Median, 99th percentile and maximum of `times` (s) as a row of a table."""
     p99 = float(np.percentile(times, 99))
     return f"| {name} | {median(times) * 1e3:.1f} | {p99 * 1e3:.1f} | {max(times) * 1e3:.1f} | {len(times)} |"
@@ -97,17 +97,17 @@ def main() -> None:
         print(
             f"\nnormal interval {2 / RATE * 1e3:.0f} ms; longest gap of {len(gaps)} changes {max(gaps) * 1e3:.0f} ms\n"
         )
-        rows = [summarise("camera_motion at 30 Hz", service_times(probe, camera, options.calls))]
+        rows = [summarize("camera_motion at 30 Hz", service_times(probe, camera, options.calls))]
         probe.set(skip_frames=0, **resnet)
         camera.run(60)
-        rows.append(summarise("ResNet-18 flat out (30 Hz, every frame)", service_times(probe, camera, options.calls)))
+        rows.append(summarize("ResNet-18 flat out (30 Hz, every frame)", service_times(probe, camera, options.calls)))
         loading: list[float] = []
         for change in range(10):
             probe.set(**[camera_motion, resnet][change % 2])
             networks = len(probe.infos)
             while len(probe.infos) == networks:
                 loading += service_times(probe, camera, 4)
-        rows.append(summarise("while a network is loading", loading))
+        rows.append(summarize("while a network is loading", loading))
         print("| parameter services | median, ms | p99, ms | max, ms | calls |\n|---|---|---|---|---|")
         print("\n".join(rows))
 

@@ -7,7 +7,7 @@ the pixels are viewed where they lie in the message; the frame is resized before
 newest image is kept waiting (depth 1), so that results are not late; the libraries run as they come, OpenVINO with the
 hint for latency. What it has in common with most such nodes, and with what tutorials show:
 
-- the image message is deserialised for every frame, as rclpy does by default;
+- the image message is deserialized for every frame, as rclpy does by default;
 - the whole frame is converted to RGB, as `cv_bridge.imgmsg_to_cv2(message, "rgb8")` does;
 - the window is a list of floating-point frames, stacked anew for each inference;
 - the inference runs in the image callback, so no image is received meanwhile.

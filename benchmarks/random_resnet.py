@@ -61,7 +61,7 @@ class _Builder:
         """A basic block: two convolutions beside a shortcut, which is a convolution where the size changes."""
         after = channels[1]
         strides = (step, step, step)
-        # The gains keep the sum of the two at about the size of the input, as batch normalisation does when trained.
+        # The gains keep the sum of the two at about the size of the input, as batch normalization does when trained.
         branch = self.node("Relu", self.conv(source, channels, 3, strides))
         branch = self.conv(branch, (after, after), 3, (1, 1, 1), gain=0.5)
         changes = step != 1 or channels[0] != after

@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Receives images and does nothing with them.")
     parser.add_argument("--topic", default=IMAGE_TOPIC, help="of the images (default: %(default)s)")
     parser.add_argument("--reliability", choices=("reliable", "best_effort"), default="reliable", help="QoS")
-    parser.add_argument("--raw", action="store_true", help="take the serialised message, as our node does")
+    parser.add_argument("--raw", action="store_true", help="take the serialized message, as our node does")
     parser.add_argument("--keep-blocks", action="store_true", help="have malloc keep large blocks, as our node does")
     options = parser.parse_args(remove_ros_args()[1:])
     if options.keep_blocks:

@@ -72,7 +72,7 @@ def usual_stages(message: bytes) -> Stages:
     small = cv2.resize(rgb, (112, 112), interpolation=cv2.INTER_LINEAR)
     frames = [(small.astype(np.float32) / np.float32(255) - MEAN).transpose(2, 0, 1)] * 16
     return {
-        "deserialise the message": lambda: deserialize_message(message, Image),
+        "deserialize the message": lambda: deserialize_message(message, Image),
         "convert the whole frame": lambda: cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
         "resize": lambda: cv2.resize(rgb, (112, 112), interpolation=cv2.INTER_LINEAR),
         "make floating point": lambda: (small.astype(np.float32) / np.float32(255) - MEAN).transpose(2, 0, 1),

@@ -34,7 +34,7 @@ def offered() -> list[str]:
 
 
 def unmodified(model: Path, precision: str, window: NDArray[np.uint8]) -> Run:
-    """The model as it comes, given float32 that somebody else has normalised (which is not measured)."""
+    """The model as it comes, given float32 that somebody else has normalized (which is not measured)."""
     pixels = window.astype(np.float32) / 255 - np.array(ACTIONNET_MEAN, np.float32)
     tensor = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)[np.newaxis], np.float32)
     element = {"fp32": "f32", "bf16": "bf16"}[precision]

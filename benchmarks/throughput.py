@@ -265,7 +265,7 @@ _WHOLE = "our node, the network"
 def cost_contenders(model: Path, trivial: Path, options: argparse.Namespace) -> Iterable[Contender]:
     """From the least that a subscriber can do to the whole node."""
     reliability = ("--reliability", options.reliability)
-    yield Contender("bare subscriber, deserialising", "", receiver_command(*reliability))
+    yield Contender("bare subscriber, deserializing", "", receiver_command(*reliability))
     yield Contender(_BARE, "", receiver_command("--raw", *reliability))
     yield Contender(_BARE_KEPT, "", receiver_command("--raw", "--keep-blocks", *reliability))
     common = {"backend": "openvino", "precision": options.precision, "threshold": 0.0}

@@ -1,4 +1,4 @@
-"""Starts the node that recognises actions and, with `video`, a player in place of a camera.
+"""Starts the node that recognizes actions and, with `video`, a player in place of a camera.
 
     ros2 launch ros2_actionnet actionnet.launch.py network:=camera_motion image_topic:=/camera/image_raw
     ros2 launch ros2_actionnet actionnet.launch.py video:=clip.mp4 loop:=true

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | Bytes"
-ColourOrder: TypeAlias = Literal["RGB", "BGR"]
+ColorOrder: TypeAlias = Literal["RGB", "BGR"]
 
 # Contribution of one sample of each kind to (R, G, B), and its zero. YUV is BT.601 with luma in 16..235, as in OpenCV.
-_COLOURS = {
+_COLORS = {
     "Y": ((1.164, 1.164, 1.164), 16),
     "U": ((0.0, -0.391, 2.018), 128),
     "V": ((1.596, -0.813, 0.0), 128),
@@ -61,7 +61,7 @@ class Encoding(ABC):
 
     @abstractmethod
     def convert(
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         """Convert to color uint8 [height, width, 3] at full size; uses `out` if OpenCV can, else a new array."""
 
@@ -92,13 +92,13 @@ class Interleaved(Encoding):
         return self.convert(planes, height, width, "RGB")
 
     def convert(  # noqa: D102
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         pixels = planes[0]
         if self.sample != "u1":
             deep = np.ascontiguousarray(pixels).view(self.sample).astype(np.uint16, copy=False)
             pixels = cast(Bytes, cv2.convertScaleAbs(deep, alpha=1 / 257))  # 65535 -> 255, rounded
-        return pixels if self.channels == order else _colour(pixels, f"{self.channels}2{order}", out)
+        return pixels if self.channels == order else _color(pixels, f"{self.channels}2{order}", out)
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Mixed(Encoding):
     def merge(self, planes: Sequence[Bytes]) -> Bytes:  # noqa: D102
         return self._mix(planes, "RGB")
 
-    def _mix(self, planes: Sequence[Bytes], order: ColourOrder) -> Bytes:
-        columns = [np.divide(_COLOURS[s][0], self.samples.count(s)) for s in self.samples]
-        offset = -sum(column * _COLOURS[s][1] for column, s in zip(columns, self.samples, strict=True))
+    def _mix(self, planes: Sequence[Bytes], order: ColorOrder) -> Bytes:
+        columns = [np.divide(_COLORS[s][0], self.samples.count(s)) for s in self.samples]
+        offset = -sum(column * _COLORS[s][1] for column, s in zip(columns, self.samples, strict=True))
         matrix = np.stack([*columns, offset], axis=1)
         stacked = planes[0] if len(planes) == 1 else cv2.merge(list(planes))
         return cast(Bytes, cv2.transform(stacked, matrix if order == "RGB" else matrix[::-1].copy()))
@@ -131,10 +131,10 @@ class PackedYuv422(Mixed):
         return (_view(data, 0, height, 2 * width, step, 4),)
 
     def convert(  # noqa: D102
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         pixels = planes[0].reshape(height, -1, 2)
-        return _colour(pixels, f"YUV2{order}_{self.samples}", out if width % 2 == 0 else None)[:, :width]
+        return _color(pixels, f"YUV2{order}_{self.samples}", out if width % 2 == 0 else None)[:, :width]
 
 
 @dataclass(frozen=True)
@@ -154,15 +154,15 @@ class SemiPlanarYuv420(Mixed):
         return luma, _view(data, height * step, (height + 1) // 2, width, step, 2)
 
     def convert(  # noqa: D102
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         luma, chroma = planes
         odd = (height % 2, width % 2)
         if any(odd):  # OpenCV requires whole blocks
             luma = cast(Bytes, cv2.copyMakeBorder(luma, 0, odd[0], 0, odd[1], cv2.BORDER_REPLICATE))
         code = _code(f"YUV2{order}_{'NV12' if self.samples == 'YUV' else 'NV21'}")
-        colour = cv2.cvtColorTwoPlane(luma, chroma, code, dst=None if any(odd) else out)
-        return cast(Bytes, colour)[:height, :width]
+        color = cv2.cvtColorTwoPlane(luma, chroma, code, dst=None if any(odd) else out)
+        return cast(Bytes, color)[:height, :width]
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class SemiPlanarYuv444(Mixed):
         return luma, _view(data, height * step, height, 2 * width, 2 * step, 2)
 
     def convert(  # noqa: D102
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         return self._mix(planes, order)
 
@@ -205,7 +205,7 @@ class Bayer(Mixed):
         return even, _view(data, min(step, step * (height // 2)), height // 2, width, 2 * step, 2)
 
     def convert(  # noqa: D102
-        self, planes: Sequence[Bytes], height: int, width: int, order: ColourOrder, out: Bytes | None = None
+        self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
         rows = sum(len(plane) for plane in planes)
         mosaic = np.empty((rows, 2 * planes[0].shape[1]), np.uint8)
@@ -215,7 +215,7 @@ class Bayer(Mixed):
         # pixel of the neighbor's color, and black where there are fewer than three rows or columns.
         mosaic = cast(Bytes, cv2.copyMakeBorder(mosaic[:height, :width], 2, 2, 2, 2, cv2.BORDER_REFLECT_101))
         # OpenCV names the pattern by the second and third pixel of the second row: RGGB is "BG" in OpenCV.
-        return _colour(mosaic, f"Bayer{self.samples[3]}{self.samples[2]}2{order}")[2:-2, 2:-2]
+        return _color(mosaic, f"Bayer{self.samples[3]}{self.samples[2]}2{order}")[2:-2, 2:-2]
 
 
 def _view(data: Buffer, offset: int, rows: int, row_bytes: int, stride: int, group: int) -> Bytes:
@@ -240,7 +240,7 @@ def _code(name: str) -> int:
     return int(getattr(cv2, f"COLOR_{name}"))
 
 
-def _colour(pixels: Bytes, name: str, out: Bytes | None = None) -> Bytes:
+def _color(pixels: Bytes, name: str, out: Bytes | None = None) -> Bytes:
     return cast(Bytes, cv2.cvtColor(pixels, _code(name), dst=out))
 
 

@@ -53,7 +53,7 @@ class _Row:
     text: str
     figure: str = ""
     value: float | None = None
-    colour: tuple[int, int, int] = _BAR
+    color: tuple[int, int, int] = _BAR
     leading: bool = False
 
 
@@ -140,10 +140,10 @@ def draw_overlay(frame: _Image, lines: Sequence[OverlayLine], *, fill: float = 1
 def _rows(lines: Sequence[OverlayLine], fill: float, status: str) -> Iterator[_Row]:
     for i, line in enumerate(lines):
         score = min(max(line.score, 0.0), 1.0)
-        colour = _ACCENT if i == 0 else _BAR
-        yield _Row(_ascii(line.label), f"{100 * score:.0f}%", score, colour, leading=i == 0)
+        color = _ACCENT if i == 0 else _BAR
+        yield _Row(_ascii(line.label), f"{100 * score:.0f}%", score, color, leading=i == 0)
     if fill < 1.0:
-        yield _Row(_ascii(status) or "filling window", value=max(fill, 0.0), colour=_BAR if lines else _ACCENT)
+        yield _Row(_ascii(status) or "filling window", value=max(fill, 0.0), color=_BAR if lines else _ACCENT)
         return
     if not lines:
         yield _Row("no action")
@@ -205,7 +205,7 @@ def _draw_bars(panel: _Image, rows: Sequence[_Row], layout: _Layout) -> None:
         if row.value is not None:
             length = round(row.value * layout.inner_width)
             cv2.rectangle(panel, (left, bottom - layout.bar, layout.inner_width, layout.bar), _TRACK, cv2.FILLED)
-            cv2.rectangle(panel, (left, bottom - layout.bar, length, layout.bar), row.colour, cv2.FILLED)
+            cv2.rectangle(panel, (left, bottom - layout.bar, length, layout.bar), row.color, cv2.FILLED)
         bottom += layout.row_gap
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from ros2_actionnet.errors import ImageError, SettingsError
-from ros2_actionnet.images.encodings import ENCODINGS, Buffer, Bytes, ColourOrder, Encoding, Interleaved, find_encoding
+from ros2_actionnet.images.encodings import ENCODINGS, Buffer, Bytes, ColorOrder, Encoding, Interleaved, find_encoding
 from ros2_actionnet.system.text import printable
 
 SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(ENCODINGS)
@@ -104,7 +104,7 @@ def _check_out(out: Bytes, height: int, width: int) -> None:
         raise SettingsError(f"out is {out.dtype} {list(out.shape)}: give a uint8 array [{height}, {width}, 3]")
 
 
-def _convert(image: RawImage, order: ColourOrder, out: Bytes | None) -> Bytes:
+def _convert(image: RawImage, order: ColorOrder, out: Bytes | None) -> Bytes:
     encoding, planes = _open(image)
     if out is not None:
         _check_out(out, image.height, image.width)

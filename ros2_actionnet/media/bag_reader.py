@@ -82,7 +82,7 @@ class Bag:
         with self._errors():
             yield from self._reader.messages(connections)
 
-    def deserialise(self, message: bytes, type_name: str) -> Any:
+    def deserialize(self, message: bytes, type_name: str) -> Any:
         """Deserialize a message of a type that ROS ships. Raises rosbags.serde.SerdeError if the bytes are invalid."""
         read = self._types.deserialize_ros1 if self.is_ros_1 else self._types.deserialize_cdr
         return read(message, type_name)

@@ -89,7 +89,7 @@ class BagSource:
             clock = FrameClock()
             for received, message, type_name in self._read():
                 try:
-                    header, content = self._deserialise(message, type_name)
+                    header, content = self._deserialize(message, type_name)
                     image = _image(content, type_name)
                 except ImageError as error:
                     self.report(f"message {index} of {self.topic} is skipped: {error}")
@@ -122,12 +122,12 @@ class BagSource:
             connection, received, message = read
             yield received, message, connection.msgtype
 
-    def _deserialise(self, message: bytes, type_name: str) -> tuple[FrameHeader, Any]:
+    def _deserialize(self, message: bytes, type_name: str) -> tuple[FrameHeader, Any]:
         """Return the header of a message and the message. Raises ImageError if it is damaged."""
         from rosbags.serde import SerdeError
 
         try:
-            content = self._bag.deserialise(message, type_name)
+            content = self._bag.deserialize(message, type_name)
         except SerdeError as error:
             raise ImageError(str(error).rstrip(".")) from error
         stamp = content.header.stamp
@@ -146,7 +146,7 @@ class BagSource:
         why = "was recorded: give another topic with --topic"
         for received, message, type_name in itertools.islice(self._read(), _PEEKED):
             try:
-                header, content = self._deserialise(message, type_name)
+                header, content = self._deserialize(message, type_name)
                 if self._size == (0, 0):
                     image = _image(content, type_name)
                     self._size = image.width, image.height

@@ -47,14 +47,14 @@ class _Lane:
 
     Attributes:
         label: Name of the class.
-        colour: Number of the lane.
+        color: Number of the lane.
         path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal.
         peak, peak_time: Its highest score, and the time of it, s.
         bars: Its events, see `bars`.
     """
 
     label: str
-    colour: int
+    color: int
     path: str
     envelope: str
     peak: float
@@ -67,7 +67,7 @@ class _ClassRow:
     """A class in the table, with the share of predictions that it won and with its scores."""
 
     label: str
-    colour: int | None
+    color: int | None
     share: float
     mean: float | None
     peak: float | None
@@ -140,7 +140,7 @@ class ReportPage:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"clock": clock, "percent": _percent, "colour": _colour, "figure": _figure}
+        environment.filters |= {"clock": clock, "percent": _percent, "color": _color, "figure": _figure}
         return environment.get_template("page.html")
 
     def _content(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class ReportPage:
         columns = timeline.columns()
         occurrences = self._occurrences.so_far()
         shown = self._shown_classes(occurrences) if columns else []
-        colours = {class_index: colour for colour, class_index in enumerate(shown)}
+        colors = {class_index: color for color, class_index in enumerate(shown)}
         seconds = self._newest - self._began
         folder, name = _split_name(details.input)
         return {
@@ -169,15 +169,15 @@ class ReportPage:
             "first_prediction": columns[0].start if columns else None,
             "strip": self._strip.spread(_STRIP, duration),
             "ribbon": [
-                (s.left, s.right - s.left, colours.get(s.best), self._label(s.best)) for s in ribbon(columns, duration)
+                (s.left, s.right - s.left, colors.get(s.best), self._label(s.best)) for s in ribbon(columns, duration)
             ],
-            "lanes": [self._lane(class_index, colours, columns, occurrences, duration) for class_index in shown],
+            "lanes": [self._lane(class_index, colors, columns, occurrences, duration) for class_index in shown],
             "ticks": [(100 * tick / duration, _tick(tick, duration)) for tick in ticks(duration)],
             "occurrences": occurrences,
             "listed": sorted(longest(occurrences, MOST_EVENTS), key=lambda occurrence: occurrence.start),
             "most_pictures": MOST_PICTURES,
-            "colours": colours,
-            "classes": self._class_rows(colours),
+            "colors": colors,
+            "classes": self._class_rows(colors),
             "settings": self._settings(),
             "data": {
                 "duration": duration,
@@ -206,14 +206,14 @@ class ReportPage:
     def _lane(
         self,
         class_index: int,
-        colours: dict[int, int],
+        colors: dict[int, int],
         columns: Sequence[Column],
         occurrences: Sequence[Occurrence],
         duration: float,
     ) -> _Lane:
         return _Lane(
             self._label(class_index),
-            colours[class_index],
+            colors[class_index],
             area(columns, class_index, duration),
             area(columns, class_index, duration, peaks=True) if self._timeline.predictions > len(columns) else "",
             float(self._timeline.peaks[class_index]),
@@ -221,14 +221,14 @@ class ReportPage:
             bars([occurrence for occurrence in occurrences if occurrence.class_index == class_index], duration),
         )
 
-    def _class_rows(self, colours: dict[int, int]) -> list[_ClassRow]:
+    def _class_rows(self, colors: dict[int, int]) -> list[_ClassRow]:
         timeline = self._timeline
         means = timeline.means
         order = sorted(range(len(means)), key=lambda index: (-timeline.shares[index], -means[index]))[:_MOST_CLASSES]
         rows = [
             _ClassRow(
                 self._label(index),
-                colours.get(index),
+                colors.get(index),
                 timeline.shares[index] / max(timeline.predictions, 1),
                 float(means[index]),
                 float(timeline.peaks[index]),
@@ -279,6 +279,6 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _colour(number: int | None) -> str:
+def _color(number: int | None) -> str:
     """Return the CSS color of a class by its lane, gray for one without a lane."""
     return "var(--other)" if number is None else f"var(--c{number})"

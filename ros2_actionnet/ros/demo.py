@@ -1,4 +1,4 @@
-"""The main job, end to end: a video plays into an image topic, the node recognises what happens, a recorder writes it.
+"""The main job, end to end: a video plays into an image topic, the node recognizes what happens, a recorder writes it.
 
 The publisher and the node run as processes of their own, as on a robot; the recorder is this process.
 """
@@ -86,7 +86,7 @@ class Recorder(Node):
     def _on_annotated(self, message: Image) -> None:
         self._note(message)
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step // 3, 3)[:, : message.width]
-        # H.264 in the usual colour format has no odd sides.
+        # H.264 in the usual color format has no odd sides.
         pixels = pixels[: message.height // 2 * 2, : message.width // 2 * 2]
         if self._video is None:
             self._open_video(pixels.shape[1], pixels.shape[0])
@@ -132,7 +132,7 @@ def run(video: Path, network: str, folder: Path) -> None:
             _stop(process)
         recorder.close()
         recorder.destroy_node()
-    _summarise(recorder)
+    _summarize(recorder)
 
 
 def _start(module: list[str], processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
@@ -169,7 +169,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-def _summarise(recorder: Recorder) -> None:
+def _summarize(recorder: Recorder) -> None:
     if recorder.classified == 0:
         raise ActionNetError(
             "no classification came; run with a video of at least 2 seconds, and see what is printed above"

@@ -24,7 +24,7 @@ _DEPTH = 5  # images that may wait while the executor is busy; at 1080p each is 
 
 
 class ImageSubscription:
-    """Hands serialised images to `on_message`, and re-subscribes when `auto` reliability no longer fits the publishers.
+    """Hands serialized images to `on_message`, and re-subscribes when `auto` reliability no longer fits the publishers.
 
     `reliability` is `auto`, `reliable` or `best_effort`; the parameter `qos_overrides.<topic>.subscription.reliability`
     goes before it, as those for history and depth go before what is set here.

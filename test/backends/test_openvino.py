@@ -41,7 +41,7 @@ def session_fixture(network: PreparedNetwork) -> Iterator[OpenVINOSession]:
 
 
 def clip(seed: int) -> NDArray[np.uint8]:
-    """A clip of coarse, coloured blocks, so that clips differ in more than what averages out."""
+    """A clip of coarse, colored blocks, so that clips differ in more than what averages out."""
     blocks = np.random.default_rng(seed).integers(0, 256, (FRAMES, 3, 3, 3), np.uint8)
     return blocks.repeat(SIZE // 3, axis=1).repeat(SIZE // 3, axis=2)
 

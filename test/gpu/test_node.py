@@ -20,7 +20,7 @@ START = 1000.25  # s
 RATE = 30.0
 
 
-def test_the_node_recognises_the_bundled_clip_under_tensorrt(
+def test_the_node_recognizes_the_bundled_clip_under_tensorrt(
     backend: TensorRTBackend, camera_motion: PreparedNetwork, cache: Path, announcer: Any, measured: Any
 ) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 is not sourced")

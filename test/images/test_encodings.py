@@ -25,7 +25,7 @@ def noise(*shape: int) -> Pixels:
 def mosaic(rgb: Pixels, pattern: str) -> Pixels:
     """What a sensor with this filter over its top left 2x2 pixels sees."""
     rows, columns = np.indices(rgb.shape[:2]) % 2
-    channel = np.array(["RGB".index(colour) for colour in pattern])[2 * rows + columns]
+    channel = np.array(["RGB".index(color) for color in pattern])[2 * rows + columns]
     return np.take_along_axis(rgb, channel[..., None], axis=2)[..., 0]
 
 
@@ -97,11 +97,11 @@ def test_bayer_gives_the_photograph_back(photograph: Pixels, pattern: str) -> No
 
 @pytest.mark.parametrize("pattern", ["RGGB", "BGGR", "GBRG", "GRBG"])
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 2), (3, 5), (4, 4)])
-def test_bayer_of_one_colour_is_that_colour_to_the_edges(pattern: str, height: int, width: int) -> None:
-    colour = np.array([200, 100, 50], np.uint8)
-    sensor = mosaic(np.broadcast_to(colour, (height, width, 3)), pattern)
+def test_bayer_of_one_color_is_that_color_to_the_edges(pattern: str, height: int, width: int) -> None:
+    color = np.array([200, 100, 50], np.uint8)
+    sensor = mosaic(np.broadcast_to(color, (height, width, 3)), pattern)
     rgb = to_rgb(RawImage.from_array(sensor, f"bayer_{pattern.lower()}8"))
-    assert np.array_equal(rgb, np.broadcast_to(colour, (height, width, 3)))
+    assert np.array_equal(rgb, np.broadcast_to(color, (height, width, 3)))
 
 
 @pytest.mark.parametrize(

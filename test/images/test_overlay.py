@@ -43,15 +43,15 @@ def changed_box(before: Image, after: Image) -> tuple[int, int, int, int]:
 
 
 def bars(frame: Image) -> list[tuple[tuple[int, int, int], int, int]]:
-    """Colour, filled and whole length of each bar from the top; found as rows of pure bar colours."""
+    """Color, filled and whole length of each bar from the top; found as rows of pure bar colors."""
     found: list[tuple[tuple[int, int, int], int, int]] = []
     inside = False
     for row in frame:
-        lengths = {colour: int((row == colour).all(axis=1).sum()) for colour in (ACCENT, BAR, TRACK)}
+        lengths = {color: int((row == color).all(axis=1).sum()) for color in (ACCENT, BAR, TRACK)}
         is_bar = sum(lengths.values()) > 60
         if is_bar and not inside:
-            colour = ACCENT if lengths[ACCENT] > 0 else BAR
-            found.append((colour, lengths[colour], lengths[colour] + lengths[TRACK]))
+            color = ACCENT if lengths[ACCENT] > 0 else BAR
+            found.append((color, lengths[color], lengths[color] + lengths[TRACK]))
         inside = is_bar
     return found
 
@@ -68,7 +68,7 @@ def luminance(pixels: Image) -> NDArray[np.float64]:
 def test_bars_are_as_long_as_their_scores(height: int, width: int) -> None:
     frame = drawn(background("black", height, width), LINES)
     found = bars(frame)
-    assert [colour for colour, _, _ in found] == [ACCENT, BAR, BAR]
+    assert [color for color, _, _ in found] == [ACCENT, BAR, BAR]
     assert len({whole for _, _, whole in found}) == 1
     for (_, filled, whole), line in zip(found, LINES, strict=True):
         assert abs(filled - line.score * whole) <= 1

@@ -56,7 +56,7 @@ def encode(rgb: Pixels, encoding: str) -> RawImage:
         frame = np.concatenate([y, pairs.reshape(height // 2, width)])
     elif encoding.startswith("bayer"):
         rows, columns = np.indices((height, width)) % 2
-        channel = np.array(["rgb".index(colour) for colour in encoding[6:10]])[2 * rows + columns]
+        channel = np.array(["rgb".index(color) for color in encoding[6:10]])[2 * rows + columns]
         frame = np.take_along_axis(rgb, channel[..., None], axis=2)[..., 0]
     else:
         alpha = np.zeros((height, width))
@@ -92,7 +92,7 @@ class TestThumbnailAgainstPil:
 
     @pytest.mark.parametrize("encoding", ["bgr8", "bgra8", "rgba8", "rgb16", "bgr16", "uyvy", "yuyv", "nv12", "nv21"])
     @pytest.mark.parametrize(("width", "height"), [(1280, 720), (400, 300)])  # apart and as one image
-    def test_in_colour(self, encoding: str, width: int, height: int) -> None:
+    def test_in_color(self, encoding: str, width: int, height: int) -> None:
         rgb = photograph("coffee", width, height)
         thumbnail = Preprocessor(112, 112).thumbnail(encode(rgb, encoding))
         assert difference(thumbnail, pil_resize(rgb, 112, 112)) < 1.6
@@ -192,13 +192,13 @@ class TestEveryImage:
 
 
 class TestRegion:
-    def colours(self, width: int, height: int) -> Pixels:
+    def colors(self, width: int, height: int) -> Pixels:
         """An image whose every pixel says where it is."""
         rows, columns = np.indices((height, width))
         return np.stack([columns, rows, np.zeros_like(rows)], axis=2).astype(np.uint8)
 
     def test_is_exact(self) -> None:
-        rgb = self.colours(100, 50)
+        rgb = self.colors(100, 50)
         thumbnail = Preprocessor(10, 20, roi=(0.3, 0.4, 0.2, 0.2)).thumbnail(RawImage.from_array(rgb, "rgb8"))
         assert np.array_equal(thumbnail, rgb[20:30, 30:50])
 
@@ -217,7 +217,7 @@ class TestRegion:
         ],
     )
     def test_is_one_pixel_at_least(self, roi: tuple[float, float, float, float], pixel: tuple[int, int]) -> None:
-        rgb = self.colours(100, 50)
+        rgb = self.colors(100, 50)
         thumbnail = Preprocessor(3, 3, roi=roi).thumbnail(RawImage.from_array(rgb, "rgb8"))
         assert np.array_equal(thumbnail, np.broadcast_to(rgb[pixel], (3, 3, 3)))
 
@@ -226,12 +226,12 @@ class TestRegion:
         [(100, 50, np.s_[:, 25:75]), (50, 100, np.s_[25:75, :]), (50, 50, np.s_[:, :])],
     )
     def test_crop_takes_the_middle(self, width: int, height: int, part: Any) -> None:
-        rgb = self.colours(width, height)
+        rgb = self.colors(width, height)
         thumbnail = Preprocessor(50, 50, resize_mode="crop").thumbnail(RawImage.from_array(rgb, "rgb8"))
         assert np.array_equal(thumbnail, rgb[part])
 
     def test_crop_has_the_networks_aspect(self) -> None:
-        rgb = self.colours(200, 60)
+        rgb = self.colors(200, 60)
         thumbnail = Preprocessor(60, 90, resize_mode="crop").thumbnail(RawImage.from_array(rgb, "rgb8"))
         assert np.array_equal(thumbnail, rgb[:, 55:145])
 

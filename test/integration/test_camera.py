@@ -109,9 +109,9 @@ def brightness(classification: Any) -> float:
     scores = {result.class_id: result.score for result in classification.results}
     # log(s_i / s_j) = 120 (c_i - c_j) x - 60 (c_i^2 - c_j^2), with x the grey level and c the classes' levels.
     low, high = ("dark", "dim") if scores["dark"] > scores["bright"] else ("dim", "bright")
-    centres = {label: (index + 0.5) / len(LABELS) for index, label in enumerate(LABELS)}
+    centers = {label: (index + 0.5) / len(LABELS) for index, label in enumerate(LABELS)}
     ratio = math.log(scores[high] / scores[low])
-    return (ratio + 60 * (centres[high] ** 2 - centres[low] ** 2)) / (120 * (centres[high] - centres[low]))
+    return (ratio + 60 * (centers[high] ** 2 - centers[low] ** 2)) / (120 * (centers[high] - centers[low]))
 
 
 @pytest.fixture(name="parameters", scope="module")

@@ -61,7 +61,7 @@ def test_one_classification_for_every_window_under_its_newest_frames_header(play
     assert {c.header.frame_id for c in played.classifications} == {"camera"}
 
 
-def test_every_segment_is_recognised_in_its_order(played: Probe) -> None:
+def test_every_segment_is_recognized_in_its_order(played: Probe) -> None:
     window_seconds = (2 * (WINDOW - 1) + 1) / RATE
     for label, start, end in segments():
         whole = [c for c in played.classifications if start + window_seconds <= stamp_of(c) - START < end]

@@ -139,7 +139,7 @@ class TestStorages:
         assert frames[-1].time == pytest.approx((COUNT - 1) / 25)
 
     @pytest.mark.ros
-    def test_messages_that_rclpy_serialised_do_too(self, clip: Clip, tmp_path: Path) -> None:
+    def test_messages_that_rclpy_serialized_do_too(self, clip: Clip, tmp_path: Path) -> None:
         from rclpy.serialization import serialize_message
 
         from ros2_actionnet.recognition.frame_header import FrameHeader
@@ -230,7 +230,7 @@ class TestEncodings:
         frames = read(write_bag(tmp_path / "bag", [topic]))
         assert_equal(frames, expected)
         assert frames[0].image.step == octets.shape[1]
-        # The reference is not to be far from the picture itself, where colour was kept.
+        # The reference is not to be far from the picture itself, where color was kept.
         if encoding not in ("mono8", "mono16"):
             assert np.abs(expected[0].astype(int) - clip[0][:90, :158]).mean() < 8
 

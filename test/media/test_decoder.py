@@ -68,16 +68,16 @@ class TestPixels:
             ((1, 1), "yuv420p10le", "bgr8"),
         ],
     )
-    def test_colours_are_read_as_they_were_written(
+    def test_colors_are_read_as_they_were_written(
         self, tags: tuple[int, int], pixels: str, encoding: str, tmp_path: Path
     ) -> None:
-        colours = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 255), (128, 64, 200)]
-        bars = np.repeat(np.array(colours, np.uint8), 16, axis=0)[None].repeat(64, axis=0)
+        colors = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 255), (128, 64, 200)]
+        bars = np.repeat(np.array(colors, np.uint8), 16, axis=0)[None].repeat(64, axis=0)
         write_video(tmp_path / "bars.mp4", [bars], pixels=pixels, tags=tags, options={"crf": "1"})
         (frame,) = decode(tmp_path / "bars.mp4")
         assert frame.image.encoding == encoding
         middles = to_bgr(frame.image)[32, 8::16].astype(int)
-        assert np.abs(middles - colours).max() <= 4
+        assert np.abs(middles - colors).max() <= 4
 
     def test_a_full_range_is_seen_where_the_format_does_not_tell(self, tmp_path: Path) -> None:
         ramp = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 48, axis=0).repeat(3, axis=2)

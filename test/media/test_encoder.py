@@ -112,14 +112,14 @@ def test_odd_sides_grow_by_a_pixel(codec: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
-def test_colours_are_kept_for_every_reader(codec: str, tmp_path: Path) -> None:
-    colours = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 255), (128, 64, 200)]
-    bars = np.repeat(np.array(colours, np.uint8), 16, axis=0)[None].repeat(64, axis=0)
+def test_colors_are_kept_for_every_reader(codec: str, tmp_path: Path) -> None:
+    colors = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 255), (128, 64, 200)]
+    bars = np.repeat(np.array(colors, np.uint8), 16, axis=0)[None].repeat(64, axis=0)
     write(tmp_path / "clip.mkv", [np.ascontiguousarray(bars)] * 3, codec)
     _, _, _, _, (by_pyav, *_) = look(tmp_path / "clip.mkv")
     (by_opencv, *_) = read_clip(tmp_path / "clip.mkv")
     for read in (by_pyav, by_opencv):
-        assert np.abs(read[32, 8::16].astype(int) - colours).max() <= 8
+        assert np.abs(read[32, 8::16].astype(int) - colors).max() <= 8
 
 
 def test_a_bitrate_is_kept_to(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 
 
 def run(model: bytes, feed: Array) -> Array:
-    """The one output of a serialised model for its one input, from ONNX Runtime."""
+    """The one output of a serialized model for its one input, from ONNX Runtime."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: feed})
     return np.asarray(output)
@@ -158,7 +158,7 @@ def run_model() -> Callable[[bytes, Array], Array]:
 
 @pytest.fixture(scope="session")
 def expected_scores() -> Callable[..., Array]:
-    """The original model's scores: normalisation and softmax in numpy, one window at a time."""
+    """The original model's scores: normalization and softmax in numpy, one window at a time."""
 
     def work_out(
         model: ModelProto,
@@ -170,10 +170,10 @@ def expected_scores() -> Callable[..., Array]:
         softmax: bool = True,
         dtype: Any = np.float32,
     ) -> Array:
-        colours = (frames.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
-        colours = colours.transpose(0, 4, 1, 2, 3) if layout == "NCTHW" else colours.transpose(0, 1, 4, 2, 3)
-        serialised = model.SerializeToString()
-        outputs = [run(serialised, window[None].astype(dtype)) for window in colours]
+        colors = (frames.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
+        colors = colors.transpose(0, 4, 1, 2, 3) if layout == "NCTHW" else colors.transpose(0, 1, 4, 2, 3)
+        serialized = model.SerializeToString()
+        outputs = [run(serialized, window[None].astype(dtype)) for window in colors]
         raw = np.concatenate([output.reshape(1, -1) for output in outputs]).astype(np.float64)
         if not softmax:
             return raw

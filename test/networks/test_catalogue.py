@@ -71,7 +71,7 @@ def test_unknown_names(asked: str, message: str, catalogue: Catalogue) -> None:
     ("content", "message"),
     [
         ("networks: {a: {aliases: [b]}, b: {}}", "uses the name 'b' twice"),
-        ("networks: {a: {colour: red}}", "cannot be read: .*colour"),
+        ("networks: {a: {color: red}}", "cannot be read: .*color"),
         ("nothing: 1", "cannot be read: 'networks'"),
         ("- a", "cannot be read"),
         ("a: [", "cannot be read"),

@@ -120,7 +120,7 @@ class TestWarmUp:
         expected = (np.stack(newest).astype(np.float64) / 255 - MEAN).transpose(3, 0, 1, 2)
         assert np.abs(reference.window[0] - expected).max() < 1e-6
 
-    def test_until_then_every_second_frame_is_missing_and_colours_are_mixed(
+    def test_until_then_every_second_frame_is_missing_and_colors_are_mixed(
         self, camera_motion: Path, bikes: list[Frame]
     ) -> None:
         reference = ActionNetReference(camera_motion / "model.onnx", skip_frames=0)

@@ -45,7 +45,7 @@ def test_nothing_is_drawn_past_the_end() -> None:
     assert last == (1000, 100)
 
 
-def test_equal_neighbours_are_one_segment_of_the_ribbon_but_not_across_a_gap() -> None:
+def test_equal_neighbors_are_one_segment_of_the_ribbon_but_not_across_a_gap() -> None:
     columns = [column(0, 1, 1, 3), column(1, 2, 1, 3), column(2, 3, 1, -1), column(5, 6, 1, 3), column(6, 7, 1, 3)]
     found = [(segment.left, segment.right, segment.best) for segment in ribbon(columns, 10)]
     assert found == [(0, 200, 3), (200, 300, -1), (500, 700, 3)]

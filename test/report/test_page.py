@@ -269,12 +269,12 @@ class TestSafety:
             ReportPage(tmp_path / "page.html", details())
 
 
-def colour_of(text: str) -> NDArray[np.int_]:
+def color_of(text: str) -> NDArray[np.int_]:
     """A CSS rgb(r, g, b) as BGR."""
     return np.array([int(number) for number in re.findall(r"\d+", text)[:3]][::-1])
 
 
-# What a person would measure: where things are, in pixels, and what colour they should have.
+# What a person would measure: where things are, in pixels, and what color they should have.
 ASK = """(() => {
     const box = element => { const b = element.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; };
     const lanes = [...document.querySelectorAll('.lane[data-class]')];
@@ -310,17 +310,17 @@ class TestInABrowser:
         assert look.answer["pointed"] == ["3%", "91%", "5%"]
         assert look.answer["time"] == "0:03.00"
 
-    def test_the_timeline_has_the_classes_colours_at_their_times(self, look: Look) -> None:
-        colours = {lane["label"]: colour_of(lane["fill"]) for lane in look.answer["lanes"]}
-        assert len({tuple(colour) for colour in colours.values()}) == 3
+    def test_the_timeline_has_the_classes_colors_at_their_times(self, look: Look) -> None:
+        colors = {lane["label"]: color_of(lane["fill"]) for lane in look.answer["lanes"]}
+        assert len({tuple(color) for color in colors.values()}) == 3
         left, top, width, height = look.answer["ribbon"]
         for time, label in [(1.5, "run"), (3.0, "walk"), (4.5, "run"), (7.0, "ride"), (9.6, "run")]:
             pixel = look.pixels[int(top + height / 2), int(left + width * time / 10)]
-            assert np.array_equal(pixel, colours[label]), f"at {time} s"
+            assert np.array_equal(pixel, colors[label]), f"at {time} s"
         # Before the first window there is nothing.
         assert not any(
-            np.array_equal(look.pixels[int(top + height / 2), int(left + width * 0.03)], colour)
-            for colour in colours.values()
+            np.array_equal(look.pixels[int(top + height / 2), int(left + width * 0.03)], color)
+            for color in colors.values()
         )
 
     def test_areas_are_as_high_as_the_scores(self, look: Look) -> None:
@@ -329,10 +329,10 @@ class TestInABrowser:
             for time in (3.0, 7.0):
                 score = float(scores_at(time)[LABELS.index(lane["label"])])
                 line = look.pixels[int(top) : int(top + height), int(left + width * time / 10)].astype(int)
-                colour = colour_of(lane["fill"])
+                color = color_of(lane["fill"])
                 track = look.pixels[int(top) + 1, int(left + 6)].astype(int)
                 # Of the track or of the class, which lies over it half transparent; the bar of an event is at the foot.
-                filled = [pixel for pixel in line if np.abs(pixel - track).sum() > 0.4 * np.abs(colour - track).sum()]
+                filled = [pixel for pixel in line if np.abs(pixel - track).sum() > 0.4 * np.abs(color - track).sum()]
                 assert len(filled) / height == pytest.approx(score, abs=0.14), (lane["label"], time)
 
     def test_a_phone_shows_all_of_it_without_scrolling_sideways(self, made: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From serialised images to the worker and the annotator: what is sampled, what is owed, what is rejected."""
+"""From serialized images to the worker and the annotator: what is sampled, what is owed, what is rejected."""
 
 from __future__ import annotations
 

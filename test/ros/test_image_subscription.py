@@ -74,7 +74,7 @@ def rig_fixture(domain: Domain) -> Rig:
     return Rig(domain)
 
 
-def test_images_arrive_serialised_on_the_remapped_topic(rig: Rig) -> None:
+def test_images_arrive_serialized_on_the_remapped_topic(rig: Rig) -> None:
     subscription = rig.subscribe()
     assert subscription.topic == TOPIC
     camera = rig.camera("reliable")

@@ -1,4 +1,4 @@
-"""Our reading of serialised images against rclpy's, for whatever fields; and messages made from arrays."""
+"""Our reading of serialized images against rclpy's, for whatever fields; and messages made from arrays."""
 
 from __future__ import annotations
 
@@ -57,32 +57,32 @@ def small_image() -> bytes:
 
 @given(images())
 def test_every_field_is_read_as_ros_wrote_it(message: Image) -> None:
-    serialised = serialize_message(message)
-    image = read_image(serialised)
+    serialized = serialize_message(message)
+    image = read_image(serialized)
     assert (image.height, image.width, image.step) == (message.height, message.width, message.step)
     assert (image.encoding, image.is_bigendian) == (message.encoding, message.is_bigendian != 0)
     assert bytes(image.data) == message.data.tobytes()
-    assert read_header(serialised) == to_frame_header(message.header)
+    assert read_header(serialized) == to_frame_header(message.header)
 
 
 @given(HEADERS, st.text(st.characters(codec="ascii", min_codepoint=1), max_size=30), st.binary(max_size=300))
 def test_compressed_images_are_read_as_ros_wrote_them(header: FrameHeader, format_: str, data: bytes) -> None:
     message = CompressedImage(header=header_message(header), format=format_, data=array("B", data))
-    serialised = serialize_message(message)
-    frame = read_compressed(serialised)
+    serialized = serialize_message(message)
+    frame = read_compressed(serialized)
     assert (bytes(frame.data), frame.format) == (data, format_)
-    assert read_header(serialised) == header
+    assert read_header(serialized) == header
 
 
 @given(images())
 def test_a_message_that_is_cut_short_anywhere_is_an_image_error(message: Image) -> None:
-    serialised = bytes(serialize_message(message))
-    whole = read_image(serialised)
+    serialized = bytes(serialize_message(message))
+    whole = read_image(serialized)
     # What a middleware adds behind to fill a word is not part of the image.
-    end = len(serialised) - (-len(whole.data) % 4 if len(serialised) % 4 == 0 else 0)
+    end = len(serialized) - (-len(whole.data) % 4 if len(serialized) % 4 == 0 else 0)
     for length in {0, 1, 3, 4, *range(5, end, max(1, end // 20))}:
         try:
-            image = read_image(serialised[:length])
+            image = read_image(serialized[:length])
         except ImageError:
             continue
         assert length >= end
@@ -90,14 +90,14 @@ def test_a_message_that_is_cut_short_anywhere_is_an_image_error(message: Image) 
 
 
 def test_every_length_under_the_whole_is_refused_with_the_numbers() -> None:
-    serialised = small_image()
-    assert bytes(read_image(serialised).data) == bytes(range(24))
-    for length in range(2, len(serialised)):
+    serialized = small_image()
+    assert bytes(read_image(serialized).data) == bytes(range(24))
+    for length in range(2, len(serialized)):
         with pytest.raises(ImageError, match=rf"cut short: {max(0, length - 4)} bytes where at least \d+ are needed"):
-            read_image(serialised[:length])
+            read_image(serialized[:length])
     for length in range(2, 20):
         with pytest.raises(ImageError, match="cut short"):
-            read_header(serialised[:length])
+            read_header(serialized[:length])
 
 
 @pytest.mark.parametrize("start", [b"", b"\x00", b"\x00\x02\x00\x00", b"\x00\x0b\x00\x00", b"\xff\xd8\xff\xe0"])
@@ -107,11 +107,11 @@ def test_what_is_not_plain_cdr_is_refused(start: bytes) -> None:
 
 
 def test_lengths_that_lie_are_refused() -> None:
-    serialised = bytearray(small_image())
-    serialised[12:16] = struct.pack("<I", 2**32 - 1)  # of frame_id
+    serialized = bytearray(small_image())
+    serialized[12:16] = struct.pack("<I", 2**32 - 1)  # of frame_id
     for read in (read_header, read_image, read_compressed):
         with pytest.raises(ImageError, match="cut short"):
-            read(bytes(serialised))
+            read(bytes(serialized))
 
 
 @given(HEADERS, UINT32, UINT32, st.binary(max_size=50))
@@ -129,15 +129,15 @@ def test_big_endian_messages_are_read_too(header: FrameHeader, height: int, widt
 
 
 def test_bytes_that_are_no_utf_8_do_not_stop_the_reading() -> None:
-    serialised = small_image().replace(b"camera", b"\xff\xfemera")
-    assert read_header(serialised).frame_id == "\ufffd\ufffdmera"
-    assert bytes(read_image(serialised).data) == bytes(range(24))
+    serialized = small_image().replace(b"camera", b"\xff\xfemera")
+    assert read_header(serialized).frame_id == "\ufffd\ufffdmera"
+    assert bytes(read_image(serialized).data) == bytes(range(24))
 
 
 def test_the_pixels_are_a_view_of_the_message() -> None:
-    serialised = small_image()
-    pixels = np.frombuffer(read_image(serialised).data, np.uint8)
-    assert np.shares_memory(pixels, np.frombuffer(serialised, np.uint8))
+    serialized = small_image()
+    pixels = np.frombuffer(read_image(serialized).data, np.uint8)
+    assert np.shares_memory(pixels, np.frombuffer(serialized, np.uint8))
     jpeg = bytes(serialize_message(compressed_message(np.arange(9, dtype=np.uint8), "jpeg", FrameHeader(1, 2))))
     data = np.frombuffer(read_compressed(jpeg).data, np.uint8)
     assert np.shares_memory(data, np.frombuffer(jpeg, np.uint8))

@@ -1,4 +1,4 @@
-"""What jetson-inference's actionNet computes, in numpy and ONNX Runtime, from its published behaviour.
+"""What jetson-inference's actionNet computes, in numpy and ONNX Runtime, from its published behavior.
 
 Written from what its source says it does, without its code:
 
@@ -8,7 +8,7 @@ Written from what its source says it does, without its code:
 - pixels are RGB, divided by 255, less the mean, divided by a std of 1;
 - the window [3, T, H, W] begins as zeros. Before each frame the whole memory moves down by one frame, and the new frame
   is written at the place of its number, up to the last place. So while it fills, frames move away from where they were
-  written, every second place stays empty, and what leaves a colour's first place becomes the last of the colour before;
+  written, every second place stays empty, and what leaves a color's first place becomes the last of the color before;
 - the network has no softmax; it is applied here. The result is the best class that reaches the threshold, the first of
   several, or -1 with a confidence of 0.
 """
@@ -37,8 +37,8 @@ class ActionNetReference:
         self._session = _open(model)
         (value,) = self._session.get_inputs()
         self._input = value.name
-        _, colours, self.frames, self.height, self.width = value.shape
-        assert colours == 3
+        _, colors, self.frames, self.height, self.width = value.shape
+        assert colors == 3
         self.skip_frames, self.threshold = skip_frames, threshold
         self.window = np.zeros((1, 3, self.frames, self.height, self.width), np.float32)
         self.numbers = np.full((3, self.frames), -1)
@@ -66,7 +66,7 @@ class ActionNetReference:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the window holds the newest T frames that were taken, in order, in every colour."""
+        """Whether the window holds the newest T frames that were taken, in order, in every color."""
         newest = np.arange(self.taken - self.frames, self.taken)
         return self.taken >= self.frames and bool((self.numbers == newest).all())
 

@@ -59,7 +59,7 @@ def header(stamp: int, frame_id: str = "camera", store: Any = STORE, **more: Any
 
 
 def image(stamp: int, rows: NDArray[Any], height: int, width: int, encoding: str, big_endian: bool = False) -> bytes:
-    """A serialised sensor_msgs/Image; `rows` as they lie in memory, the padding included."""
+    """A serialized sensor_msgs/Image; `rows` as they lie in memory, the padding included."""
     data = np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
     step = rows[0].nbytes
     message = STORE.types[IMAGE](header(stamp), height, width, encoding, int(big_endian), step, data)
@@ -67,13 +67,13 @@ def image(stamp: int, rows: NDArray[Any], height: int, width: int, encoding: str
 
 
 def bgr_image(stamp: int, picture: NDArray[np.uint8]) -> bytes:
-    """A serialised sensor_msgs/Image of a picture, BGR."""
+    """A serialized sensor_msgs/Image of a picture, BGR."""
     height, width, _ = picture.shape
     return image(stamp, picture, height, width, "bgr8")
 
 
 def compressed(stamp: int, picture: NDArray[np.uint8], extension: str, quality: Sequence[int] = ()) -> bytes:
-    """A serialised sensor_msgs/CompressedImage; `extension` .jpg or .png."""
+    """A serialized sensor_msgs/CompressedImage; `extension` .jpg or .png."""
     data = cv2.imencode(extension, picture, list(quality))[1].reshape(-1)
     format_ = {".jpg": "bgr8; jpeg compressed bgr8", ".png": "png"}[extension]
     message = STORE.types[COMPRESSED](header(stamp), format_, data)

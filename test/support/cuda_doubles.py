@@ -443,7 +443,7 @@ class DataType(Enum):
 
 @dataclass(frozen=True)
 class FakeEngine:
-    """What a serialised engine of the double holds."""
+    """What a serialized engine of the double holds."""
 
     frames: int
     height: int
@@ -453,7 +453,7 @@ class FakeEngine:
     tensors: dict[str, str] = field(default_factory=lambda: {"frames": "UINT8", "scores": "FLOAT"})
     layers: tuple[str, ...] = ("conv1", "pool", "fc")
 
-    def serialise(self) -> bytes:
+    def serialize(self) -> bytes:
         """The bytes that `Runtime.deserialize_cuda_engine` takes."""
         return json.dumps(self.__dict__).encode()
 
@@ -491,7 +491,7 @@ class IProfiler:
     """tensorrt.IProfiler."""
 
     def __init__(self) -> None:
-        self.initialised = True
+        self.initialized = True
 
     def report_layer_time(self, layer_name: str, ms: float) -> None:
         raise NotImplementedError("report_layer_time must be overridden")

@@ -25,7 +25,7 @@ def save_attention_network(
 ) -> Path:
     """A small transformer over the patches of all frames, input [1, frames, 3, size, size]; the model's path.
 
-    It has what is delicate in fp16: values whose squares leave its range, normalisations of layers (written out, with
+    It has what is delicate in fp16: values whose squares leave its range, normalizations of layers (written out, with
     an epsilon that is 0 in fp16, where the opset has no operator for them), and a mask that adds the lowest float32.
     """
     patch, width = 8, 16
@@ -61,7 +61,7 @@ def save_attention_network(
         node("Transpose", ["flattened"], ["turned"], perm=[0, 1, 3, 2]),
         node("Reshape", ["turned", "sequence"], ["tokens"]),
         node("Add", ["tokens", "position"], ["x0"]),
-        *_normalise("x0", "x1", opset),
+        *_normalize("x0", "x1", opset),
         *[node("MatMul", ["x1", name], [name[0]]) for name in ("query", "key", "value")],
         node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
         node("MatMul", ["q", "kt"], ["products"]),
@@ -70,7 +70,7 @@ def save_attention_network(
         node("Softmax", ["masked"], ["attention"], axis=-1),
         node("MatMul", ["attention", "v"], ["attended"]),
         node("Add", ["x0", "attended"], ["x2"]),
-        *_normalise("x2", "x3", opset),
+        *_normalize("x2", "x3", opset),
         node("MatMul", ["x3", "inner"], ["i"]),
         node("Div", ["i", "sqrt2"], ["i1"]),
         node("Erf", ["i1"], ["i2"]),
@@ -79,7 +79,7 @@ def save_attention_network(
         node("Mul", ["i4", "half"], ["gelu"]),
         node("MatMul", ["gelu", "outer"], ["o"]),
         node("Add", ["x2", "o"], ["x4"]),
-        *_normalise("x4", "x5", opset),
+        *_normalize("x4", "x5", opset),
         node("ReduceMean", ["x5"], ["mean"], axes=[1], keepdims=0),
         node("MatMul", ["mean", "head"], ["scores_without_bias"]),
         node("Add", ["scores_without_bias", "bias"], ["logits"]),
@@ -98,20 +98,22 @@ def save_attention_network(
     return folder / "attention.onnx"
 
 
-def _normalise(source: str, result: str, opset: int) -> list[Any]:
+def _normalize(source: str, result: str, opset: int) -> list[Any]:
     node = helper.make_node
     if opset >= 17:
         return [node("LayerNormalization", [source, "gain", "shift"], [result], axis=-1, epsilon=1e-5)]
-    names = [f"{result}_{step}" for step in ("mean", "centred", "square", "variance", "safe", "deviation", "unit", "g")]
-    mean, centred, square, variance, safe, deviation, unit, gained = names
+    names = [
+        f"{result}_{step}" for step in ("mean", "centered", "square", "variance", "safe", "deviation", "unit", "g")
+    ]
+    mean, centered, square, variance, safe, deviation, unit, gained = names
     return [
         node("ReduceMean", [source], [mean], axes=[-1]),
-        node("Sub", [source, mean], [centred]),
-        node("Pow", [centred, "two"], [square]),
+        node("Sub", [source, mean], [centered]),
+        node("Pow", [centered, "two"], [square]),
         node("ReduceMean", [square], [variance], axes=[-1]),
         node("Add", [variance, "epsilon"], [safe]),
         node("Sqrt", [safe], [deviation]),
-        node("Div", [centred, deviation], [unit]),
+        node("Div", [centered, deviation], [unit]),
         node("Mul", [unit, "gain"], [gained]),
         node("Add", [gained, "shift"], [result]),
     ]

@@ -27,12 +27,12 @@ def save_brightness_network(
 
     `folder`/`name`.onnx, input [1, 3, frames, size, size], with labels.txt beside it. Returns the model's path.
     """
-    centres = (np.arange(len(labels), dtype=np.float32) + 0.5) / len(labels)
+    centers = (np.arange(len(labels), dtype=np.float32) + 0.5) / len(labels)
     # -(x - c)^2 * s up to what all classes share: 2 s c x - s c^2.
     sharpness = np.float32(60.0)
     weights: dict[str, NDArray[np.float32]] = {
-        "weight": np.asarray(2 * sharpness * centres, np.float32)[np.newaxis],
-        "bias": np.asarray(-sharpness * centres**2, np.float32),
+        "weight": np.asarray(2 * sharpness * centers, np.float32)[np.newaxis],
+        "bias": np.asarray(-sharpness * centers**2, np.float32),
     }
     # The mean that the preparation subtracts, added again.
     shift = np.float32(np.mean([0.4344705882352941, 0.4050980392156863, 0.3774901960784314]))

@@ -1,4 +1,4 @@
-"""A small 3D-CNN with random weights, whose scores depend on where, when and in which colour things are."""
+"""A small 3D-CNN with random weights, whose scores depend on where, when and in which color things are."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def save_random_network(
 
 
 class ReferenceModel:
-    """The scores of the model as it is, by ONNX Runtime; normalisation and softmax worked out in numpy."""
+    """The scores of the model as it is, by ONNX Runtime; normalization and softmax worked out in numpy."""
 
     def __init__(self, model: Path) -> None:
         self._session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
 
     def scores(self, window: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """float64 [classes] for RGB frames uint8 [H, W, 3], oldest first."""
-        colours = np.stack(window).astype(np.float64) / 255 - np.array(MEAN)
-        (logits,) = self._session.run(None, {"clip": colours.transpose(3, 0, 1, 2)[np.newaxis].astype(np.float32)})
+        colors = np.stack(window).astype(np.float64) / 255 - np.array(MEAN)
+        (logits,) = self._session.run(None, {"clip": colors.transpose(3, 0, 1, 2)[np.newaxis].astype(np.float32)})
         powers = np.exp(logits[0].astype(np.float64) - logits.max())
         return np.asarray(powers / powers.sum())

@@ -41,7 +41,7 @@ class TensorRTRig:
         gpu: Gpu | None,
         cache: EngineCache,
         monitor: LoadMonitor,
-        deserialise: Callable[[bytes], Any],
+        deserialize: Callable[[bytes], Any],
     ) -> Any:
         """In place of `engines.engine_for`."""
         self.requests.append((request, gpu, cache))
@@ -52,4 +52,4 @@ class TensorRTRig:
         plan = FakeEngine(
             network.frames, network.height, network.width, network.num_classes, request.max_batch, layers=self.layers
         )
-        return deserialise(plan.serialise())
+        return deserialize(plan.serialize())

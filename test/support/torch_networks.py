@@ -45,7 +45,7 @@ def network_input(frames: Sequence[Frame], mean: Sequence[float], std: Sequence[
 def enliven(network: Any, windows: Any) -> Any:
     """`network`, ready for inference and with scores that differ: random weights as they come give none that do.
 
-    Batch normalisation gets the statistics of `windows`, and the last layer weights that spread the logits.
+    Batch normalization gets the statistics of `windows`, and the last layer weights that spread the logits.
     """
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm3d):

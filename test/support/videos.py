@@ -50,7 +50,7 @@ def write_video(
     rotation: int = 0,
     tags: tuple[int, int] | None = None,
 ) -> None:
-    """Writes a video of 25 Hz, or of `times` (s); `tags` are its colour space and range, of FFmpeg's enumerations."""
+    """Writes a video of 25 Hz, or of `times` (s); `tags` are its color space and range, of FFmpeg's enumerations."""
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
         stream: Any = None
         tick = Fraction(1, RATE) if times is None else Fraction(1, 60_000)
@@ -64,8 +64,8 @@ def write_video(
                     stream.codec_context.colorspace, stream.codec_context.color_range = tags
                 if rotation:
                     stream.set_display_rotation(rotation)
-            colours = {} if tags is None else {"dst_colorspace": tags[0], "dst_color_range": tags[1]}
-            frame = av.VideoFrame.from_ndarray(picture, "bgr24").reformat(format=pixels, **colours)
+            colors = {} if tags is None else {"dst_colorspace": tags[0], "dst_color_range": tags[1]}
+            frame = av.VideoFrame.from_ndarray(picture, "bgr24").reformat(format=pixels, **colors)
             frame.pts = index if times is None else round(times[index] / tick)
             frame.time_base = tick
             container.mux(stream.encode(frame))

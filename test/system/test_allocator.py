@@ -20,7 +20,7 @@ kept = allocator.keep_large_blocks() if sys.argv[1] == "keep" else None
 def faults(turns):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(turns):
-        # 1080p images: as received, deserialised and drawn on. Alone, glibc would learn to keep one.
+        # 1080p images: as received, deserialized and drawn on. Alone, glibc would learn to keep one.
         blocks = [bytearray(6_220_800) for _ in range(3)]
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -167,8 +167,8 @@ class TestWeights:
     def test_mean_and_std_of_ones_own(
         self, network: Any, labels: Path, windows: list[list[Frame]], tmp_path: Path
     ) -> None:
-        colours = ("--mean", "0.5", "0.4", "0.3", "--std", "1", "1", "0.5", "--license", "MIT")
-        assert self.run(tmp_path, network.state_dict(), labels, *colours) == 0
+        colors = ("--mean", "0.5", "0.4", "0.3", "--std", "1", "1", "0.5", "--license", "MIT")
+        assert self.run(tmp_path, network.state_dict(), labels, *colors) == 0
         with torch.no_grad():
             expected = network(network_input(windows[0], (0.5, 0.4, 0.3), (1, 1, 0.5), "NCTHW")).softmax(1)[0].numpy()
         assert np.abs(our_scores(tmp_path / "net", windows[0]) - expected).max() < CLOSE

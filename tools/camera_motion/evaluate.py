@@ -121,8 +121,8 @@ def draw_confusion(confusion: Confusion, accuracy: float, path: Path) -> None:
     for row in range(len(LABELS)):
         for column in range(len(LABELS)):
             if confusion[row, column]:
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=9)
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=color, fontsize=9)
     axes.set_xticks(range(len(LABELS)), LABELS, rotation=40, ha="right")
     axes.set_yticks(range(len(LABELS)), LABELS)
     axes.set_xlabel("what the network says")

@@ -18,7 +18,7 @@ INPUT, OUTPUT = "frames", "logits"
 
 
 def write_model(network: CameraMotionNet, path: Path) -> None:
-    """Write the network as ONNX, batch normalisation folded into the convolutions, batch dimension free."""
+    """Write the network as ONNX, batch normalization folded into the convolutions, batch dimension free."""
     torch.onnx.export(
         network.eval(),
         (torch.zeros(1, 3, FRAMES, SIZE, SIZE),),

@@ -1,4 +1,4 @@
-"""Where the photographs and videos come from, under which licence, and which of them training never sees.
+"""Where the photographs and videos come from, under which license, and which of them training never sees.
 
 The split is by source: every photograph (and every video) is wholly in training or wholly held out.
 """
@@ -25,7 +25,7 @@ _PLASMA = "usr/share/wallpapers/"
 _LXQT = "usr/share/lxqt/wallpapers/"
 _OPENCV = "usr/share/doc/opencv-doc/examples/"
 
-OPENCV_LICENCE = "Apache-2.0 and BSD-3-Clause (the package's; upstream does not name the photographers)"
+OPENCV_LICENSE = "Apache-2.0 and BSD-3-Clause (the package's; upstream does not name the photographers)"
 CC_BY_4 = "CC-BY-4.0"
 CC_BY_SA_4 = "CC-BY-SA-4.0"
 CC_BY_SA_3 = "CC-BY-SA-3.0"
@@ -33,12 +33,12 @@ CC_BY_SA_3 = "CC-BY-SA-3.0"
 
 @dataclass(frozen=True)
 class Source:
-    """One photograph or video: where it lies, who made it, under which licence."""
+    """One photograph or video: where it lies, who made it, under which license."""
 
     package: str
     path: str
     author: str
-    licence: str
+    license: str
     held_out: bool = False
     frames: tuple[int, int] | None = None  # of a video: the frames in which its own camera stands still
 
@@ -110,8 +110,8 @@ def _lomiri() -> list[Source]:
         ("20.04", "Kleiber_by_Lukas_Baubkus.jpg", "Lukas Baubkus", CC_BY_SA_3, False),
     ]
     return [
-        Source(f"lomiri-wallpapers-{version}", _GNOME_STYLE + path, author, licence, held_out)
-        for version, path, author, licence, held_out in rows
+        Source(f"lomiri-wallpapers-{version}", _GNOME_STYLE + path, author, license, held_out)
+        for version, path, author, license, held_out in rows
     ]
 
 
@@ -170,8 +170,8 @@ def _plasma() -> list[Source]:
         ("summer_1am", "2560x1600.jpg", "Risto Saukonpää", lgpl, False),
     ]
     return [
-        Source("plasma-workspace-wallpapers", f"{_PLASMA}{name}/contents/images/{size}", author, licence, held_out)
-        for name, size, author, licence, held_out in rows
+        Source("plasma-workspace-wallpapers", f"{_PLASMA}{name}/contents/images/{size}", author, license, held_out)
+        for name, size, author, license, held_out in rows
     ]
 
 
@@ -186,12 +186,12 @@ def _opencv() -> list[Source]:
     held_out = [f"data/{name}" for name in ("building.jpg", "fruits.jpg", "leuvenA.jpg", "squirrel_cls.jpg")]
     held_out += ["text/scenetext01.jpg", "text/scenetext04.jpg"]
     videos = [
-        Source("opencv-doc", _OPENCV + "data/vtest.avi", "unknown", OPENCV_LICENCE, frames=(0, 795)),
-        Source("opencv-doc", _OPENCV + "data/tree.avi", "unknown", OPENCV_LICENCE, frames=(0, 68)),
+        Source("opencv-doc", _OPENCV + "data/vtest.avi", "unknown", OPENCV_LICENSE, frames=(0, 795)),
+        Source("opencv-doc", _OPENCV + "data/tree.avi", "unknown", OPENCV_LICENSE, frames=(0, 68)),
     ]
     return (
-        [Source("opencv-doc", _OPENCV + path, "unknown", OPENCV_LICENCE) for path in train]
-        + [Source("opencv-doc", _OPENCV + path, "unknown", OPENCV_LICENCE, True) for path in held_out]
+        [Source("opencv-doc", _OPENCV + path, "unknown", OPENCV_LICENSE) for path in train]
+        + [Source("opencv-doc", _OPENCV + path, "unknown", OPENCV_LICENSE, True) for path in held_out]
         + videos
     )
 
@@ -260,7 +260,7 @@ def load_video(path: Path, frames: tuple[int, int] | None = None, width: int = V
 
 
 def main() -> None:
-    """Fetch the photographs and list them with their licences."""
+    """Fetch the photographs and list them with their licenses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=Path("build/camera_motion/photos"))
     folder = parser.parse_args().photos
@@ -268,7 +268,7 @@ def main() -> None:
     for source in all_sources():
         split = "held out" if source.held_out else "training"
         found = "" if locate(source, folder).exists() else "  MISSING"
-        print(f"{split:9} {source.name:70} {source.licence:30} {source.author}{found}")
+        print(f"{split:9} {source.name:70} {source.license:30} {source.author}{found}")
 
 
 if __name__ == "__main__":

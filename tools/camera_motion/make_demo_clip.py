@@ -19,7 +19,7 @@ SHAKE = 0.6  # pixels of the clip
 
 @dataclass(frozen=True)
 class Segment:
-    """One motion over one photograph: view centres and widths as parts of the photograph's width and height."""
+    """One motion over one photograph: view centers and widths as parts of the photograph's width and height."""
 
     label: str
     photograph: str
@@ -46,11 +46,11 @@ def _frame(photograph: Image, segment: Segment, part: float, shake: tuple[float,
     """Return the frame after this part of the segment."""
     height, width = photograph.shape[:2]
     view = width * segment.widths[0] * (segment.widths[1] / segment.widths[0]) ** part  # a zoom at a constant rate
-    centre = [a + part * (b - a) for a, b in zip(segment.start, segment.end, strict=True)]
+    center = [a + part * (b - a) for a, b in zip(segment.start, segment.end, strict=True)]
     degrees = segment.degrees[0] + part * (segment.degrees[1] - segment.degrees[0])
     scale = view / WIDTH
     matrix = cv2.getRotationMatrix2D((0.0, 0.0), -degrees, scale)
-    middle = np.array([centre[0] * width, centre[1] * height]) + scale * np.array(shake)
+    middle = np.array([center[0] * width, center[1] * height]) + scale * np.array(shake)
     matrix[:, 2] = middle - matrix[:, :2] @ np.array([WIDTH / 2, HEIGHT / 2])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(

@@ -24,7 +24,7 @@ LARGEST_SIDE_MOTION = 0.25  # what other motions may add to the main one, as a p
 
 Array = npt.NDArray[np.float64]
 
-ZOOM_RADIUS = SIZE / np.sqrt(6.0)  # rms distance of the pixels from the centre
+ZOOM_RADIUS = SIZE / np.sqrt(6.0)  # rms distance of the pixels from the center
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,12 @@ def random_path(label: str, rng: np.random.Generator, aspect: float, slowest: fl
     for axis, part in ((0, 1.0), (1, 1.0), (2, 0.4), (3, 0.08)):
         poses[axis] += _shake(part * amplitude / scale[axis], rng)
     if label.startswith("zoom"):
-        poses[:2] += _off_centre(rng)[:, None] * (1.0 - np.exp(poses[3])) * SIZE
+        poses[:2] += _off_center(rng)[:, None] * (1.0 - np.exp(poses[3])) * SIZE
     return Path(*poses)
 
 
-def _off_centre(rng: np.random.Generator) -> Array:
-    """Return the point that a zoom leaves where it is, from the view's centre in widths of the view."""
+def _off_center(rng: np.random.Generator) -> Array:
+    """Return the point that a zoom leaves where it is, from the view's center in widths of the view."""
     return rng.uniform(-0.18, 0.18, size=2) * (rng.random() < 0.6)
 
 

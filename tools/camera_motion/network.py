@@ -14,7 +14,7 @@ STD = (1.0, 1.0, 1.0)
 def _convolution(
     inputs: int, outputs: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)
 ) -> nn.Sequential:
-    """Return a 3D convolution with batch normalisation and ReLU; the export folds the normalisation away."""
+    """Return a 3D convolution with batch normalization and ReLU; the export folds the normalization away."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)
@@ -22,7 +22,7 @@ def _convolution(
 
 
 class CameraMotionNet(nn.Module):
-    """Normalised frames [B, 3, 16, 112, 112] in, logits [B, classes] out."""
+    """Normalized frames [B, 3, 16, 112, 112] in, logits [B, classes] out."""
 
     def __init__(self, classes: int = 9) -> None:
         """Build the layers."""
@@ -67,7 +67,7 @@ class CameraMotionNet(nn.Module):
         return logits
 
 
-def normalise(frames: torch.Tensor) -> torch.Tensor:
+def normalize(frames: torch.Tensor) -> torch.Tensor:
     """Turn uint8 frames [B, T, H, W, 3] into the network's input [B, 3, T, H, W]."""
     scaled = frames.float().mul_(1.0 / 255.0)
     scaled.sub_(torch.tensor(MEAN)).div_(torch.tensor(STD))

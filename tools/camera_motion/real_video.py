@@ -67,15 +67,15 @@ def moved_window_cases(video: list[Image]) -> dict[str, tuple[str, list[Image]]]
     for label, direction in DIRECTIONS.items():
         for speed in PAN_SPEEDS:
             cases[f"{label} {speed} px"] = (label, _panned(video, direction, speed))
-    centre, steps = (video[0].shape[1] / 2, video[0].shape[0] / 2), np.arange(len(video)) - len(video) / 2
+    center, steps = (video[0].shape[1] / 2, video[0].shape[0] / 2), np.arange(len(video)) - len(video) / 2
     for label, sign in (("zoom_in", -1), ("zoom_out", 1)):
         for rate in ZOOM_RATES:
             sizes = 1.3 * np.exp(sign * rate * steps)
-            frames = [_cut(frame, *centre, float(size), 0.0) for frame, size in zip(video, sizes, strict=True)]
+            frames = [_cut(frame, *center, float(size), 0.0) for frame, size in zip(video, sizes, strict=True)]
             cases[f"{label} {rate:.1%}"] = (label, frames)
     for label, sign in (("roll_clockwise", 1), ("roll_counterclockwise", -1)):
         for rate in ROLL_RATES:
-            frames = [_cut(f, *centre, 1.0, float(sign * rate * step)) for f, step in zip(video, steps, strict=True)]
+            frames = [_cut(f, *center, 1.0, float(sign * rate * step)) for f, step in zip(video, steps, strict=True)]
             cases[f"{label} {rate} deg"] = (label, frames)
     return cases
 

@@ -77,7 +77,7 @@ class View:
         """Return the homography from the drawn frame (RENDER x RENDER pixels) to the scene."""
         x, y, roll, size = pose
         half = (RENDER - 1) / 2
-        # To view widths from the centre; the frame is stretched to a square, so its height counts 1 / aspect.
+        # To view widths from the center; the frame is stretched to a square, so its height counts 1 / aspect.
         tall = 1 / self.aspect
         stretch = np.array([[1.0, 0.0, -half], [0.0, tall, -half * tall], [0.0, 0.0, RENDER]]) / RENDER
         cos, sin, scale = np.cos(roll), np.sin(roll), np.exp(size)
@@ -117,7 +117,7 @@ class Thing:
     """Something that moves in front of the scene, or is fixed to the camera: a texture with soft edges."""
 
     texture: npt.NDArray[np.uint8]  # RGBA
-    start: tuple[float, float]  # in the view's widths from its centre
+    start: tuple[float, float]  # in the view's widths from its center
     velocity: tuple[float, float]  # view widths a frame
     spin: float  # radians a frame
     growth: float  # of the logarithm of its size, a frame

@@ -15,7 +15,7 @@ from .export import export
 from .images import all_sources
 from .labels import LABELS, transform_clip
 from .motion import TRAINING
-from .network import CameraMotionNet, normalise
+from .network import CameraMotionNet, normalize
 from .pool import Frames, Labels, build_pool
 
 TRAIN_SEED = 1
@@ -44,7 +44,7 @@ def _batch(
     pairs = [transform_clip(frames[index], int(labels[index]), rng) for index in chosen]
     clips = torch.from_numpy(np.stack([clip for clip, _ in pairs]))
     classes = torch.tensor([label for _, label in pairs])
-    return normalise(clips), classes
+    return normalize(clips), classes
 
 
 def accuracy(network: nn.Module, frames: Frames, labels: Labels, batch: int = 32) -> float:
@@ -53,7 +53,7 @@ def accuracy(network: nn.Module, frames: Frames, labels: Labels, batch: int = 32
     right = 0
     with torch.inference_mode():
         for first in range(0, len(labels), batch):
-            logits = network(normalise(torch.from_numpy(np.array(frames[first : first + batch]))))
+            logits = network(normalize(torch.from_numpy(np.array(frames[first : first + batch]))))
             right += int((logits.argmax(1).numpy() == labels[first : first + batch]).sum())
     return right / len(labels)
 
@@ -70,9 +70,9 @@ def train(settings: Settings) -> CameraMotionNet:
     network = CameraMotionNet(len(LABELS))
     if settings.start is not None:
         network.load_state_dict(torch.load(settings.start, weights_only=True))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.02)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.02)
     steps = settings.epochs * (len(labels) // settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps, pct_start=0.1)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
     rng = np.random.default_rng(TRAIN_SEED)
     started = time.monotonic()
@@ -82,10 +82,10 @@ def train(settings: Settings) -> CameraMotionNet:
         for first in range(0, len(labels) - settings.batch + 1, settings.batch):
             clips, classes = _batch(frames, labels, order[first : first + settings.batch], rng)
             loss = loss_of(network(clips), classes)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
             if len(losses) % 50 == 0:

@@ -61,7 +61,7 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """An epoch: uint8 windows [B, T, H, W, 3] from random places, and their classes [B]."""
     order = random.permutation(np.repeat(np.arange(len(clips)), options.windows))
-    # Batches of nearly one size: batch normalisation cannot learn from a last one with a single window.
+    # Batches of nearly one size: batch normalization cannot learn from a last one with a single window.
     for part in np.array_split(order, -(-len(order) // options.batch)):
         windows = []
         for clip in (clips[index] for index in part):
@@ -110,7 +110,7 @@ def train(
     truth = torch.tensor([clip.label for clip in validation])
     best: tuple[tuple[float, float], list[int], dict[str, Any]] | None = None
     for epoch in range(1, options.epochs + 1):
-        network.train(not options.head_only)  # else batch normalisation would change what does not learn
+        network.train(not options.head_only)  # else batch normalization would change what does not learn
         losses = []
         batches = training_batches(training, options, random)
         for windows, labels in tqdm(batches, f"epoch {epoch}", steps, leave=False, disable=None):

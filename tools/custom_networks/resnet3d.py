@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
-# What 3D-ResNets-PyTorch normalises Kinetics by. (jetson-inference takes the same mean, and a std of 1.)
+# What 3D-ResNets-PyTorch normalizes Kinetics by. (jetson-inference takes the same mean, and a std of 1.)
 MEAN = (0.4345, 0.4051, 0.3775)
 STD = (0.2768, 0.2713, 0.2737)
 
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class ResNet3D(nn.Module):
-    """Normalised frames [B, 3, T, H, W] to logits [B, classes]; `width` channels in the first stage."""
+    """Normalized frames [B, 3, T, H, W] to logits [B, classes]; `width` channels in the first stage."""
 
     def __init__(self, depth: int, classes: int, width: int = 64) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-# What torchvision normalises by for these.
+# What torchvision normalizes by for these.
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class VideoResNet(nn.Module):
-    """Normalised frames [B, 3, T, H, W] to logits [B, classes]; `width` channels in the first stage.
+    """Normalized frames [B, 3, T, H, W] to logits [B, classes]; `width` channels in the first stage.
 
     `name` is one of `STAGES`.
     """

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 PATCH = 16  # pixels
 
-# What most vision transformers normalise by.
+# What most vision transformers normalize by.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -34,7 +34,7 @@ class Layer(nn.Module):
 
 
 class VideoTransformer(nn.Module):
-    """Normalised frames [B, T, 3, H, W] to logits [B, classes]; `width` numbers a token."""
+    """Normalized frames [B, T, 3, H, W] to logits [B, classes]; `width` numbers a token."""
 
     def __init__(self, classes: int, width: int = 192, *, frames: int = 16, size: int = 112, layers: int = 4) -> None:
         super().__init__()

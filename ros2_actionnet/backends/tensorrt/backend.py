@@ -74,7 +74,7 @@ class TensorRTBackend:
             return TensorRTSession(
                 network,
                 CudaContext(found.driver, found.device),
-                lambda: engine_for(found.tensorrt, request, found.gpu, cache, monitor, found.tensorrt.deserialise),
+                lambda: engine_for(found.tensorrt, request, found.gpu, cache, monitor, found.tensorrt.deserialize),
                 device=f"GPU {found.gpu.index} ({found.gpu.name})",
                 precision=precision,
                 max_batch=max_batch,

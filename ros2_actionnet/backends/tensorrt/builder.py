@@ -153,8 +153,8 @@ def onnx_for(tensorrt: TensorRT, request: EngineRequest) -> bytes:
         parsed = to_opset(parsed, tensorrt.newest_opset)
     if rewritten_in_half:
         to_half_precision(parsed)
-    serialised: bytes = parsed.SerializeToString()
-    return serialised
+    serialized: bytes = parsed.SerializeToString()
+    return serialized
 
 
 def configure(tensorrt: TensorRT, request: EngineRequest, builder: trt.Builder, gpu: Gpu | None) -> trt.IBuilderConfig:

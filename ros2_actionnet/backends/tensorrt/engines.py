@@ -19,7 +19,7 @@ __all__ = ["EngineRequest", "Gpu", "build_engine", "engine_for", "identify"]
 
 logger = logging.getLogger(__name__)
 
-Deserialise = Callable[[bytes], Any | None]
+Deserialize = Callable[[bytes], Any | None]
 
 
 def engine_for(
@@ -28,7 +28,7 @@ def engine_for(
     gpu: Gpu | None,
     cache: EngineCache,
     monitor: LoadMonitor,
-    deserialise: Deserialise,
+    deserialize: Deserialize,
 ) -> Any:
     """Return the deserialized engine of `request` for `gpu`; if it is not in the cache, build it and store it there.
 
@@ -38,7 +38,7 @@ def engine_for(
         gpu: the target GPU; None only for engines that are not bound to one, those of TensorRT for RTX.
         cache: the cache of engines.
         monitor: receives the progress and can cancel.
-        deserialise: returns the engine of a plan, or None if this TensorRT and GPU cannot load it.
+        deserialize: returns the engine of a plan, or None if this TensorRT and GPU cannot load it.
 
     Raises:
         BackendError: the engine cannot be built, or cannot be deserialized although it was just built here.
@@ -50,7 +50,7 @@ def engine_for(
     with cache.lock(identity.key, monitor):
         level = logging.WARNING
         try:
-            engine = deserialise(cache.read(identity.key))
+            engine = deserialize(cache.read(identity.key))
             if engine is not None:
                 return engine
             why = f"the cached one was refused ({tensorrt.logger.last_error or 'TensorRT does not say why'})"
@@ -73,7 +73,7 @@ def engine_for(
         seconds = round(time.monotonic() - started, 1)
         logger.info("built the engine of %s in %s s", request.network.name, seconds)
         cache.store(identity, plan, network=request.network.name, model=_origin(request), build_seconds=seconds)
-        engine = deserialise(plan)
+        engine = deserialize(plan)
     if engine is None:
         raise BackendError(
             f"{tensorrt.name} cannot load the engine of {request.network.name} that it has just built: "

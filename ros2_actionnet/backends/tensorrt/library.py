@@ -83,7 +83,7 @@ class TensorRT:
         """The only logger for all TensorRT objects, since TensorRT accepts just one per process; see `Logger`."""
         return _logger_class(self.module)()
 
-    def deserialise(self, plan: bytes) -> Any | None:
+    def deserialize(self, plan: bytes) -> Any | None:
         """Deserialize `plan`, with a context on its GPU pushed; None if this TensorRT and GPU cannot load it.
 
         The logger's `last_error` then has TensorRT's reason.

@@ -24,7 +24,7 @@ from ros2_actionnet.system.text import printable
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 
 # The chain of nodes that the preparation inserts before every network.
-NORMALISATION = ("Cast", "Mul", "Add")
+NORMALIZATION = ("Cast", "Mul", "Add")
 # Operators allowed between the last weights and the scores.
 ENDING = frozenset(
     """
@@ -104,7 +104,7 @@ class _Rewriting:
                 spreading.add(index)
                 made_wide.update(node.output)
         others = {index for index, node in enumerate(nodes) if not self._can_be_halved(node)}
-        return spreading | others | set(_normalisation(nodes)) | set(_ending(nodes))
+        return spreading | others | set(_normalization(nodes)) | set(_ending(nodes))
 
     def _has_wide_range(self, node: NodeProto) -> bool:
         made_from_integers = node.op_type == "Cast" and not self._is_float(node.input[0])
@@ -176,10 +176,10 @@ def _constants(graph: Graph) -> Iterator[tuple[str, TensorProto]]:
             yield node.output[0], node.attribute[0].t
 
 
-def _normalisation(nodes: list[NodeProto]) -> list[int]:
+def _normalization(nodes: list[NodeProto]) -> list[int]:
     """Return the indices of the nodes that compute normalized colors from the frames."""
     name, found = INPUT_NAME, []
-    for kind in NORMALISATION:
+    for kind in NORMALIZATION:
         index = next(index for index, node in enumerate(nodes) if name in node.input and node.op_type == kind)
         found.append(index)
         name = nodes[index].output[0]

@@ -178,7 +178,7 @@ def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:
     chain = [
         helper.make_node("Cast", [INPUT_NAME], ["actionnet/float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["actionnet/float", scale], ["actionnet/scaled"]),
-        helper.make_node("Add", ["actionnet/scaled", offset], ["actionnet/normalised"]),
+        helper.make_node("Add", ["actionnet/scaled", offset], ["actionnet/normalized"]),
     ]
     if element != TensorProto.FLOAT:
         chain.append(helper.make_node("Cast", [chain[-1].output[0]], ["actionnet/cast"], to=element))

@@ -212,7 +212,7 @@ class TestDriver:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
         monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
 
-    def test_where_all_is_there_it_is_initialised_and_has_no_context(self) -> None:
+    def test_where_all_is_there_it_is_initialized_and_has_no_context(self) -> None:
         loaded: Any = load_driver()
         assert loaded is self.driver
         assert self.driver.names() == ["init"]

@@ -448,10 +448,10 @@ class TestEngineFor:
         """Gives an engine; its plan is what the "engine" is."""
         caplog.set_level(logging.INFO)
 
-        def get(deserialise: Callable[[bytes], Any] = bytes.decode, gpu: Gpu | None = ORIN, **request: Any) -> Any:
+        def get(deserialize: Callable[[bytes], Any] = bytes.decode, gpu: Gpu | None = ORIN, **request: Any) -> Any:
             caplog.clear()
             wanted = EngineRequest(tiny, **{"precision": "fp16", **request})
-            return engine_for(tensorrt, wanted, gpu, EngineCache(tmp_path), UNMONITORED, deserialise)
+            return engine_for(tensorrt, wanted, gpu, EngineCache(tmp_path), UNMONITORED, deserialize)
 
         return get
 

@@ -145,7 +145,7 @@ class TestLogger:
 
     def test_the_real_one_gets_the_words_over_a_plan_that_is_none(self) -> None:
         tensorrt = find_tensorrt()
-        assert tensorrt.deserialise(b"not an engine" * 100) is None
+        assert tensorrt.deserialize(b"not an engine" * 100) is None
         assert tensorrt.logger.last_error
 
 

@@ -42,7 +42,7 @@ class Rig:
         self.driver = FakeCuda(eager=eager)
         self.size, self.max_batch = size, max_batch
         described: dict[str, Any] = {"classes": len(LABELS), "max_batch": max_batch, **plan}
-        self.engine = FakeEngine(N, size, size, **described).serialise()
+        self.engine = FakeEngine(N, size, size, **described).serialize()
 
     def open(self) -> TensorRTSession:
         return TensorRTSession(

@@ -190,7 +190,7 @@ def test_operators_that_onnx_has_in_float32_alone_get_float32(
     assert_close(run_model, network, model, windows, 3e-3)
 
 
-def test_a_batch_normalisation_is_rewritten_too(
+def test_a_batch_normalization_is_rewritten_too(
     extended: Callable[..., PreparedNetwork], windows: Array, run_model: Run
 ) -> None:
     rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ def test_a_3d_network_gets_the_signature_and_the_originals_scores(
     onnx.checker.check_model(onnx.load_model_from_string(network.model), full_check=True)
 
 
-def test_time_before_colour(
+def test_time_before_color(
     segments: Build, save: Save, windows: Array, run_model: Run, expected_scores: Callable[..., Array]
 ) -> None:
     model = segments()
