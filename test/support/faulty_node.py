@@ -31,4 +31,4 @@ def break_inference(control: Path) -> None:
 
 if __name__ == "__main__":
     break_inference(Path(sys.argv[1]))
-    sys.exit(main([sys.argv[0], *sys.argv[2:]]))
+    sys.exit(main(sys.argv[2:]))
