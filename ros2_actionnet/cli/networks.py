@@ -36,7 +36,7 @@ from ros2_actionnet.networks.spec import SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
-from ros2_actionnet.system.paths import user_path
+from ros2_actionnet.system.paths import is_dir, is_file, user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED
 from ros2_actionnet.system.text import printable
@@ -138,10 +138,10 @@ def add_network(options: argparse.Namespace) -> int:
 
 def check_network(options: argparse.Namespace) -> int:
     """Shows what is understood of a network, tries it on a window, and compares it with your own framework."""
-    path = Path(options.network).expanduser()
-    if path.is_dir():
+    path = user_path(options.network)
+    if is_dir(path):
         spec = _described(path, options)
-    elif path.is_file():
+    elif is_file(path):
         spec = _described(path.parent, options, path)
     else:
         spec = _overridden(resolve(_request(options.network)), options)

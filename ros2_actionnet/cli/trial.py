@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
-from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork, ScoreKind, prepare
+from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork, prepare
+from ros2_actionnet.networks.resolve import score_kind
 from ros2_actionnet.recognition.loading import load
+from ros2_actionnet.recognition.score_check import score_window
 from ros2_actionnet.settings import Settings
 
 _LONGEST = 3.0  # s, limit of the measurement
@@ -68,8 +70,7 @@ def try_out(
     """
 
     def prepared(request: NetworkRequest, monitor: LoadMonitor) -> AbstractContextManager[PreparedNetwork]:
-        scores = None if request.scores in ("", "auto") else cast(ScoreKind, request.scores)
-        return nullcontext(prepare(replace(spec, scores=scores or spec.scores)))
+        return nullcontext(prepare(replace(spec, scores=score_kind(request.scores) or spec.scores)))
 
     session = load(settings, monitor, prepare=prepared).session
     try:
@@ -82,14 +83,8 @@ def _measure(session: Session[Any], window: NDArray[np.uint8] | None) -> Trial:
     network = session.network
     size = (network.frames, network.height, network.width, 3)
     ring: FrameRing[Any] = session.create_ring()
-
-    def scores(window: NDArray[np.uint8]) -> Scores:
-        for slot, frame in enumerate(window):
-            ring.write(slot, frame)
-        return np.asarray(session.infer([ring.window(0)])[0])
-
-    dark = scores(np.zeros(size, np.uint8))
-    noise = scores(np.random.default_rng(0).integers(0, 256, size, np.uint8))
+    dark = score_window(session, ring, np.zeros(size, np.uint8))
+    noise = score_window(session, ring, np.random.default_rng(0).integers(0, 256, size, np.uint8))
     times = list[float]()
     while len(times) < _MOST and sum(times) < _LONGEST:
         began = time.perf_counter()
@@ -101,5 +96,5 @@ def _measure(session: Session[Any], window: NDArray[np.uint8] | None) -> Trial:
         milliseconds=statistics.median(times) * 1e3,
         total=float(noise.sum(dtype=np.float64)),
         varies=not np.allclose(dark, noise, rtol=1e-3, atol=1e-9),
-        scores=scores(window) if window is not None else None,
+        scores=score_window(session, ring, window) if window is not None else None,
     )

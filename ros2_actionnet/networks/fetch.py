@@ -38,12 +38,10 @@ def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED) -> Netwo
     Raises as `resolve` and `fetch` do.
     """
     request = as_meant(request)
-    try:
-        spec = resolve(request)
-    except NetworkNotFetched:
-        fetch(Catalogue.load().find(request.network), monitor)
-        spec = resolve(request)
-    return spec
+    with suppress(NetworkNotFetched):
+        return resolve(request)
+    fetch(Catalogue.load().find(request.network), monitor)
+    return resolve(request)
 
 
 def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, again: bool = False) -> Path:

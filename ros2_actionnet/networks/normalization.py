@@ -37,7 +37,7 @@ _DIVIDED = ", of 0..255 and divided by 255"
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a network subtracts from RGB in [0, 1] and divides by, and where that is stated."""
+    """Mean and standard deviation of a network's input, of RGB in [0, 1], and the file that states them."""
 
     mean: Triple
     std: Triple

@@ -50,7 +50,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         is_downloaded=spec.is_downloaded and labels is None,
         input_blob=request.input_blob or spec.input_blob,
         output_blob=request.output_blob or spec.output_blob,
-        scores=_score_kind(request.scores) or spec.scores,
+        scores=score_kind(request.scores) or spec.scores,
     )
 
 
@@ -74,7 +74,8 @@ def _is_path(text: str) -> bool:
     return "/" in text or text.lower().endswith(_MODEL_SUFFIXES) or os.path.lexists(user_path(text))
 
 
-def _score_kind(stated: str) -> ScoreKind | None:
+def score_kind(stated: str) -> ScoreKind | None:
+    """Return the kind of scores that a request states, None for "" and "auto". Raises NetworkError for another one."""
     if stated in ("", "auto"):
         return None
     for kind in SCORE_KINDS:

@@ -116,7 +116,7 @@ class SlowPath:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What gives a model in OpenVINO's IR the common signature; the backend adds it when it has read the model.
+    """Conversion of a model in OpenVINO's IR to the common signature, which the backend adds once it has read it.
 
     Attributes:
         input_shape: of the original input, for a batch of 1.

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
-from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
 from ros2_actionnet.networks.normalization import remark
 from ros2_actionnet.networks.prepare_process import prepare_in_process
-from ros2_actionnet.recognition.score_check import check_scores
+from ros2_actionnet.recognition.score_check import check_scores, score_window
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
 
@@ -155,8 +154,5 @@ def warm_up(session: Session[Any]) -> None:
     Raises BackendError if the network cannot be run.
     """
     network = session.network
-    ring: FrameRing[Any] = session.create_ring()
-    blank = np.zeros((network.height, network.width, 3), np.uint8)
-    for slot in range(network.frames):
-        ring.write(slot, blank)
-    session.infer([ring.window(0)])
+    blank = np.zeros((network.frames, network.height, network.width, 3), np.uint8)
+    score_window(session, session.create_ring(), blank)

@@ -73,12 +73,17 @@ def check_scores(session: Session[Any], load_as: Callable[[ScoreKind], Session[A
 def score_test_windows(session: Session[Any]) -> Scores:
     """Return the scores of three windows, float32 [3, classes]: darkness, noise, and a pattern that moves."""
     ring: FrameRing[Any] = session.create_ring()
-    found = list[Scores]()
-    for window in make_test_windows(session.network):
-        for slot, frame in enumerate(window):
-            ring.write(slot, frame)
-        found.append(session.infer([ring.window(0)]))
-    return np.concatenate(found)
+    return np.stack([score_window(session, ring, window) for window in make_test_windows(session.network)])
+
+
+def score_window(session: Session[Any], ring: FrameRing[Any], window: NDArray[np.uint8]) -> Scores:
+    """Return the scores of one window, uint8 [T, H, W, 3], by way of `ring`: float32 [classes].
+
+    Raises BackendError if the network cannot be run.
+    """
+    for slot, frame in enumerate(window):
+        ring.write(slot, frame)
+    return np.asarray(session.infer([ring.window(0)])[0])
 
 
 def make_test_windows(network: PreparedNetwork) -> list[NDArray[np.uint8]]:

@@ -89,6 +89,12 @@ def test_another_mean_shows_in_the_reference(
     assert "mean, std       [0.8, 0.8, 0.8]" in out.replace("mean, std    ", "mean, std       ")
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/net", "n" * 300, "a/" + "n" * 300])
+def test_a_name_that_no_file_can_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", name]) == 1
+    assert capsys.readouterr().err.startswith("actionnet-networks: ")
+
+
 def test_a_network_by_name_on_the_clip_that_comes_with_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "camera_motion"]) == 0
     best = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best five"))
