@@ -29,7 +29,7 @@ from ros2_actionnet.system.resources import PACKAGE, shared_folder
 def _argument(name: str, default: Value, description: str, *choices: str) -> Setting:
     """An argument of the launch file's own, described and checked like a setting."""
     minimum = 0.0 if isinstance(default, float) else None
-    return Setting(name, default, description, Effect.CONFIGURE, minimum, None, choices, Scope.NODE)
+    return Setting(name, default, description, Effect.CONFIGURE, minimum, None, choices, Scope.NODE, per_camera=False)
 
 
 PARAMETERS = (

@@ -37,6 +37,7 @@ class Keywords(TypedDict, total=False):
     backend: str
     precision: str
     device: str | int
+    max_batch: int
     engine_cache: str
     threshold: float
     skip_frames: int

@@ -7,6 +7,7 @@ all made from `Settings`, so that a default is written down once.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -47,6 +48,7 @@ class Setting:
     maximum: float | None
     choices: tuple[str, ...]
     scope: Scope
+    per_camera: bool  # whether one camera may have a value of its own
 
     @property
     def kind(self) -> str:
@@ -171,6 +173,7 @@ def _setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     scope: Scope = Scope.EVERYWHERE,
+    per_camera: bool = False,
 ) -> Any:
     """A field of `Settings` that carries its row of the table."""
     return field(
@@ -183,6 +186,7 @@ def _setting(
             "maximum": maximum,
             "choices": choices,
             "scope": scope,
+            "per_camera": per_camera,
         },
     )
 
@@ -233,40 +237,55 @@ class Settings:
         "GPU index under TensorRT, CPU, GPU or NPU under OpenVINO; empty: the backend's own choice.",
         effect=Effect.NEW_NETWORK,
     )
+    max_batch: int = _setting(
+        0,
+        "Largest number of windows in one inference; 0: as many as there are cameras, at most 8.",
+        effect=Effect.NEW_NETWORK,
+        minimum=0,
+        maximum=64,
+    )
     engine_cache: str = _setting(
         "",
         "Folder in which built TensorRT engines are stored; empty: $ACTIONNET_ENGINE_CACHE, or the user's "
         "cache folder.",
         effect=Effect.NEW_NETWORK,
     )
-    threshold: float = _setting(0.01, "Lower scores are omitted.", minimum=0.0, maximum=1.0)
-    skip_frames: int = _setting(1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0)
+    threshold: float = _setting(0.01, "Lower scores are omitted.", minimum=0.0, maximum=1.0, per_camera=True)
+    skip_frames: int = _setting(
+        1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0, per_camera=True
+    )
     sample_rate: float = _setting(
         0.0,
         "Above 0 (Hz): sample by the images' stamps at this rate instead of by counting, "
         "so that a window keeps its length in seconds whatever the camera's rate.",
         minimum=0.0,
         maximum=1000.0,
+        per_camera=True,
     )
-    infer_every: int = _setting(1, "Sampled frames from one inference to the next.", minimum=1)
-    top_k: int = _setting(5, "Maximum number of results in a classification.", minimum=1)
-    smoothing: int = _setting(1, "Scores are the mean over this many inferences.", minimum=1, maximum=1000)
+    infer_every: int = _setting(1, "Sampled frames from one inference to the next.", minimum=1, per_camera=True)
+    top_k: int = _setting(5, "Maximum number of results in a classification.", minimum=1, per_camera=True)
+    smoothing: int = _setting(
+        1, "Scores are the mean over this many inferences.", minimum=1, maximum=1000, per_camera=True
+    )
     warmup: str = _setting(
         "wait",
         "Before the window is full: wait (report nothing) or repeat (fill it with copies of the first frame).",
         choices=("wait", "repeat"),
+        per_camera=True,
     )
     max_gap: float = _setting(
         1.0,
         "A longer gap (s) between the stamps of two frames clears the window, unless the camera is slow enough for it "
         "to be usual; so does time that runs backwards by more. A frame that is late by less is left out.",
         minimum=0.0,
+        per_camera=True,
     )
     resize_mode: str = _setting(
         "stretch",
         "How the image is fitted to the network's input: stretch it, crop its middle, or letterbox it with black bars.",
         effect=Effect.NEW_WINDOW,
         choices=("stretch", "crop", "letterbox"),
+        per_camera=True,
     )
     roi: tuple[float, float, float, float] = _setting(
         (0.0, 0.0, 1.0, 1.0),
@@ -274,8 +293,11 @@ class Settings:
         effect=Effect.NEW_WINDOW,
         minimum=0.0,
         maximum=1.0,
+        per_camera=True,
     )
-    class_filter: tuple[str, ...] = _setting((), "Only these labels are reported; empty, or ['']: all.")
+    class_filter: tuple[str, ...] = _setting(
+        (), "Only these labels are reported; empty, or ['']: all.", per_camera=True
+    )
     class_id_format: str = _setting(
         "label",
         "Content of class_id: the label, or the index as a decimal number. Outputs that share a label are one result "
@@ -284,10 +306,20 @@ class Settings:
         scope=Scope.NODE,
     )
     event_on: float = _setting(
-        0.5, "Score at which an event begins.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
+        0.5,
+        "Score at which an event begins.",
+        minimum=0.0,
+        maximum=1.0,
+        scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
     )
     event_off: float = _setting(
-        0.3, "Score below which an event ends.", minimum=0.0, maximum=1.0, scope=Scope.NODE_AND_COMMAND
+        0.3,
+        "Score below which an event ends.",
+        minimum=0.0,
+        maximum=1.0,
+        scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
     )
     event_min_duration: float = _setting(
         0.3,
@@ -295,6 +327,7 @@ class Settings:
         minimum=0.0,
         maximum=3600.0,
         scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
     )
     image_transport: str = _setting(
         "raw",
@@ -302,6 +335,7 @@ class Settings:
         effect=Effect.CONFIGURE,
         choices=("raw", "compressed"),
         scope=Scope.NODE,
+        per_camera=True,
     )
     image_reliability: str = _setting(
         "auto",
@@ -309,9 +343,21 @@ class Settings:
         effect=Effect.CONFIGURE,
         choices=("auto", "reliable", "best_effort"),
         scope=Scope.NODE,
+        per_camera=True,
     )
     annotated_width: int = _setting(
-        0, "Width of the annotated image in pixels; 0: that of the input.", minimum=0, maximum=16384, scope=Scope.NODE
+        0,
+        "Width of the annotated image in pixels; 0: that of the input.",
+        minimum=0,
+        maximum=16384,
+        scope=Scope.NODE,
+        per_camera=True,
+    )
+    cameras: tuple[str, ...] = _setting(
+        (),
+        "Names of several cameras, each with topics of its own; empty, or ['']: one camera, on image.",
+        effect=Effect.CONFIGURE,
+        scope=Scope.NODE,
     )
     autostart: bool = _setting(True, "Configure and activate automatically.", effect=Effect.CONFIGURE, scope=Scope.NODE)
 
@@ -320,8 +366,10 @@ class Settings:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.coerce(getattr(self, setting.name)))
         # ROS tools neither show nor clear an empty list of strings: there [''] stands for it.
-        object.__setattr__(self, "class_filter", tuple(label for label in self.class_filter if label))
+        for name in ("class_filter", "cameras"):
+            object.__setattr__(self, name, tuple(element for element in getattr(self, name) if element))
         self._check_roi()
+        self._check_cameras()
         if self.event_off > self.event_on:
             raise SettingsError(
                 f"event_off {self.event_off:g} is above event_on {self.event_on:g}; "
@@ -338,6 +386,21 @@ class Settings:
                 f"roi {list(self.roi)} does not lie in the image; x + width and y + height are at most 1, "
                 "width and height above 0"
             )
+
+    def _check_cameras(self) -> None:
+        for name in self.cameras:
+            if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or "__" in name or len(name) > 100:
+                raise SettingsError(
+                    f"cameras: '{printable(name)}' cannot be part of a topic's name; begin it with a letter, and go on "
+                    "with letters, digits and single _"
+                )
+            if self.cameras.count(name) > 1:
+                raise SettingsError(f"cameras: {name} is there twice; give every camera a name of its own")
+
+    @property
+    def largest_batch(self) -> int:
+        """The largest number of windows in one inference: `max_batch`, or the number of streams, at most 8."""
+        return self.max_batch or min(max(1, len(self.cameras)), 8)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Settings:

@@ -69,7 +69,7 @@ def test_limits_in_words(name: str, limits: str) -> None:
 
 
 def test_what_acts_only_on_configuring_is_not_live() -> None:
-    assert {s.name for s in SETTINGS if not s.live} == {"image_transport", "image_reliability", "autostart"}
+    assert {s.name for s in SETTINGS if not s.live} == {"image_transport", "image_reliability", "cameras", "autostart"}
 
 
 @given(value=st.integers(0, 1))

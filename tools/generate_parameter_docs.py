@@ -84,6 +84,9 @@ ActionNet("camera_motion", threshold=0.2, class_filter=["pan_left", "pan_right"]
 An integer is taken where a double is meant. `double[]` and `string[]` are lists, and what is allowed holds for each
 element. `roi` must lie in the image, and `event_off` must not be above `event_on`.
 
+Where `cameras` names several, each setting marked *per camera* is also a parameter of one of them, `front.threshold`;
+until it is set to another value it follows the node's (see [many cameras](many-cameras.md)).
+
 ## All parameters
 
 {BEGIN}
@@ -133,7 +136,8 @@ def table(settings: Iterable[Setting] = SETTINGS) -> str:
     """Return `settings` as a Markdown table."""
     rows = [_row("name", "type", "default", "allowed", "live", "meaning"), "|---|---|---|---|---|---|"]
     for s in settings:
-        meaning = f"{s.description} *{s.scope.value}*" if s.scope.value else s.description
+        remarks = f"{s.scope.value} {'Per camera.' if s.per_camera else ''}".strip()
+        meaning = f"{s.description} *{remarks}*" if remarks else s.description
         kind = s.kind.replace("_array", "[]")
         rows.append(_row(f"`{s.name}`", kind, f"`{_literal(s)}`", s.limits, "yes" if s.live else "no", meaning))
     return "\n".join(rows)

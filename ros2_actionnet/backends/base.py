@@ -54,7 +54,10 @@ class Session(ABC, Generic[WindowT]):
     """One network loaded on one device. Must be used by one thread at a time.
 
     A backend implements `create_ring`, `_infer` and `close`; callers use `infer`, which checks inputs and outputs.
+    `max_batch` is the largest number of windows that are computed at once; more are computed one after the other.
     """
+
+    max_batch = 1
 
     def __init__(self, network: PreparedNetwork, *, backend: str, device: str, precision: str) -> None:
         self.network = network

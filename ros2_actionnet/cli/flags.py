@@ -54,6 +54,7 @@ _SETTINGS_BY_GROUP = {
         "backend",
         "precision",
         "device",
+        "max_batch",
         "engine_cache",
     ),
     "what the network sees": (

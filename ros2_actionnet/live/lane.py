@@ -1,4 +1,4 @@
-"""One network's queue of thumbnails, filled in the caller's thread and emptied into the window in the worker's."""
+"""A stream's queue of thumbnails: filled in the caller's thread, emptied into the window in the worker's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ros2_actionnet.backends import Session
 from ros2_actionnet.backends.ring import Frame
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.live.hosted_network import HostedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import MissedFrames, Sample
 from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
-from ros2_actionnet.settings import Settings
+from ros2_actionnet.settings import Effect, Settings
 
 
 @dataclass(frozen=True)
@@ -39,26 +38,30 @@ class SampledFrame:
 
 
 class Lane:
-    """A network with its queue of thumbnails and, once it is loaded, its classifier.
+    """A stream's queue of thumbnails for one network, in one view of the image, and, once it is open, its window.
 
     `offer` and `max_downscale` belong to the caller's thread, `open`, `drain`, `classifier` and `newest` to the
-    worker's, `clear` to any. `session` and `reason` are written once, before the worker sees them.
+    worker's, `clear` to any.
     """
 
-    def __init__(self, settings: Settings, network: PreparedNetwork) -> None:
-        self.settings = settings
-        self.network = network
-        self.session: Session[Any] | None = None
-        self.reason = ""
+    def __init__(self, host: HostedNetwork, settings: Settings) -> None:
+        """Begin with an empty queue; `settings` are the stream's, of which the view counts."""
+        self.host = host
+        self.network = host.network
         self.classifier: WindowClassifier[Any] | None = None
         self.newest: SampledFrame | None = None
         self.overrun = 0  # thumbnails that left the queue before the worker came; none is missed before its first time
-        self._preprocessor = preprocessor(network, settings)
+        self._settings = settings
+        self._preprocessor = preprocessor(host.network, settings)
         self._lock = threading.Lock()
         self._queue: deque[tuple[SampledFrame, Frame]] = deque()
         self._free: list[Frame] = []
         self._missed = MissedFrames()  # those that left the queue
         self._cleared = False
+
+    def has_view_of(self, settings: Settings) -> bool:
+        """Return True if thumbnails are made of the part of the image that `settings` say."""
+        return Effect.NEW_WINDOW not in self._settings.changed(settings)
 
     def offer(self, image: RawImage, frame: SampledFrame) -> None:
         """Queues the thumbnail of `image`. At most a window waits: the oldest goes, as it would leave the window.
@@ -92,15 +95,21 @@ class Lane:
             self._cleared = True
 
     @property
+    def is_full(self) -> bool:
+        """True if it is open and its window is full."""
+        return self.classifier is not None and self.classifier.full
+
+    @property
     def first_frame(self) -> int:
         """Index of the window's oldest frame; -1 while the window is empty."""
         return -1 if self.classifier is None else self.classifier.first_frame
 
     def open(self, settings: Settings, *, is_first: bool) -> None:
-        """Create the classifier on the loaded session; `is_first`: no other network runs."""
-        assert self.session is not None
+        """Create the window on the loaded network; `is_first`: no other window of this stream is classified."""
+        assert self.host.session is not None
         # A window that is made of copies of one frame is no reason to take over.
-        self.classifier = WindowClassifier(self.session, settings if is_first else replace(settings, warmup="wait"))
+        chosen = settings if is_first else replace(settings, warmup="wait")
+        self.classifier = WindowClassifier(self.host.session, chosen)
 
     def drain(self) -> bool:
         """Push all queued thumbnails into the window; return True if that emptied it on the way."""

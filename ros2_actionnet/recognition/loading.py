@@ -20,6 +20,7 @@ from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancell
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
 from ros2_actionnet.networks.normalization import remark
 from ros2_actionnet.networks.prepare_process import prepare_in_process
+from ros2_actionnet.recognition.batch_choice import best_batch
 from ros2_actionnet.recognition.score_check import check_scores, score_window
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
@@ -35,10 +36,11 @@ Choose = Callable[[str, str], Choice]
 
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
-    """A network that is ready to run, and the reason for its backend."""
+    """A network that is ready to run, the reason for its backend, and how many windows are worth one inference."""
 
     session: Session[Any]
     reason: str
+    batch: int = 1
 
 
 def network_request(settings: Settings) -> NetworkRequest:
@@ -53,9 +55,10 @@ def network_request(settings: Settings) -> NetworkRequest:
     )
 
 
-def load_options(settings: Settings, max_batch: int = 1) -> LoadOptions:
-    """The part of `settings` that says how the network is loaded."""
-    return LoadOptions(settings.device, settings.precision, max_batch, settings.engine_cache)
+def load_options(settings: Settings, max_batch: int | None = None) -> LoadOptions:
+    """The part of `settings` that says how the network is loaded; `max_batch` overrides theirs."""
+    batch = settings.largest_batch if max_batch is None else max_batch
+    return LoadOptions(settings.device, settings.precision, batch, settings.engine_cache)
 
 
 def check_change(before: Settings, after: Settings) -> None:
@@ -135,10 +138,11 @@ def load(
     try:
         warm_up(loaded.session)
         session = check_scores(loaded.session, lambda kind: load_once(replace(request, scores=kind)).session)
+        batch = best_batch(session)
     except BaseException:
         loaded.session.close()
         raise
-    return replace(loaded, session=session)
+    return replace(loaded, session=session, batch=batch)
 
 
 def _choice_for(network: PreparedNetwork, settings: Settings, choose: Choose) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, cast
 
 import numpy as np
@@ -67,7 +68,14 @@ class WindowClassifier(Generic[WindowT]):
 
         Raises RuntimeError while the window is not full and BackendError if the inference fails.
         """
-        scores = self.session.infer([self._buffer.take_window()])[0]
+        return classify_together([self])[0]
+
+    def take_window(self) -> WindowT:
+        """Return the newest window, which is then due no more; valid until the next push. RuntimeError if not full."""
+        return self._buffer.take_window()
+
+    def smoothed(self, scores: Scores) -> Scores:
+        """Return the mean of `scores`, those of the window taken last, and of the ones before them."""
         self._history.append(scores)
         return scores if len(self._history) == 1 else np.asarray(np.mean(self._history, axis=0), np.float32)
 
@@ -79,3 +87,13 @@ class WindowClassifier(Generic[WindowT]):
         """Empties the window and forgets the scores that smoothing would use."""
         self._buffer.reset()
         self._history.clear()
+
+
+def classify_together(classifiers: Sequence[WindowClassifier[WindowT]]) -> list[Scores]:
+    """Return the smoothed scores of the newest window of each classifier, all of one session, from one inference.
+
+    Raises RuntimeError while one of the windows is not full and BackendError if the inference fails.
+    """
+    windows = [classifier.take_window() for classifier in classifiers]
+    scores = classifiers[0].session.infer(windows)
+    return [classifier.smoothed(row) for classifier, row in zip(classifiers, scores, strict=True)]

@@ -12,7 +12,9 @@ from enum import Enum
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from ros2_actionnet.live.inference_worker import Classified, InferenceWorker, WorkerStatus
+from ros2_actionnet.live.inference_rounds import WorkerStatus
+from ros2_actionnet.live.inference_worker import InferenceWorker
+from ros2_actionnet.live.stream import Classified, Stream, StreamStatus
 from ros2_actionnet.networks.normalization import assumption
 from ros2_actionnet.ros.fastdds import loss_remedy
 from ros2_actionnet.ros.image_intake import ImageIntake
@@ -46,10 +48,15 @@ class Level(Enum):
 
 @dataclass(frozen=True)
 class Health:
-    """The state of the node at one moment; counts are since it was configured, rates over the last second."""
+    """The state of the node at one moment; counts are since it was configured, rates over the last second.
+
+    With one camera it is in the same status as the node; of several, each has a status of its own (`camera`).
+    """
 
     state: str = "unconfigured"  # of the lifecycle
     worker: WorkerStatus | None = None
+    camera: str = ""  # the camera that this is about, "" for the only one, or for what all of them share
+    stream: StreamStatus | None = None
     topic: str = ""
     reliability: str = ""
     publishers: tuple[str, ...] = ()
@@ -69,15 +76,17 @@ class Health:
     lost_recently: int = 0
     inference: float = 0.0  # s, mean
     latency: float = 0.0  # s, mean, from an image's arrival to its classification
-    last_error: str = ""
+    last_error: str = ""  # of the network or the worker
+    camera_error: str = ""
     name: str = ""  # of the node, fully qualified
     duplicate_names: int = 0  # other nodes of that name
 
 
-class HealthMonitor:
-    """Watches the node's parts: `look` is meant to be called about once a second, from one thread."""
+class CameraMonitor:
+    """Watches one camera: `look` is meant to be called about once a second, from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.last_error = ""
         self._activated = self._looked = time.monotonic()
         self._counts = (0, 0, 0, 0, 0)  # received, classified, restarts, lost and late when looked at last
@@ -94,25 +103,22 @@ class HealthMonitor:
         self._times.append((result.inference, result.latency))
 
     def look(
-        self,
-        state: str,
-        worker: InferenceWorker | None,
-        intake: ImageIntake | None,
-        subscription: ImageSubscription | None,
+        self, health: Health, stream: Stream, intake: ImageIntake, subscription: ImageSubscription | None
     ) -> Health:
-        """Return the current health, with rates since the last call."""
-        health = Health(state=state, last_error=self.last_error, worker=worker.status() if worker else None)
+        """Return `health`, which is the node's, with this camera's, and rates since the last call."""
         now = time.monotonic()
-        if intake is not None:
-            health = replace(
-                health,
-                received=intake.received,
-                rejected=intake.rejected,
-                late=intake.sampler.late,
-                stamps_are_stuck=intake.clock.is_stuck,
-                restarts=intake.restarts,
-                restart_reason=intake.restart_reason,
-            )
+        health = replace(
+            health,
+            camera=self.name,
+            stream=stream.status(),
+            camera_error=self.last_error,
+            received=intake.received,
+            rejected=intake.rejected,
+            late=intake.sampler.late,
+            stamps_are_stuck=intake.clock.is_stuck,
+            restarts=intake.restarts,
+            restart_reason=intake.restart_reason,
+        )
         if subscription is not None:
             health = replace(
                 health,
@@ -120,12 +126,12 @@ class HealthMonitor:
                 reliability=subscription.reliability,
                 publishers=subscription.publishers,
                 lost=subscription.lost,
-                silent_for=now - max(self._activated, intake.last_arrival if intake else 0.0),
+                silent_for=now - max(self._activated, intake.last_arrival),
             )
         return self._with_rates(health, now)
 
     def _with_rates(self, health: Health, now: float) -> Health:
-        classified_so_far = health.worker.classified if health.worker else 0
+        classified_so_far = health.stream.classified if health.stream else 0
         counts = (health.received, classified_so_far, health.restarts, health.lost, health.late)
         received, classified, restarts, lost, late = (
             max(0, new - old) for new, old in zip(counts, self._counts, strict=True)
@@ -150,6 +156,26 @@ class HealthMonitor:
         )
 
 
+class HealthMonitor:
+    """Watches the node, over all its configurations.
+
+    Attributes:
+        last_error: what went wrong last with the network or the worker.
+    """
+
+    def __init__(self) -> None:
+        self.last_error = ""
+        self._cameras: dict[str, CameraMonitor] = {}
+
+    def camera(self, name: str) -> CameraMonitor:
+        """Return the monitor of camera `name`, "" for the only one."""
+        return self._cameras.setdefault(name, CameraMonitor(name))
+
+    def look(self, state: str, worker: InferenceWorker | None) -> Health:
+        """Return the health of what all cameras share."""
+        return Health(state=state, last_error=self.last_error, worker=worker.status() if worker else None)
+
+
 def summary(health: Health) -> tuple[Level, str]:
     """Return the worst problem of `health`, with its remedy."""
     worker = health.worker
@@ -168,12 +194,14 @@ def summary(health: Health) -> tuple[Level, str]:
         return Level.ERROR, f"no network: {health.last_error}"
     for complaint in complaints(health):
         return Level.WARN, complaint.text
-    if worker.fill < worker.frames:
-        return Level.OK, f"filling the window, {worker.fill} of {worker.frames} frames"
+    stream = health.stream
+    if stream is not None and stream.fill < stream.frames:
+        return Level.OK, f"filling the window, {stream.fill} of {stream.frames} frames"
     doing = f"classifying with {worker.running.network.name}"
     if worker.loading:
         return Level.OK, f"{doing}, {_loading(worker)}"
-    if warning := worker.filter_problem or assumption(worker.running.network.spec):
+    filter_problem = stream.filter_problem if stream is not None else ""
+    if warning := filter_problem or assumption(worker.running.network.spec):
         return Level.WARN, f"{doing}, but {warning}"
     return Level.OK, doing
 
@@ -230,7 +258,7 @@ def status_message(health: Health) -> DiagnosticStatus:
     level, message = summary(health)
     return DiagnosticStatus(
         level=bytes([level.value]),
-        name=f"{health.name}: action recognition",
+        name=f"{health.name}: {f'camera {health.camera}' if health.camera else 'action recognition'}",
         message=printable(message, _MESSAGE_LIMIT),
         values=[KeyValue(key=key, value=printable(value, _MESSAGE_LIMIT)) for key, value in _values(health)],
     )
@@ -248,12 +276,19 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
             yield "backend chosen", running.reason
         yield "loading", worker.loading
         yield "loading progress", worker.progress
-        yield "window fill", f"{worker.fill}/{worker.frames}"
-        yield "frames sampled", str(worker.sampled)
-        yield "classifications", str(worker.classified)
-        yield "inferences overtaken", str(worker.overtaken)
-        yield "thumbnails overrun", str(worker.overrun)
+        yield "inferences", str(worker.inferences)
         yield "inferences failed", str(worker.failed)
+    if health.stream is not None:
+        yield from _camera_values(health, health.stream)
+    yield "last error", health.camera_error or health.last_error
+
+
+def _camera_values(health: Health, stream: StreamStatus) -> Iterable[tuple[str, str]]:
+    yield "window fill", f"{stream.fill}/{stream.frames}"
+    yield "frames sampled", str(stream.sampled)
+    yield "classifications", str(stream.classified)
+    yield "inferences overtaken", str(stream.overtaken)
+    yield "thumbnails overrun", str(stream.overrun)
     yield "image topic", health.topic
     yield "image publishers", _join(health.publishers)
     yield "image QoS", health.reliability
@@ -267,7 +302,6 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
     yield "rate out (Hz)", f"{health.rate_out:.1f}"
     yield "inference (ms)", f"{health.inference * 1e3:.1f}"
     yield "latency (ms)", f"{health.latency * 1e3:.1f}"
-    yield "last error", health.last_error
 
 
 def _join(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Handles images in ROS's thread: samples them, gives thumbnails to the worker and views to the annotator."""
+"""Handles the images of one camera in ROS's thread: samples them, gives them to the worker and to the annotator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale, decode
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.live.inference_worker import InferenceWorker
+from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample
@@ -43,7 +43,7 @@ class ImageIntake:
 
     def __init__(
         self,
-        worker: InferenceWorker,
+        stream: Stream,
         settings: Settings,
         annotate: Callable[[RawImage, FrameHeader], None],
         wants_annotation: Callable[[], bool],
@@ -58,7 +58,7 @@ class ImageIntake:
         self.restarts = 0  # windows emptied by gaps or by time that ran backwards
         self.restart_reason = ""
         self.last_arrival = -float("inf")  # s, monotonic clock
-        self._worker = worker
+        self._stream = stream
         self._annotate = annotate
         self._wants_annotation = wants_annotation
         self._report_rejected = rejected
@@ -80,11 +80,11 @@ class ImageIntake:
             annotated = self._wants_annotation()
             if sample is None and not annotated:
                 return
-            needed = self._max_downscale_for_annotation if annotated else self._worker.max_downscale
+            needed = self._max_downscale_for_annotation if annotated else self._stream.max_downscale
             try:
                 image = self._read(message, needed)
                 if sample is not None:
-                    self._worker.submit(image, sample, header, index, taken_at)
+                    self._stream.submit(image, sample, header, index, taken_at)
             except ImageError:
                 if sample is not None:
                     self._missed.add(sample)
@@ -99,13 +99,13 @@ class ImageIntake:
         """Empties the window: frames taken in so far are forgotten."""
         self.sampler.reset()
         self._fresh = True
-        self._worker.reset()
+        self._stream.reset()
 
     def _max_downscale_for_annotation(self, height: int, width: int) -> float:
         # The network's need counts for frames that are not sampled too: a scale that changed from frame to frame could
         # change the annotated image's size by the odd pixel.
         annotated_width = self._annotated_width()
-        return min(self._worker.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
+        return min(self._stream.max_downscale(height, width), width / annotated_width if annotated_width else 1.0)
 
     def _taken_at(self, header: FrameHeader) -> int:
         """Return the time of a frame in nanoseconds, for its sampling and for its events."""

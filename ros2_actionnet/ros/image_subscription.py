@@ -30,9 +30,13 @@ class ImageSubscription:
     goes before it, as those for history and depth go before what is set here.
     """
 
-    def __init__(self, node: Node, transport: str, reliability: str, on_message: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, node: Node, transport: str, reliability: str, on_message: Callable[[bytes], None], camera: str = ""
+    ) -> None:
+        """Subscribe to `image`, or `camera/image`."""
         self._node = node
         name, self._type = _TRANSPORTS[transport]
+        name = f"{camera}/{name}" if camera else name
         self.topic: str = node.resolve_topic_name(name)
         self.publishers: tuple[str, ...] = ()  # seen at the last look, each as `/node (reliability)`
         self.lost = 0  # messages that the middleware says were lost on the way

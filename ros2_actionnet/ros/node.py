@@ -8,19 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend, describe_loaded
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.live.inference_worker import RunningNetwork
+from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.networks import NetworkRequest, check_request
 from ros2_actionnet.recognition.loading import check_change, network_request
 from ros2_actionnet.recognition.prediction import allowed_classes
-from ros2_actionnet.ros.configured import LOADS, Callbacks, Configured
+from ros2_actionnet.ros.configured import Callbacks, Configured
 from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
 from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.ros.mailbox import Mailbox
+from ros2_actionnet.ros.node_settings import NodeSettings, parameter_name
 from ros2_actionnet.ros.parameters import Parameters
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 
@@ -32,17 +35,17 @@ class ActionNetNode(GuardedLifecycleNode):
         super().__init__("actionnet", **options)
         self.mailbox = Mailbox(self)
         self._declared = Parameters(self, self._check_change, self._on_parameters_changed)
-        self._settings = self._declared.settings()
+        self._settings: NodeSettings = self._declared.settings()
         self._configured: Configured | None = None
         self._versions = itertools.count()  # of the networks, over all configurations
         self._unended = False  # whether a worker has outlasted its configuration
         self._health = HealthMonitor()
-        self._next_warning: dict[str, float] = {}  # s, monotonic clock, by kind of complaint
+        self._next_warning: dict[tuple[str, str], float] = {}  # s, monotonic clock, by camera and kind of complaint
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         # By the wall clock: with simulated time that stands still, diagnostics are wanted most.
         self.create_timer(1.0, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._starts_itself = self._settings.autostart
+        self._starts_itself = self._settings.node.autostart
         if self._starts_itself:
             self.mailbox.post(self._start)
 
@@ -80,8 +83,8 @@ class ActionNetNode(GuardedLifecycleNode):
     def _configure(self) -> None:
         try:
             settings = self._settings = self._declared.settings()
-            check_request(network_request(settings))
-            choose_backend(settings.backend, settings.device)
+            check_request(network_request(settings.node))
+            choose_backend(settings.node.backend, settings.node.device)
             callbacks = Callbacks(
                 self._on_network_changed, lambda failed, why: self.mailbox.post(lambda: self._go_back(failed, why))
             )
@@ -93,8 +96,7 @@ class ActionNetNode(GuardedLifecycleNode):
 
     def _activate(self) -> None:
         assert self._configured is not None
-        self._health.activated()
-        self.get_logger().info(f"waiting for images on {self._configured.subscribe().topic}")
+        self.get_logger().info(f"waiting for images on {' and '.join(self._configured.subscribe())}")
 
     def _deactivate(self) -> None:
         if self._configured is not None:
@@ -107,29 +109,31 @@ class ActionNetNode(GuardedLifecycleNode):
 
     # Parameters.
 
-    def _check_change(self, before: Settings, after: Settings) -> None:
+    def _check_change(self, before: NodeSettings, after: NodeSettings) -> None:
         """Refuses, by raising, what can be known at once not to work."""
         effects = before.changed(after)
         if Effect.CONFIGURE in effects and self.state != "unconfigured":
-            names = [s.name for s in SETTINGS if not s.live and getattr(before, s.name) != getattr(after, s.name)]
             raise SettingsError(
-                f"{', '.join(names)} {Effect.CONFIGURE.value}; first: "
+                f"{', '.join(_names_of_changed(before, after))} {Effect.CONFIGURE.value}; first: "
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup"
             )
-        if after.network != before.network:
+        if after.node.network != before.node.network:
             # So that a misspelled name is refused even where `model` overrides it.
-            check_request(NetworkRequest(after.network))
-            if after.model:
+            check_request(NetworkRequest(after.node.network))
+            if after.node.model:
                 self.get_logger().warning(
-                    f"model {after.model} overrides network; to run {after.network} set model to ''"
+                    f"model {after.node.model} overrides network; to run {after.node.network} set model to ''"
                 )
         if Effect.NEW_NETWORK in effects:
-            check_change(before, after)
-        elif after.class_filter != before.class_filter:
-            running = self._running()
-            # The labels of a network that is still loading are not known, and the filter may be meant for them.
-            if running is not None and Effect.NEW_NETWORK not in running.settings.changed(after):
-                allowed_classes(running.network.labels, after.class_filter)
+            check_change(before.node, after.node)
+            return
+        running = self._running()
+        # The labels of a network that is still loading are not known, and the filter may be meant for them.
+        if running is None or Effect.NEW_NETWORK in running.settings.changed(after.node):
+            return
+        for camera, settings in after.cameras.items():
+            if settings.class_filter != before.cameras.get(camera, settings).class_filter:
+                allowed_classes(running.network.labels, settings.class_filter)
 
     def _on_parameters_changed(self) -> None:
         settings = self._declared.settings()
@@ -153,19 +157,26 @@ class ActionNetNode(GuardedLifecycleNode):
         goes_on = f"; {running.network.name} goes on" if running is not None else ""
         self.get_logger().error(self._health.last_error + goes_on)
         # A change that came after the one that failed must not be undone with it.
-        if running is not None and not failed.changed(self._declared.settings()) & LOADS:
-            self._declared.restore(running.settings, LOADS)
+        if running is not None and Effect.NEW_NETWORK not in failed.changed(self._declared.settings().node):
+            self._declared.restore(running.settings, [Effect.NEW_NETWORK])
             self._settings = self._declared.settings()
 
     def _running(self) -> RunningNetwork | None:
         return self._configured.worker.status().running if self._configured is not None else None
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters, as rclpy does; one that does not exist is refused with what there is."""
+        refusal = self._declared.refusal_of_unknown(parameter.name for parameter in parameter_list)
+        if refusal:
+            return SetParametersResult(successful=False, reason=refusal)
+        return super().set_parameters_atomically(parameter_list)
 
     # Services and diagnostics.
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._configured is not None
         if self._configured is not None:
-            self._configured.intake.reset()
+            self._configured.reset()
             response.message = "window cleared"
         else:
             response.message = f"the node is {self.state}: there is no window to empty"
@@ -173,25 +184,32 @@ class ActionNetNode(GuardedLifecycleNode):
 
     def _on_tick(self) -> None:
         configured = self._configured
-        if configured is not None and configured.subscription is not None:
-            configured.subscription.follow_publishers()
+        cameras = configured.cameras if configured is not None else []
+        for camera in cameras:
+            if camera.subscription is not None:
+                camera.subscription.follow_publishers()
         name = self.get_fully_qualified_name()
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
-        if configured is None:
-            health = self._health.look(self.state, None, None, None)
-        else:
-            health = self._health.look(self.state, configured.worker, configured.intake, configured.subscription)
+        health = self._health.look(self.state, configured.worker if configured is not None else None)
         health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
-        self._warn(health)
-        message = DiagnosticArray(status=[status_message(health)])
+        of_cameras = [
+            self._health.camera(camera.name).look(health, camera.stream, camera.intake, camera.subscription)
+            for camera in cameras
+        ]
+        for one in of_cameras:
+            self._warn(one)
+        # The only camera has no status of its own.
+        statuses = of_cameras if len(cameras) == 1 and not cameras[0].name else [health, *of_cameras]
+        message = DiagnosticArray(status=[status_message(status) for status in statuses])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
     def _warn(self, health: Health) -> None:
         now = time.monotonic()
         for complaint in complaints(health):
-            if now >= self._next_warning.get(complaint.kind, now):
-                self._next_warning[complaint.kind] = now + complaint.again_after
+            kind = health.camera, complaint.kind
+            if now >= self._next_warning.get(kind, now):
+                self._next_warning[kind] = now + complaint.again_after
                 self.get_logger().warning(complaint.text)
 
     def close(self) -> bool:
@@ -199,3 +217,18 @@ class ActionNetNode(GuardedLifecycleNode):
         worker = self._configured.worker if self._configured is not None else None
         self._free()
         return not self._unended and (worker is None or worker.wait_for_loader(1.0))
+
+
+def _names_of_changed(before: NodeSettings, after: NodeSettings) -> list[str]:
+    """Return the names of the parameters that are not live and would change."""
+    fixed = [setting for setting in SETTINGS if not setting.live]
+    changed = [s.name for s in fixed if getattr(before.node, s.name) != getattr(after.node, s.name)]
+    for camera in before.cameras.keys() & after.cameras.keys():
+        old, new = before.cameras[camera], after.cameras[camera]
+        if camera and old != new:
+            changed += [
+                parameter_name(camera, s)
+                for s in fixed
+                if s.name not in changed and getattr(old, s.name) != getattr(new, s.name)
+            ]
+    return changed

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.errors import ActionNetError, SettingsError
+from ros2_actionnet.ros.node_settings import (
+    CAMERA_SETTINGS,
+    Key,
+    NodeSettings,
+    camera_setting,
+    parameter_name,
+    refusal_of_unknown,
+)
 from ros2_actionnet.settings import SETTINGS, Effect, Setting, Settings
 from ros2_actionnet.system.text import printable
 
 LABELS_PARAMETER = "class_labels"
 """The parameter that holds the labels of the running network; the node sets it, and VisionInfo points to it."""
 
-Check = Callable[[Settings, Settings], None]
+Check = Callable[[NodeSettings, NodeSettings], None]
 """Called with the settings before and after a change; raises ActionNetError to refuse it."""
 
 _TYPES = {
@@ -36,12 +44,17 @@ class Parameters:
     `changed` is called, in the executor's thread, some time after a set that was accepted; several sets in a row may
     lead to one call. That needs no post-set callback, which rclpy has only since Jazzy, and makes one change of what
     a SetParameters request sets one by one.
+
+    Where `cameras` names several, each setting that one of them may have a value of its own of is also a parameter
+    `CAMERA.SETTING`. It has the node's value, and follows it, until it is set to another one.
     """
 
     def __init__(self, node: Node, check: Check, changed: Callable[[], None]) -> None:
         self._node = node
         self._check = check
         self._own = False
+        self._cameras: tuple[str, ...] = ()
+        self._cameras_own: dict[Key, Any] = {}  # values that do not follow the node's
         self._changed = node.create_guard_condition(changed)
         for setting in SETTINGS:
             node.declare_parameter(setting.name, _value(setting.default), _descriptor(setting))
@@ -54,18 +67,25 @@ class Parameters:
         )
         node.add_on_set_parameters_callback(self._on_set)
 
-    def settings(self) -> Settings:
-        """Return the settings that the parameters now hold.
+    def settings(self) -> NodeSettings:
+        """Return the settings that the parameters now hold, and declare those of the cameras.
 
         Raises SettingsError, naming the parameter, for a value from a parameter file or the command line that cannot
         be used.
         """
-        return Settings.from_values(self._values())
+        settings = Settings.from_values(self._values())
+        self._declare_cameras(settings)
+        return NodeSettings.of(settings, self._cameras_own)
 
     def restore(self, settings: Settings, effects: Iterable[Effect]) -> None:
         """Sets the parameters with one of `effects` back to their values in `settings`, which are running."""
         wanted = tuple(effects)
-        self._set([_parameter(s, getattr(settings, s.name)) for s in SETTINGS if s.effect in wanted])
+        self._set([_parameter(s.name, s, getattr(settings, s.name)) for s in SETTINGS if s.effect in wanted])
+
+    def refusal_of_unknown(self, names: Iterable[str]) -> str:
+        """Return why one of the parameters cannot be set, because it does not exist; "" if all do."""
+        unknown = [name for name in names if not self._node.has_parameter(name)]
+        return refusal_of_unknown(unknown[0], Settings.from_values(self._values())) if unknown else ""
 
     def show_labels(self, labels: Sequence[str]) -> None:
         """Sets the parameter that holds the labels of the running network."""
@@ -105,23 +125,100 @@ class Parameters:
             )
         names = {setting.name for setting in SETTINGS}
         ours = {parameter.name: parameter.value for parameter in parameters if parameter.name in names}
-        if ours:
+        cameras = {
+            (camera, setting.name): parameter.value
+            for parameter in parameters
+            for camera, setting in [camera_setting(parameter.name) or ("", None)]
+            if camera in self._cameras and setting is not None
+        }
+        if ours or cameras:
             values = self._values()
             try:
-                after = Settings.from_values({**values, **ours})
+                node = Settings.from_values({**values, **ours})
+                own = {key: value for key, value in self._cameras_own.items() if key not in cameras}
+                own |= _own_values(node, cameras)
+                after = NodeSettings.of(node, own)
                 try:
-                    before = Settings.from_values(values)
+                    before = NodeSettings.of(Settings.from_values(values), self._cameras_own)
                 except ActionNetError:  # what is set now came from a file and cannot be used: this mends it
                     before = after
                 self._check(before, after)
             except ActionNetError as error:
                 return SetParametersResult(successful=False, reason=str(error))
+            self._cameras_own = own
             self._changed.trigger()
         return SetParametersResult(successful=True)
 
+    # The parameters of cameras.
 
-def _parameter(setting: Setting, value: Any) -> Parameter:
-    return Parameter(setting.name, _TYPES[setting.kind], _value(value))
+    def _declare_cameras(self, settings: Settings) -> None:
+        """Declare the parameters of new cameras, drop those of old ones, and let the rest follow the node's.
+
+        Raises SettingsError for a value from a parameter file or the command line that is meant for no camera.
+        """
+        given: Mapping[str, Parameter] = getattr(self._node, "_parameter_overrides", {})
+        for name in given:
+            found = camera_setting(name)
+            if found is not None and "/" not in name and found[0] not in settings.cameras:
+                raise SettingsError(refusal_of_unknown(name, settings))
+        for camera in self._cameras:
+            if camera not in settings.cameras:
+                self._undeclare(camera)
+        for camera in settings.cameras:
+            if camera not in self._cameras:
+                self._declare(camera, settings)
+        self._cameras = settings.cameras
+        self._set(
+            [
+                _parameter(name, setting, wanted)
+                for camera in self._cameras
+                for setting in CAMERA_SETTINGS
+                for name, wanted in [(parameter_name(camera, setting), getattr(settings, setting.name))]
+                if (camera, setting.name) not in self._cameras_own
+                and self._node.get_parameter(name).value != _value(wanted)
+            ]
+        )
+
+    def _declare(self, camera: str, settings: Settings) -> None:
+        self._own = True
+        try:
+            given = {
+                (camera, setting.name): self._node.declare_parameter(
+                    parameter_name(camera, setting),
+                    _value(getattr(settings, setting.name)),
+                    _descriptor(setting, camera),
+                ).value
+                for setting in CAMERA_SETTINGS
+            }
+        finally:
+            self._own = False
+        self._cameras_own |= _own_values(settings, {key: value for key, value in given.items() if value is not None})
+
+    def _undeclare(self, camera: str) -> None:
+        for setting in CAMERA_SETTINGS:
+            self._node.undeclare_parameter(parameter_name(camera, setting))
+            self._cameras_own.pop((camera, setting.name), None)
+
+
+def _own_values(settings: Settings, values: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Return those of the cameras' `values` that are not the node's; the others follow it.
+
+    Raises SettingsError for a value that cannot be used.
+    """
+    own = {}
+    for (camera, name), value in values.items():
+        setting = next(setting for setting in CAMERA_SETTINGS if setting.name == name)
+        try:
+            coerced = setting.coerce(value)
+        except SettingsError as error:
+            raise SettingsError(f"camera {camera}: {error}") from None
+        if coerced != setting.coerce(_value(getattr(settings, name))):
+            own[camera, name] = coerced
+    return own
+
+
+def _parameter(name: str, setting: Setting, value: Any) -> Parameter:
+    return Parameter(name, _TYPES[setting.kind], _value(value))
 
 
 def _value(value: Any) -> Any:
@@ -129,12 +226,15 @@ def _value(value: Any) -> Any:
     return (list(value) or [""]) if isinstance(value, tuple) else value
 
 
-def _descriptor(setting: Setting) -> ParameterDescriptor:
-    """Return the setting as a descriptor of rcl_interfaces, as `ros2 param describe` and rqt show it."""
+def _descriptor(setting: Setting, camera: str = "") -> ParameterDescriptor:
+    """Return the setting, or that of one camera, as `ros2 param describe` and rqt show it."""
+    description = setting.description if setting.live else f"{setting.description} Not live: {setting.effect.value}."
+    if camera:
+        description += f" Of camera {camera} alone; until it is set to another value it follows {setting.name}."
     descriptor = ParameterDescriptor(
-        name=setting.name,
+        name=parameter_name(camera, setting) if camera else setting.name,
         type=_TYPES[setting.kind].value,
-        description=setting.description if setting.live else f"{setting.description} Not live: {setting.effect.value}.",
+        description=description,
         additional_constraints=setting.limits,
         # Typing is ours: it takes an integer where a double is meant, and its refusals say what is allowed.
         dynamic_typing=True,

@@ -9,6 +9,7 @@ import pytest
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.live.hosted_network import HostedNetwork
 from ros2_actionnet.live.lane import Lane, SampledFrame
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
@@ -23,8 +24,9 @@ def make_lane(size: int = 4, settings: Settings | None = None) -> tuple[Lane, Fa
     """A lane whose network is loaded and open."""
     settings = settings or Settings()
     network = make_network(frames=N, size=size)
-    lane, session = Lane(settings, network), FakeSession(network)
-    lane.session = session
+    host, session = HostedNetwork(settings, network), FakeSession(network)
+    lane = Lane(host, settings)
+    host.session = session
     lane.open(settings, is_first=True)
     return lane, session
 
@@ -77,12 +79,13 @@ def test_at_most_a_window_waits_and_the_oldest_go() -> None:
 
 def test_a_lane_whose_network_is_loading_keeps_the_newest_window_and_counts_none_as_overrun() -> None:
     network = make_network(frames=N)
-    lane = Lane(Settings(), network)
+    host = HostedNetwork(Settings(), network)
+    lane = Lane(host, Settings())
     for value in range(11):
         offer(lane, value)
     assert lane.overrun == 0
     session = FakeSession(network)
-    lane.session = session
+    host.session = session
     lane.open(Settings(), is_first=True)
     lane.drain()
     assert window(lane, session) == [7, 8, 9, 10]

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 from vision_msgs.msg import Classification, VisionInfo
 
-from ros2_actionnet.live.inference_worker import RunningNetwork
+from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.ros.configured import Callbacks, Configured
 from ros2_actionnet.ros.diagnostics import HealthMonitor
+from ros2_actionnet.ros.node_settings import NodeSettings
 from ros2_actionnet.ros.publishers import _LATCHED
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeNetworks, grey_image, make_network
@@ -45,7 +46,7 @@ class Rig:
         callbacks = Callbacks(self.changed, lambda failed, error: None)
         settings = Settings(network=network, threshold=0.0)
         load = self.networks.load_network
-        self.made.append(Configured(self.node, settings, self.health, self.versions, callbacks, load))
+        self.made.append(Configured(self.node, NodeSettings.of(settings), self.health, self.versions, callbacks, load))
         self.domain.spin_until(lambda: len(self.infos) > count, f"{network} runs")
         self.domain.spin_until(
             lambda: self.node.count_subscribers("/actionnet/classification") == 1, "the listener is there"
@@ -58,7 +59,9 @@ class Rig:
     def feed(self, configured: Configured, second: int, count: int = N) -> None:
         for index in range(count):
             header = FrameHeader(second, index)
-            configured.worker.submit(grey_image(index), Sample(restart=index == 0), header, index, header.stamp)
+            configured.cameras[0].stream.submit(
+                grey_image(index), Sample(restart=index == 0), header, index, header.stamp
+            )
 
 
 @pytest.fixture(name="rig")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ros2_actionnet.live.inference_worker import Classified, RunningNetwork, WorkerStatus
+from ros2_actionnet.live.inference_rounds import RunningNetwork, WorkerStatus
+from ros2_actionnet.live.stream import Classified, StreamStatus
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.ros import diagnostics
-from ros2_actionnet.ros.diagnostics import SILENCE, Health, HealthMonitor, Level, status_message, summary
+from ros2_actionnet.ros.diagnostics import SILENCE, CameraMonitor, Health, HealthMonitor, Level, status_message, summary
 from ros2_actionnet.settings import Settings
 from support.fakes import make_network
 
@@ -25,18 +26,16 @@ WORKING = WorkerStatus(
     running=RUNNING,
     loading="",
     progress="",
-    fill=16,
-    frames=16,
-    sampled=100,
-    classified=85,
-    overtaken=2,
-    overrun=3,
+    inferences=84,
     failed=4,
     failing=False,
 )
+STREAM = StreamStatus(fill=16, frames=16, sampled=100, classified=85, overtaken=2, overrun=3)
+NODE = Health(state="active", worker=WORKING, name="/actionnet")
 WELL = Health(
     state="active",
     worker=WORKING,
+    stream=STREAM,
     topic="/camera/image_raw",
     reliability="reliable",
     publishers=("/camera (reliable)",),
@@ -59,9 +58,7 @@ class TestSummary:
         assert {value.key: value.value for value in status_message(WELL).values}["mean and std"] == "here"
 
     def test_a_filter_that_is_not_the_networks_is_a_lasting_warning(self) -> None:
-        level, text = summary(
-            replace(WELL, worker=replace(WORKING, filter_problem="class_filter 'runing' is no label"))
-        )
+        level, text = summary(replace(WELL, stream=replace(STREAM, filter_problem="class_filter 'runing' is no label")))
         assert (level, text) == (Level.WARN, "classifying with tiny, but class_filter 'runing' is no label")
 
     def test_a_network_that_loads_beside_it_is_named_too(self) -> None:
@@ -72,7 +69,7 @@ class TestSummary:
         assert text == "classifying with tiny, loading resnet18: building engine, 40 s so far"
 
     def test_a_window_that_fills(self) -> None:
-        level, text = summary(replace(WELL, worker=replace(WORKING, fill=7)))
+        level, text = summary(replace(WELL, stream=replace(STREAM, fill=7)))
         assert level is Level.OK
         assert "7 of 16 frames" in text
 
@@ -181,12 +178,13 @@ def test_the_message_has_the_level_the_name_and_every_number() -> None:
         "backend chosen": "openvino (as asked)",
         "loading": "",
         "loading progress": "",
+        "inferences": "84",
+        "inferences failed": "4",
         "window fill": "16/16",
         "frames sampled": "100",
         "classifications": "85",
         "inferences overtaken": "2",
         "thumbnails overrun": "3",
-        "inferences failed": "4",
         "image topic": "/camera/image_raw",
         "image publishers": "/camera (reliable)",
         "image QoS": "reliable",
@@ -218,9 +216,9 @@ class TestMonitor:
         return clock
 
     def parts(self) -> tuple[Any, Any, Any]:
-        """A worker, an intake and a subscription as the monitor sees them."""
-        status = SimpleNamespace(value=replace(WORKING, classified=0))
-        worker = SimpleNamespace(status=lambda: status.value, now=status)
+        """A stream, an intake and a subscription as the monitor sees them."""
+        status = SimpleNamespace(value=replace(STREAM, classified=0))
+        stream = SimpleNamespace(status=lambda: status.value, now=status)
         intake = SimpleNamespace(
             received=0,
             rejected=0,
@@ -233,77 +231,82 @@ class TestMonitor:
         subscription = SimpleNamespace(
             topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
         )
-        return worker, intake, subscription
+        return stream, intake, subscription
 
     def test_rates_are_those_since_the_last_look(self, clock: SimpleNamespace) -> None:
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        monitor, parts = CameraMonitor("front"), self.parts()
+        stream, intake, subscription = parts
         clock.now += 2.0
-        intake.received, worker.now.value = 60, replace(WORKING, classified=30)
-        health = monitor.look("active", worker, intake, subscription)
+        intake.received, stream.now.value = 60, replace(STREAM, classified=30)
+        health = monitor.look(NODE, *parts)
         assert (health.rate_in, health.rate_out, health.received) == (30.0, 15.0, 60)
         clock.now += 1.0
         intake.received, intake.restarts, subscription.lost = 65, 4, 9
-        health = monitor.look("active", worker, intake, subscription)
+        health = monitor.look(NODE, *parts)
         assert (health.rate_in, health.rate_out) == (5.0, 0.0)
         assert (health.restarts, health.lost) == (4, 9)
 
     def test_restarts_are_in_vain_until_a_window_is_classified(self, clock: SimpleNamespace) -> None:
         """As with a skip_frames that makes every gap longer than max_gap: one restart a second, for ever."""
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        monitor, parts = CameraMonitor("front"), self.parts()
+        stream, intake, _ = parts
         for restarts in (1, 2, 3):
             clock.now += 1.0
             intake.restarts = restarts
-            assert monitor.look("active", worker, intake, subscription).restarts_without_result == restarts
-        worker.now.value = replace(WORKING, classified=1)
-        assert monitor.look("active", worker, intake, subscription).restarts_without_result == 0
+            assert monitor.look(NODE, *parts).restarts_without_result == restarts
+        stream.now.value = replace(STREAM, classified=1)
+        assert monitor.look(NODE, *parts).restarts_without_result == 0
 
     def test_restarts_of_the_last_ten_looks_count_whether_or_not_there_were_results(
         self, clock: SimpleNamespace
     ) -> None:
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        monitor, parts = CameraMonitor("front"), self.parts()
+        stream, intake, _ = parts
         counts = []
         for look in range(1, 21):
             clock.now += 1.0
             intake.restarts = min(look, 5)
             intake.sampler.late = 3 * look
-            worker.now.value = replace(WORKING, classified=look // 10)
-            health = monitor.look("active", worker, intake, subscription)
+            stream.now.value = replace(STREAM, classified=look // 10)
+            health = monitor.look(NODE, *parts)
             counts.append((health.restarts_recently, health.late_without_result))
         assert [restarts for restarts, _ in counts] == [1, 2, 3, 4] + [5] * 6 + [4, 3, 2, 1] + [0] * 6
         assert [late for _, late in counts] == [3 * n for n in [*range(1, 10), 0, *range(1, 10), 0]]
 
     def test_counts_that_begin_again_give_no_negative_rate(self, clock: SimpleNamespace) -> None:
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        monitor, parts = CameraMonitor("front"), self.parts()
+        _, intake, _ = parts
         intake.received = 500
-        monitor.look("active", worker, intake, subscription)
+        monitor.look(NODE, *parts)
         clock.now += 1.0
         intake.received = 10
-        assert monitor.look("active", worker, intake, subscription).rate_in == 0.0
+        assert monitor.look(NODE, *parts).rate_in == 0.0
 
     def test_silence_counts_from_the_last_image_or_from_activation(self, clock: SimpleNamespace) -> None:
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
+        monitor, parts = CameraMonitor("front"), self.parts()
+        _, intake, _ = parts
         clock.now += 50.0
         monitor.activated()
         clock.now += 7.0
-        assert monitor.look("active", worker, intake, subscription).silent_for == 7.0
+        assert monitor.look(NODE, *parts).silent_for == 7.0
         intake.last_arrival = clock.now - 2.0
-        assert monitor.look("active", worker, intake, subscription).silent_for == 2.0
+        assert monitor.look(NODE, *parts).silent_for == 2.0
         monitor.activated()
-        assert monitor.look("active", worker, intake, subscription).silent_for == 0.0
+        assert monitor.look(NODE, *parts).silent_for == 0.0
 
     def test_times_are_means_over_the_last_classifications(self, clock: SimpleNamespace) -> None:
-        monitor, (worker, intake, subscription) = HealthMonitor(), self.parts()
-        assert monitor.look("active", worker, intake, subscription).latency == 0.0
+        monitor, parts = CameraMonitor("front"), self.parts()
+        assert monitor.look(NODE, *parts).latency == 0.0
         prediction = Prediction(np.zeros(2, np.float32), NETWORK.labels, 0)
         for inference, latency in ((0.01, 0.02), (0.03, 0.06)):
             monitor.classified(Classified(prediction, NETWORK, FrameHeader(0, 0), (), inference, latency))
-        health = monitor.look("active", worker, intake, subscription)
+        health = monitor.look(NODE, *parts)
         assert (health.inference, health.latency) == pytest.approx((0.02, 0.04))
 
     def test_without_its_parts_there_is_only_the_state_and_the_last_error(self, clock: SimpleNamespace) -> None:
         monitor = HealthMonitor()
         monitor.last_error = "no such file"
-        health = monitor.look("unconfigured", None, None, None)
+        health = monitor.look("unconfigured", None)
         assert (health.state, health.last_error, health.worker, health.topic) == (
             "unconfigured",
             "no such file",

@@ -14,7 +14,7 @@ from rclpy.serialization import serialize_message
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale
 from ros2_actionnet.images.raw_image import RawImage, to_rgb
-from ros2_actionnet.live.inference_worker import InferenceWorker
+from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.ros import image_intake
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ros
 
 
 @dataclass
-class FakeWorker:
+class FakeStream:
     """Takes what it is given, as the real one does: an image that cannot be understood is refused."""
 
     taken: list[tuple[int, Sample, FrameHeader, int]] = field(default_factory=list)
@@ -49,12 +49,12 @@ class Rig:
     """An intake with a worker and an annotator that record."""
 
     def __init__(self, settings: Settings) -> None:
-        self.worker = FakeWorker()
+        self.stream = FakeStream()
         self.annotated: list[tuple[RawImage, FrameHeader]] = []
         self.wanted = False
         self.errors: list[ImageError] = []
         self.intake = ImageIntake(
-            cast(InferenceWorker, self.worker),
+            cast(Stream, self.stream),
             settings,
             lambda image, header: self.annotated.append((image, header)),
             lambda: self.wanted,
@@ -70,11 +70,11 @@ class Rig:
 
     @property
     def values(self) -> list[int]:
-        return [value for value, _, _, _ in self.worker.taken]
+        return [value for value, _, _, _ in self.stream.taken]
 
     @property
     def samples(self) -> list[Sample]:
-        return [sample for _, sample, _, _ in self.worker.taken]
+        return [sample for _, sample, _, _ in self.stream.taken]
 
 
 @pytest.fixture(name="every_frame")
@@ -87,8 +87,8 @@ def test_sampled_frames_go_to_the_worker_with_their_headers_and_numbers() -> Non
     for index in range(7):
         rig.take(index, 100 + index / 30)
     assert rig.values == [0, 3, 6]
-    assert [index for _, _, _, index in rig.worker.taken] == [0, 3, 6]
-    assert rig.worker.taken[1][2] == FrameHeader(100, 100_000_000, "camera")
+    assert [index for _, _, _, index in rig.stream.taken] == [0, 3, 6]
+    assert rig.stream.taken[1][2] == FrameHeader(100, 100_000_000, "camera")
     assert [sample.restart for sample in rig.samples] == [True, False, False]
     assert (rig.intake.received, rig.intake.rejected, rig.intake.restarts) == (7, 0, 0)
 
@@ -173,10 +173,10 @@ class TestTime:
             every_frame.take(0, 0.0)
         assert [sample.restart for sample in every_frame.samples] == [True, False, True, False]
         assert "gap of 9.500 s" in every_frame.intake.restart_reason
-        assert every_frame.worker.taken[-1][2] == FrameHeader(0, 0, "camera"), "the header goes on as it came"
+        assert every_frame.stream.taken[-1][2] == FrameHeader(0, 0, "camera"), "the header goes on as it came"
         assert every_frame.intake.last_arrival == 510.1
         # What follows by time (events) follows by the same one.
-        first, *later = every_frame.worker.times
+        first, *later = every_frame.stream.times
         assert [round((time - first) / 1e9, 6) for time in later] == [0.5, 10.0, 10.1]
 
     def test_stamps_that_never_change_are_treated_as_empty_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +188,8 @@ class TestTime:
             rig.take(0, 123.0)
         assert rig.intake.clock.is_stuck
         assert sum(sample.steps for sample in rig.samples) == pytest.approx(30, abs=3)
-        assert rig.worker.times[-1] - rig.worker.times[2] == pytest.approx(2.7e9, abs=2e8)
-        assert rig.worker.taken[-1][2] == FrameHeader(123, 0, "camera"), "the header goes on as it came"
+        assert rig.stream.times[-1] - rig.stream.times[2] == pytest.approx(2.7e9, abs=2e8)
+        assert rig.stream.taken[-1][2] == FrameHeader(123, 0, "camera"), "the header goes on as it came"
 
     def test_a_late_image_a_second_costs_itself_and_nothing_else(self) -> None:
         rig = Rig(Settings(skip_frames=1))
@@ -203,7 +203,7 @@ class TestTime:
     def test_stamped_images_are_taken_at_their_stamp(self, every_frame: Rig) -> None:
         for stamp in (100.0, 100.25):
             every_frame.take(0, stamp)
-        assert every_frame.worker.times == [100_000_000_000, 100_250_000_000]
+        assert every_frame.stream.times == [100_000_000_000, 100_250_000_000]
 
     def test_the_policy_can_be_changed_on_the_way(self, every_frame: Rig) -> None:
         for index in range(3):
@@ -220,7 +220,7 @@ class TestReset:
         rig.take(0, 1.0)
         rig.intake.reset()
         rig.take(1, 1.1)
-        assert rig.worker.resets == 1
+        assert rig.stream.resets == 1
         assert rig.values == [0, 1]
         assert rig.samples[1].restart
 
@@ -259,7 +259,7 @@ class TestCompressed:
             return read_raw(message, max_downscale)
 
         rig.intake = ImageIntake(
-            cast(InferenceWorker, rig.worker),
+            cast(Stream, rig.stream),
             Settings(skip_frames=0),
             lambda image, header: None,
             lambda: wanted,
@@ -278,12 +278,12 @@ class TestCompressed:
     def test_for_an_annotated_image_no_smaller_than_that(self, every_frame: Rig) -> None:
         assert self.factors(every_frame, 320, wanted=True) == 2.0
         assert self.factors(every_frame, 0, wanted=True) == 1.0
-        every_frame.worker.enough = 1.5
+        every_frame.stream.enough = 1.5
         assert self.factors(every_frame, 320, wanted=True) == 1.5
 
     def test_jpeg_and_png_reach_the_worker(self, every_frame: Rig) -> None:
         every_frame.intake = ImageIntake(
-            cast(InferenceWorker, every_frame.worker),
+            cast(Stream, every_frame.stream),
             Settings(skip_frames=0),
             lambda image, header: None,
             lambda: False,

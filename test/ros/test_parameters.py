@@ -9,6 +9,7 @@ import pytest
 from rclpy.parameter import Parameter
 
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.ros.node_settings import NodeSettings
 from ros2_actionnet.ros.parameters import LABELS_PARAMETER, Parameters
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 from support.own_domain import Domain
@@ -22,12 +23,12 @@ class Rig:
     def __init__(self, domain: Domain, **options: Any) -> None:
         self.domain = domain
         self.node = domain.node("actionnet", **options)
-        self.checked: list[tuple[Settings, Settings]] = []
+        self.checked: list[tuple[NodeSettings, NodeSettings]] = []
         self.refusal: Exception | None = None
         self.told: list[Settings] = []
-        self.parameters = Parameters(self.node, self.check, lambda: self.told.append(self.parameters.settings()))
+        self.parameters = Parameters(self.node, self.check, lambda: self.told.append(self.parameters.settings().node))
 
-    def check(self, before: Settings, after: Settings) -> None:
+    def check(self, before: NodeSettings, after: NodeSettings) -> None:
         self.checked.append((before, after))
         if self.refusal is not None:
             raise self.refusal
@@ -58,7 +59,7 @@ def overridden(domain: Domain, **values: Any) -> Rig:
 
 class TestDeclaration:
     def test_every_setting_has_its_default(self, rig: Rig) -> None:
-        assert rig.parameters.settings() == Settings()
+        assert rig.parameters.settings().node == Settings()
         for setting in SETTINGS:
             assert rig.node.has_parameter(setting.name)
 
@@ -84,20 +85,20 @@ class TestDeclaration:
 
     def test_values_given_at_the_start_are_taken(self, domain: Domain) -> None:
         rig = overridden(domain, threshold=0.3, skip_frames=4, class_filter=["a"], roi=[0.0, 0.5, 1.0, 0.5])
-        assert rig.parameters.settings() == Settings(
+        assert rig.parameters.settings().node == Settings(
             threshold=0.3, skip_frames=4, class_filter=("a",), roi=(0.0, 0.5, 1.0, 0.5)
         )
 
     def test_an_integer_given_at_the_start_is_taken_for_a_double(self, domain: Domain) -> None:
-        assert overridden(domain, threshold=1).parameters.settings().threshold == 1.0
+        assert overridden(domain, threshold=1).parameters.settings().node.threshold == 1.0
 
     def test_a_device_given_as_a_number_is_taken_at_the_start_and_later(self, domain: Domain) -> None:
         rig = overridden(domain, device=0)
-        assert rig.parameters.settings().device == "0"
+        assert rig.parameters.settings().node.device == "0"
         for device in (1, "0", 2):
             (result,) = rig.set(device=device)
             assert result.successful, result.reason
-            assert rig.parameters.settings().device == str(device)
+            assert rig.parameters.settings().node.device == str(device)
 
     def test_what_cannot_be_used_at_the_start_is_named_and_can_be_mended(self, domain: Domain) -> None:
         rig = overridden(domain, backend="tensorflow")
@@ -105,7 +106,7 @@ class TestDeclaration:
             rig.parameters.settings()
         (result,) = rig.set(backend="openvino")
         assert result.successful, result.reason
-        assert rig.parameters.settings().backend == "openvino"
+        assert rig.parameters.settings().node.backend == "openvino"
 
 
 class TestSetting:
@@ -115,12 +116,12 @@ class TestSetting:
         assert rig.told == []
         rig.wait_until_told(1)
         assert rig.told == [Settings(threshold=0.25)]
-        assert rig.checked == [(Settings(), Settings(threshold=0.25))]
+        assert [(before.node, after.node) for before, after in rig.checked] == [(Settings(), Settings(threshold=0.25))]
 
     def test_an_integer_is_taken_where_a_double_is_meant(self, rig: Rig) -> None:
         (result,) = rig.set(threshold=1)
         assert result.successful
-        assert rig.parameters.settings().threshold == 1.0
+        assert rig.parameters.settings().node.threshold == 1.0
 
     def test_several_sets_in_a_row_are_one_change(self, rig: Rig) -> None:
         assert all(result.successful for result in rig.set(model="a.onnx", labels="b.txt", output_blob="198"))
@@ -150,7 +151,7 @@ class TestSetting:
         assert not result.successful
         for word in words:
             assert word in result.reason
-        assert rig.parameters.settings() == Settings()
+        assert rig.parameters.settings().node == Settings()
         assert rig.checked == []
         rig.set(threshold=0.5)
         rig.wait_until_told(1)
@@ -170,19 +171,19 @@ class TestSetting:
 
     def test_an_atomic_set_with_one_bad_value_sets_none(self, rig: Rig) -> None:
         assert not rig.set_atomically(threshold=0.5, top_k=0).successful
-        assert rig.parameters.settings() == Settings()
+        assert rig.parameters.settings().node == Settings()
 
     def test_a_list_can_be_emptied_and_filled_again(self, rig: Rig) -> None:
         for value, expected in ((["a", "b"], ("a", "b")), ([], ()), (["c"], ("c",))):
             parameter = Parameter("class_filter", Parameter.Type.STRING_ARRAY, value)
             assert rig.node.set_parameters([parameter])[0].successful
-            assert rig.parameters.settings().class_filter == expected
+            assert rig.parameters.settings().node.class_filter == expected
 
     def test_a_filter_of_all_labels_is_a_list_that_rqt_can_edit(self, rig: Rig) -> None:
         assert rig.get("class_filter") == [""]
         assert rig.set(class_filter=["walk"])[0].successful
         assert rig.set(class_filter=[""])[0].successful
-        assert rig.parameters.settings() == Settings()
+        assert rig.parameters.settings().node == Settings()
 
     def test_a_setting_cannot_be_deleted(self, rig: Rig) -> None:
         (result,) = rig.node.set_parameters([Parameter("threshold", Parameter.Type.NOT_SET)])
@@ -211,10 +212,10 @@ class TestByTheNode:
         checks, told = len(rig.checked), len(rig.told)
         running = replace(Settings(), network="resnet34")
         rig.parameters.restore(running, [Effect.NEW_NETWORK])
-        settings = rig.parameters.settings()
+        settings = rig.parameters.settings().node
         assert (settings.network, settings.roi, settings.threshold) == ("resnet34", (0.0, 0.0, 0.5, 0.5), 0.7)
         rig.parameters.restore(running, {Effect.NEW_NETWORK, Effect.NEW_WINDOW})
-        assert rig.parameters.settings() == replace(running, threshold=0.7)
+        assert rig.parameters.settings().node == replace(running, threshold=0.7)
         rig.domain.executor.spin_once(timeout_sec=0.05)
         assert (len(rig.checked), len(rig.told)) == (checks, told), "it is so already: nothing is to be done"
 
@@ -231,3 +232,64 @@ def test_any_exception_of_a_check_refuses_the_change(error: Exception, rig: Rig)
     assert rig.get("model") == ""
     rig.refusal = None
     assert rig.set(threshold=0.5)[0].successful
+
+
+class TestCameras:
+    def rig(self, domain: Domain, **values: Any) -> Rig:
+        rig = overridden(domain, cameras=["front", "rear"], **values)
+        rig.parameters.settings()
+        return rig
+
+    def cameras(self, rig: Rig, name: str) -> list[Any]:
+        return [getattr(settings, name) for settings in rig.parameters.settings().cameras.values()]
+
+    def test_each_has_its_settings_with_the_value_that_it_falls_back_on(self, domain: Domain) -> None:
+        rig = self.rig(domain, threshold=0.2)
+        assert rig.get("front.threshold") == rig.get("rear.threshold") == 0.2
+        descriptor = rig.node.describe_parameter("front.threshold")
+        assert "until it is set to another value it follows threshold" in descriptor.description
+        assert descriptor.floating_point_range[0].to_value == 1.0
+
+    def test_a_value_given_at_the_start_is_its_own(self, domain: Domain) -> None:
+        rig = self.rig(domain, **{"rear.threshold": 0.5})
+        assert self.cameras(rig, "threshold") == [0.01, 0.5]
+
+    def test_one_that_is_set_stays_when_the_nodes_changes_and_the_other_follows(self, domain: Domain) -> None:
+        rig = self.rig(domain)
+        (result,) = rig.set(**{"front.threshold": 0.3})
+        assert result.successful, result.reason
+        rig.wait_until_told(1)
+        for value in (0.6, 0.3, 0.4):
+            rig.set(threshold=value)
+            assert self.cameras(rig, "threshold") == [0.3, value]
+            assert (rig.get("front.threshold"), rig.get("rear.threshold")) == (0.3, value)
+        rig.set(**{"front.threshold": 0.4})
+        rig.set(threshold=0.9)
+        assert self.cameras(rig, "threshold") == [0.9, 0.9], "it was set to the node's, and follows again"
+
+    def test_a_value_that_cannot_be_used_is_refused_and_names_the_camera(self, domain: Domain) -> None:
+        rig = self.rig(domain)
+        (result,) = rig.set(**{"front.skip_frames": -1})
+        assert not result.successful
+        assert result.reason == "camera front: skip_frames -1 is out of range; give a value >= 0"
+        (result,) = rig.set(**{"rear.event_on": 0.1})
+        assert result.reason.startswith("camera rear: event_off 0.3 is above event_on 0.1")
+        (result,) = rig.set(event_on=0.2)
+        assert not result.successful, "the node's own would not fit either"
+        assert self.cameras(rig, "event_on") == [0.5, 0.5]
+
+    def test_a_camera_that_does_not_exist_is_named_at_the_start(self, domain: Domain) -> None:
+        rig = overridden(domain, cameras=["front"], **{"reer.threshold": 0.5})
+        with pytest.raises(SettingsError, match=r"there is no camera reer for reer.threshold; the cameras are front"):
+            rig.parameters.settings()
+
+    def test_other_cameras_have_other_parameters(self, domain: Domain) -> None:
+        rig = self.rig(domain)
+        rig.set(**{"rear.threshold": 0.5})
+        rig.set(cameras=["rear", "left"])
+        settings = rig.parameters.settings()
+        assert list(settings.cameras) == ["rear", "left"]
+        assert self.cameras(rig, "threshold") == [0.5, 0.01]
+        assert not rig.node.has_parameter("front.threshold")
+        assert rig.parameters.refusal_of_unknown(["front.threshold"]).startswith("there is no camera front")
+        assert rig.parameters.refusal_of_unknown(["left.threshold"]) == ""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores, Session
 from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.live.inference_worker import Classified, RunningNetwork
+from ros2_actionnet.live.inference_rounds import RunningNetwork
+from ros2_actionnet.live.stream import Classified
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork
 from ros2_actionnet.recognition.events import Event
@@ -189,6 +190,9 @@ class RecordingListener:
 
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         self._note("load failed", self.load_failures, (settings, error))
+
+    def on_filter_problem(self, message: str) -> None:
+        self._note("problem", self.problems, message)
 
     def on_problem(self, message: str) -> None:
         self._note("problem", self.problems, message)

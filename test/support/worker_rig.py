@@ -29,7 +29,8 @@ class Rig:
         )
         self.said = RecordingListener()
         self.fed = 0
-        self.worker = InferenceWorker(settings, self.said, self.networks.load_network, lambda: self.now)
+        self.worker = InferenceWorker(self.said, self.networks.load_network, lambda: self.now)
+        self.stream = self.worker.open_stream(settings, self.said)
         self.settings = settings
 
     def start(self) -> FakeSession:
@@ -55,7 +56,7 @@ class Rig:
         """Hands over the next `count` frames; they come every 0.1 s."""
         for _ in range(count):
             header = FrameHeader(*divmod(self.fed * 100_000_000, 1_000_000_000), "camera")
-            self.worker.submit(grey_image(self.fed), sample or Sample(), header, self.fed, header.stamp)
+            self.stream.submit(grey_image(self.fed), sample or Sample(), header, self.fed, header.stamp)
             self.fed += 1
 
     def feed_and_wait(self, count: int = 1) -> None:

@@ -16,6 +16,9 @@ from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
+# Operators that choose the best classes, and those that may follow them.
+CHOOSING = ("ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression")
+REARRANGING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 # Types that hold RGB in [0, 255]: a network that takes one of them scales and normalizes the frames itself.
 INTEGER_TYPES = (
@@ -33,8 +36,15 @@ def select_output(graph: Graph, spec: NetworkSpec) -> str:
     """Return the output with the scores: the requested one, or the only one, or the only one of rank 2.
 
     Raises:
-        NetworkError: there is no output of that name, or the choice is ambiguous.
+        NetworkError: there is no output of that name, the choice is ambiguous, or it has the best classes in place of
+            the scores of all.
     """
+    output = _chosen_output(graph, spec)
+    _check_scored(graph, spec, output)
+    return output
+
+
+def _chosen_output(graph: Graph, spec: NetworkSpec) -> str:
     shapes: dict[str, Shape] = {value.name: shape_of(value) for value in graph.proto.output}
     if spec.output_blob:
         if spec.output_blob in shapes:
@@ -51,6 +61,21 @@ def select_output(graph: Graph, spec: NetworkSpec) -> str:
         f"{spec.model} has {len(shapes)} outputs; set output_blob to the one with the scores of the classes, "
         f"one of {_listing(shapes)}"
     )
+
+
+def _check_scored(graph: Graph, spec: NetworkSpec, output: str) -> None:
+    """Raise NetworkError if an output has the best classes only: by rank, or their numbers."""
+    producers = graph.producers()
+    node = producers.get(output)
+    while node is not None and node.op_type in REARRANGING:
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type in CHOOSING:
+        others = [value.name for value in graph.proto.output if value.name != output]
+        instead = f"set output_blob to another output ({', '.join(map(printable, others))}), or " if others else ""
+        raise NetworkError(
+            f"{spec.model}: output '{printable(output)}' has the best classes ({node.op_type}), not the scores of all; "
+            f"{instead}export the network without that step"
+        )
 
 
 def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:

@@ -202,7 +202,8 @@ class Stream:
         )
         self.said = RecordingListener()
         self.settings = Settings(network=networks[0].name)
-        self.worker = InferenceWorker(self.settings, self.said, load_known)
+        self.worker = InferenceWorker(self.said, load_known)
+        self.stream = self.worker.open_stream(self.settings, self.said)
         self.fed = 0
 
     def start(self) -> None:
@@ -221,7 +222,7 @@ class Stream:
     def feed(self, count: int = 1) -> None:
         for _ in range(count):
             header = FrameHeader(*divmod(self.fed * 100_000_000, 1_000_000_000), "camera")
-            self.worker.submit(RawImage.from_array(image(self.fed), "rgb8"), Sample(), header, self.fed, header.stamp)
+            self.stream.submit(RawImage.from_array(image(self.fed), "rgb8"), Sample(), header, self.fed, header.stamp)
             self.fed += 1
 
     def feed_and_wait(self, count: int) -> None:
@@ -280,8 +281,9 @@ class TestUnderTheWorker:
         one_ring = 2 * N * SIZE * SIZE * 3
         alone = rig.cuda.allocated
         for number in range(4):
-            stream.change(Settings(network="tiny", roi=(0.0, 0.0, 0.5 + number / 10, 1.0)))
-            stream.feed_and_wait(2)
+            stream.stream.configure(Settings(network="tiny", roi=(0.0, 0.0, 0.5 + number / 10, 1.0)))
+            stream.feed_and_wait(N + 1)
+            assert len(stream.stream.lanes) == 1
         assert rig.cuda.allocated == alone + one_ring
         stream.close()
         assert not stream.said.problems

@@ -63,7 +63,7 @@ class TestSwap:
         rig.fill()
         wanted = replace(SECOND, class_filter=("red",))
         rig.begin_loading(wanted)
-        rig.worker.configure(wanted)
+        rig.stream.configure(wanted)
         rig.feed_and_wait(3)
         rig.finish_loading()
         rig.feed_and_wait()
@@ -77,12 +77,12 @@ class TestSwap:
         wanted = replace(SECOND, class_filter=("green",))
         rig.networks.cannot_load = BackendError("no memory")
         rig.begin_loading(wanted)
-        rig.worker.configure(wanted)
+        rig.stream.configure(wanted)
         rig.feed_and_wait()
         rig.finish_loading()
         rig.wait_for_problems(1)
         assert "'green' is no label" in rig.said.problems[0]
-        assert rig.worker.status().filter_problem == rig.said.problems[0], "for as long as it is so"
+        assert rig.stream.status().filter_problem == rig.said.problems[0], "for as long as it is so"
         rig.feed_and_wait()
         assert rig.said.classified[-2].prediction.top()
         assert rig.said.classified[-1].prediction.top() == []
@@ -98,7 +98,7 @@ class TestSwap:
         assert rig.frames == list(range(3, 27))
         assert first.windows[-1] == [20, 21, 22, 23]
         assert long.windows[1:] == [[i - 5, i - 4, i - 3, i - 2, i - 1, i] for i in (24, 25, 26)]
-        assert rig.worker.status().overrun == 0
+        assert rig.stream.status().overrun == 0
 
     def test_frames_lost_under_the_old_network_are_still_counted_under_the_new(self, rig: Rig) -> None:
         session = rig.start_and_hold()
@@ -110,7 +110,7 @@ class TestSwap:
         rig.finish_loading()
         rig.feed_and_wait()
         assert rig.names[-1] == "second"
-        assert rig.worker.status().overrun == 5
+        assert rig.stream.status().overrun == 5
 
     def test_no_frame_is_classified_by_both(self, rig: Rig) -> None:
         rig.start()
@@ -139,7 +139,7 @@ class TestSwap:
         rig.now += 1.5  # above max_gap
         rig.worker.request_network(SECOND)
         rig.wait_for_network(2)
-        assert rig.worker.status().fill == 0
+        assert rig.stream.status().fill == 0
 
     def test_copies_of_one_frame_are_no_window_to_take_over_with(self, make_rig: MakeRig) -> None:
         rig = make_rig(replace(FIRST, warmup="repeat"))
@@ -217,14 +217,13 @@ class TestView:
     def test_another_region_is_a_new_window_on_the_same_session(self, rig: Rig) -> None:
         session = rig.start()
         rig.fill()
-        changed = replace(FIRST, roi=(0.25, 0.25, 0.5, 0.5))
-        rig.worker.request_network(changed)
+        rig.stream.configure(replace(FIRST, roi=(0.25, 0.25, 0.5, 0.5)))
+        assert len(rig.stream.lanes) == 2
         rig.feed_and_wait(N)
-        rig.wait_for_network(2)
-        assert rig.said.networks[1].settings == changed
-        assert rig.said.networks[1].network is rig.said.networks[0].network
-        assert rig.networks.sessions == [session]
         rig.feed_and_wait(2)
+        assert len(rig.stream.lanes) == 1
+        assert rig.networks.sessions == [session]
+        assert len(rig.said.networks) == 1
         assert rig.frames == list(range(3, 10))
         assert not session.closed
 
@@ -234,26 +233,49 @@ class TestView:
         pixels[:, 4:] = 200
         image = RawImage.from_array(pixels, "rgb8")
         left, right = replace(FIRST, roi=(0.0, 0.0, 0.5, 1.0)), replace(FIRST, roi=(0.5, 0.0, 0.5, 1.0))
-        rig.worker.request_network(left)
-        rig.wait_for_network(2)
+        rig.stream.configure(left)
         for index in range(12):
             if index == 6:
-                rig.worker.request_network(right)
-            rig.worker.submit(image, Sample(), FrameHeader(index, 0), index, FrameHeader(index, 0).stamp)
+                rig.stream.configure(right)
+            rig.stream.submit(image, Sample(), FrameHeader(index, 0), index, FrameHeader(index, 0).stamp)
             if index >= N - 1:
                 rig.wait_for_frame(index)
         assert session.windows[1:] == [[0] * N] * 6 + [[200] * N] * 3
 
-    def test_a_view_that_is_superseded_does_not_close_the_session_it_shares(self, rig: Rig) -> None:
+    def test_going_back_to_the_view_that_runs_keeps_its_window(self, rig: Rig) -> None:
         session = rig.start()
         rig.fill()
-        rig.worker.request_network(replace(FIRST, resize_mode="crop"))
+        rig.stream.configure(replace(FIRST, resize_mode="crop"))
         rig.feed_and_wait(2)
-        rig.worker.request_network(replace(FIRST, resize_mode="letterbox"))
+        rig.stream.configure(replace(FIRST, resize_mode="letterbox"))
+        rig.feed_and_wait(2)
+        rig.stream.configure(FIRST)
+        assert len(rig.stream.lanes) == 1
         rig.feed_and_wait(N)
-        assert rig.said.networks[-1].settings.resize_mode == "letterbox"
-        assert len(rig.said.networks) == 2
-        assert not session.closed
+        assert session.windows[1:] == [[i - 3, i - 2, i - 1, i] for i in range(3, 12)]
+
+    def test_another_view_does_not_wait_for_a_network_that_loads(self, rig: Rig) -> None:
+        first = rig.start()
+        image = RawImage.from_array(np.tile(np.repeat([0, 200], 4).astype(np.uint8)[:, None], (4, 1, 3)), "rgb8")
+
+        def feed(count: int) -> None:
+            for _ in range(count):
+                header = FrameHeader(rig.fed, 0)
+                rig.stream.submit(image, Sample(), header, rig.fed, header.stamp)
+                rig.fed += 1
+                if rig.fed >= N:
+                    rig.wait_for_newest()
+
+        feed(N)
+        rig.begin_loading(SECOND)
+        rig.stream.configure(replace(SECOND, roi=(0.5, 0.0, 0.5, 1.0)))
+        feed(N)
+        assert first.windows[-1] == [200] * N
+        rig.finish_loading()
+        feed(1)
+        assert rig.names == ["first"] * (N + 1) + ["second"] * (len(rig.names) - N - 1)
+        assert rig.names[-1] == "second"
+        assert rig.networks.sessions[-1].windows[-1] == [200] * N
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -265,8 +287,8 @@ def test_whatever_is_asked_for_in_whatever_order_no_frame_is_lost_and_nothing_is
     wanted = FIRST
     labels = {name: network.labels for name, network in rig.networks.networks.items()}
     acts: list[Callable[[], Any]] = [
-        lambda: rig.worker.request_network(replace(wanted, roi=choose.choice([(0.0, 0, 1, 1), (0.5, 0.5, 0.5, 0.5)]))),
-        lambda: rig.worker.configure(replace(wanted, threshold=choose.random())),
+        lambda: rig.stream.configure(replace(wanted, roi=choose.choice([(0.0, 0, 1, 1), (0.5, 0.5, 0.5, 0.5)]))),
+        lambda: rig.stream.configure(replace(wanted, threshold=choose.random())),
         rig.networks.gate.close,
         rig.networks.gate.open,
         rig.networks.gate.open,
@@ -282,7 +304,7 @@ def test_whatever_is_asked_for_in_whatever_order_no_frame_is_lost_and_nothing_is
     rig.finish_loading()
     assert rig.said.problems == []
     assert rig.frames == sorted(set(rig.frames)), "no frame twice, none out of order"
-    assert rig.worker.status().overrun == 0
+    assert rig.stream.status().overrun == 0
     for result in rig.said.classified:
         assert result.prediction.labels == labels[result.network.name]
         assert len(result.prediction.scores) == len(result.prediction.labels)

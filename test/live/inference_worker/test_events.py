@@ -57,7 +57,7 @@ class TestEvents:
         rig.start().scores = [0.1, 0.9]
         for index in range(8):
             header = FrameHeader(0, 0, "camera")
-            rig.worker.submit(grey_image(index), Sample(), header, index, taken_at=nanoseconds(50.0 + index / 10))
+            rig.stream.submit(grey_image(index), Sample(), header, index, taken_at=nanoseconds(50.0 + index / 10))
             if index >= N - 1:
                 rig.wait_for_frame(index)
         reported = [(r.prediction.frame, event) for r in rig.said.classified for event in r.events]
@@ -73,14 +73,14 @@ class TestEvents:
         first = 1_764_000_000_123_456_789  # as float seconds this would be 117 ns off
         for index in range(N):
             header = FrameHeader.at(first + index * 33_333_333, "camera")
-            rig.worker.submit(grey_image(index), Sample(), header, index, header.stamp)
+            rig.stream.submit(grey_image(index), Sample(), header, index, header.stamp)
         rig.wait_for_frame(N - 1)
         (result,) = rig.said.classified
         assert [event.start for event in result.events] == [first + (N - 1) * 33_333_333] == [result.header.stamp]
 
     def test_a_reset_ends_them_at_the_last_classification(self, make_rig: MakeRig) -> None:
         rig = self.begin(make_rig)
-        rig.worker.reset()
+        rig.stream.reset()
         self.check_end(rig, 4)
 
     def test_a_break_in_the_stream_ends_them(self, make_rig: MakeRig) -> None:
@@ -99,7 +99,7 @@ class TestEvents:
 
     def test_changed_thresholds_act_on_the_next_frame(self, make_rig: MakeRig) -> None:
         rig = self.begin(make_rig)
-        rig.worker.configure(replace(self.AT_ONCE, event_on=0.97, event_off=0.95))
+        rig.stream.configure(replace(self.AT_ONCE, event_on=0.97, event_off=0.95))
         rig.feed_and_wait()
         assert [event.type for event in rig.said.classified[-1].events] == [EventType.ENDED]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ros2_actionnet.errors import BackendError, NetworkError
-from ros2_actionnet.live.inference_worker import FAILING_AFTER
+from ros2_actionnet.live.inference_rounds import FAILING_AFTER
 from support.fakes import TIMEOUT, FakeSession
 from support.worker_rig import FIRST, SECOND, N, Rig
 
@@ -52,7 +52,7 @@ class TestFailingInference:
         ]
         assert session.windows[-1] == [1, 2, 3, 4]
         status = rig.worker.status()
-        assert (status.failed, status.failing, status.classified) == (1, False, 1)
+        assert (status.failed, status.failing, status.inferences) == (1, False, 1)
 
     def fail_for_good(self, rig: Rig) -> FakeSession:
         session = rig.start()
@@ -67,7 +67,7 @@ class TestFailingInference:
     def test_again_and_again_is_a_state_of_its_own(self, rig: Rig) -> None:
         self.fail_for_good(rig)
         status = rig.worker.status()
-        assert (status.failing, status.failed, status.classified) == (True, FAILING_AFTER, 0)
+        assert (status.failing, status.failed, status.inferences) == (True, FAILING_AFTER, 0)
         assert f"({FAILING_AFTER} in a row)" in rig.said.problems[-1]
 
     def test_that_state_ends_with_the_first_success(self, rig: Rig) -> None:

@@ -69,9 +69,9 @@ class TestThreads:
         rig.begin_loading(SECOND)
         # The worker and the loader stand still: if any of these waited for them, the test would never end.
         rig.feed(3)
-        rig.worker.configure(replace(FIRST, threshold=0.3))
+        rig.stream.configure(replace(FIRST, threshold=0.3))
         rig.worker.request_network(THIRD)
-        rig.worker.reset()
+        rig.stream.reset()
         assert rig.worker.status().loading == "third"
 
     def test_what_nobody_foresaw_is_told_and_the_worker_goes_on(

@@ -34,7 +34,7 @@ class TestWindow:
         session = rig.wait_for_network(1)
         rig.wait_for_frame(N + 2)
         assert session.windows[1:] == [[3, 4, 5, 6]]
-        assert rig.worker.status().overrun == 0, "the newest window is all that was wanted"
+        assert rig.stream.status().overrun == 0, "the newest window is all that was wanted"
 
     def test_a_slow_inference_loses_no_frame_and_the_newest_window_comes_next(self, rig: Rig) -> None:
         session = rig.start_and_hold()
@@ -43,7 +43,7 @@ class TestWindow:
         rig.wait_for_frame(6)
         assert session.windows[1:] == [[0, 1, 2, 3], [3, 4, 5, 6]]
         assert rig.frames == [3, 6]
-        status = rig.worker.status()
+        status = rig.stream.status()
         assert (status.overtaken, status.overrun, status.sampled, status.classified) == (2, 0, 7, 2)
 
     def test_frames_beyond_a_window_leave_the_queue_and_are_counted(self, rig: Rig) -> None:
@@ -52,7 +52,7 @@ class TestWindow:
         session.gate.open()
         rig.wait_for_frame(2 * N + 4)
         assert session.windows[-1] == [9, 10, 11, 12]
-        assert rig.worker.status().overrun == 5
+        assert rig.stream.status().overrun == 5
 
     def test_a_restart_that_left_the_queue_still_empties_the_window(self, rig: Rig) -> None:
         session = rig.start_and_hold()
@@ -72,7 +72,7 @@ class TestWindow:
             rig.feed(3)
             rig.wait_for_newest()
         assert rig.frames == [3, 6, 9, 12]
-        assert rig.worker.status().overtaken == 0
+        assert rig.stream.status().overtaken == 0
 
     def test_the_times_are_from_hand_over_to_scores_and_of_the_inference(self, rig: Rig) -> None:
         session = rig.start_and_hold()
@@ -89,10 +89,10 @@ class TestWindow:
         session = rig.start()
         rig.feed(3)
         with pytest.raises(ImageError):
-            rig.worker.submit(RawImage(b"", 4, 4, 12, "rgb8"), Sample(), FrameHeader(9, 9), 99, 9)
+            rig.stream.submit(RawImage(b"", 4, 4, 12, "rgb8"), Sample(), FrameHeader(9, 9), 99, 9)
         rig.fill(1)
         assert session.windows[-1] == [0, 1, 2, 3]
-        assert rig.worker.status().sampled == 4
+        assert rig.stream.status().sampled == 4
 
     def test_without_a_network_frames_are_taken_and_nothing_is_said(self, rig: Rig) -> None:
         rig.feed(10)
@@ -105,9 +105,9 @@ class TestSettings:
         session = rig.start()
         session.scores = [0.4, 0.6]
         rig.fill()
-        rig.worker.configure(replace(FIRST, threshold=0.5))
+        rig.stream.configure(replace(FIRST, threshold=0.5))
         rig.feed_and_wait()
-        rig.worker.configure(replace(FIRST, class_filter=("calm",)))
+        rig.stream.configure(replace(FIRST, class_filter=("calm",)))
         rig.feed_and_wait()
         tops = [[c.label for c in result.prediction.top(5)] for result in rig.said.classified]
         assert tops == [["lively", "calm"], ["lively"], ["calm"]]
@@ -116,7 +116,7 @@ class TestSettings:
         session = rig.start()
         session.scores = [1.0, 0.0]
         rig.fill()
-        rig.worker.configure(replace(FIRST, smoothing=2))
+        rig.stream.configure(replace(FIRST, smoothing=2))
         session.scores = [0.0, 1.0]
         rig.feed_and_wait(2)
         assert [r.prediction.scores.tolist() for r in rig.said.classified] == [[1, 0], [0.5, 0.5], [0, 1]]
@@ -124,7 +124,7 @@ class TestSettings:
     def test_a_filter_of_labels_that_the_network_has_not_is_told_and_the_rest_of_it_counts(self, rig: Rig) -> None:
         rig.start()
         rig.fill()
-        rig.worker.configure(replace(FIRST, class_filter=("lively", "blue")))
+        rig.stream.configure(replace(FIRST, class_filter=("lively", "blue")))
         rig.feed_and_wait()
         assert "'blue' is no label" in rig.said.problems[0]
         allowed = rig.said.classified[-1].prediction.allowed
@@ -136,14 +136,14 @@ class TestReset:
     def test_frames_before_it_are_forgotten(self, rig: Rig) -> None:
         session = rig.start()
         rig.fill()
-        rig.worker.reset()
+        rig.stream.reset()
         rig.fill()
         assert session.windows[1:] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
     def test_frames_that_wait_in_the_queue_are_forgotten_too(self, rig: Rig) -> None:
         session = rig.start_and_hold()
         rig.feed(3)
-        rig.worker.reset()
+        rig.stream.reset()
         rig.feed(N)
         session.gate.open()
         rig.wait_for_frame(2 * N + 2)
@@ -155,7 +155,7 @@ class TestReset:
         rig.begin_loading(SECOND)
         rig.finish_loading()
         rig.feed_and_wait(2)
-        rig.worker.reset()
+        rig.stream.reset()
         rig.feed(N)
         rig.wait_for_newest()
         second = rig.networks.sessions[-1]
@@ -166,7 +166,7 @@ class TestReset:
         session = rig.start()
         session.scores = [1.0, 0.0]
         rig.fill()
-        rig.worker.reset()
+        rig.stream.reset()
         session.scores = [0.0, 1.0]
         rig.fill()
         assert rig.said.classified[-1].prediction.scores.tolist() == [0.0, 1.0]
@@ -174,8 +174,8 @@ class TestReset:
 
 class TestStatus:
     def test_it_tells_what_runs_and_what_loads(self, rig: Rig) -> None:
-        status = rig.worker.status()
-        assert (status.running, status.loading, status.fill, status.frames) == (None, "", 0, 0)
+        status, stream = rig.worker.status(), rig.stream.status()
+        assert (status.running, status.loading, stream.fill, stream.frames) == (None, "", 0, 0)
         rig.begin_loading(FIRST)
         assert rig.worker.status().loading == "first"
         rig.finish_loading()
@@ -183,9 +183,9 @@ class TestStatus:
         rig.fill()
         rig.begin_loading(SECOND)
         rig.feed_and_wait()
-        status = rig.worker.status()
+        status, stream = rig.worker.status(), rig.stream.status()
         assert status.running is not None
-        assert (status.running.network.name, status.loading, status.fill, status.frames) == ("first", "second", 4, 4)
+        assert (status.running.network.name, status.loading, stream.fill, stream.frames) == ("first", "second", 4, 4)
         rig.finish_loading()
         rig.feed_and_wait()
         assert rig.worker.status().loading == "second", "it waits for its window"
