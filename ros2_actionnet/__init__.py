@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActionNet",
     "ActionNetError",
+    "ActionStream",
     "BackendError",
     "ClassScore",
     "ImageError",
@@ -49,6 +50,7 @@ __all__ = [
 _MODULES = {
     "ActionNet": "action_net",
     "ActionNetError": "errors",
+    "ActionStream": "action_net",
     "BackendError": "errors",
     "ClassScore": "recognition.prediction",
     "ImageError": "errors",

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+from weakref import WeakSet
 
-from ros2_actionnet.errors import ActionNetError, ImageError, SettingsError
+from ros2_actionnet.backends import Session
+from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.images.frame_types import array_and_encoding
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.load_monitor import DownloadInWords
@@ -19,7 +21,7 @@ from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
 from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
-from ros2_actionnet.recognition.recognizer import Recognizer
+from ros2_actionnet.recognition.recognizer import Recognizer, recognize_together
 from ros2_actionnet.settings import SETTINGS, Effect, Scope, Settings
 
 if TYPE_CHECKING:
@@ -78,6 +80,42 @@ class _Frame:
     image: RawImage
 
 
+class ActionStream:
+    """One stream of frames on the network of an `ActionNet`, with a window of its own; `ActionNet.stream` makes it."""
+
+    def __init__(self, session: Session[Any], settings: Settings) -> None:
+        self._recognizer = Recognizer(session, settings)
+        self._frames = 0
+        self._clock, self._has_warned = FrameClock(), False
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The newest prediction, None until a window has been classified."""
+        return self._recognizer.prediction
+
+    def classify(self, frame: object, encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
+        """Accept a frame of this stream and return the newest prediction, as `ActionNet.classify` does."""
+        due = self._take(frame, encoding, stamp)
+        if due is not None:
+            recognize_together([due])
+        return self.prediction
+
+    def reset(self) -> None:
+        """Empty the window, as before the first frame."""
+        self._recognizer.empty_window()
+
+    def _take(self, frame: object, encoding: str, stamp: float | None) -> tuple[Recognizer, _Frame] | None:
+        """Take a frame in; return what is to be classified, None if no window is due."""
+        image = frame if isinstance(frame, RawImage) else RawImage.from_array(*array_and_encoding(frame, encoding))
+        index, self._frames = self._frames, self._frames + 1
+        taken_at = self._clock.time(None if stamp is None else nanoseconds(stamp), index * NANOSECONDS // 30)
+        if self._clock.is_stuck and not self._has_warned:
+            self._has_warned = True
+            warnings.warn("the stamps do not change, so that frames are taken to come at 30 Hz", stacklevel=4)
+        timed = _Frame(index, taken_at, image)
+        return (self._recognizer, timed) if self._recognizer.take(timed) else None
+
+
 class ActionNet:
     """Classifies actions in a sequence of frames, without ROS.
 
@@ -92,11 +130,11 @@ class ActionNet:
     def __init__(self, network: str = Settings.network, **settings: Unpack[Keywords]) -> None:
         _check_keywords(settings)
         self._settings = Settings.from_values({"network": network, **settings})
-        session = load(self._settings, _LogMonitor(), self._check_class_filter).session
-        self._network = session.network
-        self._recognizer: Recognizer | None = Recognizer(session, self._settings)
-        self._frames = 0
-        self._clock, self._has_warned = FrameClock(), False
+        loaded = load(self._settings, _LogMonitor(), self._check_class_filter)
+        self._network, self._batch = loaded.session.network, loaded.batch
+        self._session: Session[Any] | None = loaded.session
+        self._stream = ActionStream(loaded.session, self._settings)
+        self._streams = WeakSet([self._stream])
 
     def classify(self, frame: object, encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
         """Accept `frame` and return the newest prediction; None until a whole window has been classified.
@@ -108,17 +146,41 @@ class ActionNet:
 
         Raises ImageError for a frame that does not fit its encoding and BackendError if the inference fails.
         """
-        recognizer = self._opened()
-        image = frame if isinstance(frame, RawImage) else RawImage.from_array(*array_and_encoding(frame, encoding))
-        index, self._frames = self._frames, self._frames + 1
-        taken_at = self._clock.time(None if stamp is None else nanoseconds(stamp), index * NANOSECONDS // 30)
-        if self._clock.is_stuck and not self._has_warned:
-            self._has_warned = True
-            warnings.warn("the stamps do not change, so that frames are taken to come at 30 Hz", stacklevel=2)
-        timed = _Frame(index, taken_at, image)
-        for _ in recognizer.recognize([timed], _raise):
-            pass
-        return recognizer.prediction
+        self._opened()
+        return self._stream.classify(frame, encoding, stamp)
+
+    def stream(self) -> ActionStream:
+        """Return a further stream on the same network, such as another camera or person, with a window of its own.
+
+        It has the settings of this object, and follows `configure`. Streams of one network belong to one thread.
+        """
+        stream = ActionStream(self._opened(), self._settings)
+        self._streams.add(stream)
+        return stream
+
+    def classify_many(
+        self, frames: Iterable[tuple[ActionStream, object]], encoding: str = "rgb8", stamp: float | None = None
+    ) -> list[Prediction | None]:
+        """Accept frames of several streams, and return the newest prediction of each frame's stream.
+
+        The windows that come due are classified together, as many at once as `max_batch` allows and as are worth it.
+
+        Raises ImageError for a frame that does not fit its encoding, SettingsError for a stream of another network, and
+        BackendError if the inference fails.
+        """
+        self._opened()
+        pairs = list(frames)
+        due: dict[ActionStream, tuple[Recognizer, _Frame]] = {}
+        for stream, frame in pairs:
+            if stream not in self._streams:
+                raise SettingsError("this stream belongs to another ActionNet; get it from stream() of this one")
+            taken = stream._take(frame, encoding, stamp)
+            if taken is not None:
+                due[stream] = taken  # of two windows of one stream, the newest
+        windows = list(due.values())
+        for first in range(0, len(windows), self._batch):
+            recognize_together(windows[first : first + self._batch])
+        return [stream.prediction for stream, _ in pairs]
 
     @property
     def name(self) -> str:
@@ -169,7 +231,9 @@ class ActionNet:
         changed = replace(self._settings, **changes)
         if Effect.NEW_NETWORK in self._settings.changed(changed):
             raise SettingsError(f"{', '.join(settings)}: a loaded network cannot be changed; make another ActionNet")
-        self._opened().configure(changed)
+        self._opened()
+        for stream in self._streams:  # what would be refused, the first one refuses
+            stream._recognizer.configure(changed)
         self._settings = changed
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -183,14 +247,15 @@ class ActionNet:
         super().__setattr__(name, value)
 
     def reset(self) -> None:
-        """Empty the window, as before the first frame."""
-        self._opened().empty_window()
+        """Empty the window, as before the first frame; those of other streams stay as they are."""
+        self._opened()
+        self._stream.reset()
 
     def close(self) -> None:
         """Free the network; the object cannot be used any more. May be called twice."""
-        if self._recognizer is not None:
-            self._recognizer.session.close()
-            self._recognizer = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def __enter__(self) -> ActionNet:
         """The object itself; leaving the `with` block closes it."""
@@ -206,14 +271,10 @@ class ActionNet:
         """Raise SettingsError for a class filter that names no class of `network`."""
         allowed_classes(network.labels, self._settings.class_filter)
 
-    def _opened(self) -> Recognizer:
-        if self._recognizer is None:
+    def _opened(self) -> Session[Any]:
+        if self._session is None:
             raise ActionNetError("this ActionNet has been closed; make another one")
-        return self._recognizer
-
-
-def _raise(frame: _Frame, error: ImageError) -> NoReturn:
-    raise error
+        return self._session
 
 
 def _keywords() -> list[str]:

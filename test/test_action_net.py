@@ -200,6 +200,57 @@ def test_two_objects_do_not_share_a_window(clip: list[Frame], make: Callable[...
     assert other.classify(clip[0]) is None
 
 
+class TestStreams:
+    def test_streams_of_one_network_give_what_objects_of_their_own_give(
+        self, clip: list[Frame], make: Callable[..., ActionNet]
+    ) -> None:
+        """Three cameras at different places of the clip, one of which misses every third frame."""
+        shared, alone = make(skip_frames=0), [make(skip_frames=0) for _ in range(3)]
+        streams = [shared.stream() for _ in alone]
+        for index in range(40):
+            frames = [clip[index], clip[-1 - index], clip[(3 * index) % len(clip)]]
+            given = [number for number in range(3) if number != 2 or index % 3]
+            expected = [alone[number].classify(frames[number]) for number in given]
+            got = shared.classify_many([(streams[number], frames[number]) for number in given])
+            for one, other in zip(got, expected, strict=True):
+                assert (one is None) is (other is None)
+                if one is not None and other is not None:
+                    assert one.frame == other.frame
+                    np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+        assert all(stream.prediction is not None for stream in streams)
+
+    def test_of_two_frames_of_one_stream_in_one_call_the_newest_window_counts(
+        self, clip: list[Frame], make: Callable[..., ActionNet]
+    ) -> None:
+        net = make(skip_frames=0)
+        stream, reference = net.stream(), make(skip_frames=0)
+        for frame in clip[: FRAMES + 1]:
+            expected = reference.classify(frame)
+        got = net.classify_many([(stream, frame) for frame in clip[: FRAMES + 1]])
+        assert got[-1] is not None
+        assert expected is not None
+        assert got[-1].frame == FRAMES
+        np.testing.assert_allclose(got[-1].scores, expected.scores, atol=1e-6)
+
+    def test_they_follow_the_settings_and_a_reset_empties_one(
+        self, clip: list[Frame], make: Callable[..., ActionNet]
+    ) -> None:
+        net = make(skip_frames=0, warmup="repeat")
+        first, second = net.stream(), net.stream()
+        net.configure(threshold=1.0)
+        first.classify(clip[0])
+        assert first.prediction is not None
+        assert first.prediction.label == NONE
+        second.classify(clip[0])
+        first.reset()
+        assert first.prediction is None
+        assert second.prediction is not None
+
+    def test_a_stream_of_another_network_is_refused(self, clip: list[Frame], make: Callable[..., ActionNet]) -> None:
+        with pytest.raises(SettingsError, match="belongs to another ActionNet"):
+            make().classify_many([(make().stream(), clip[0])])
+
+
 class TestSettings:
     def test_threshold_and_filter_act_on_the_next_frame(
         self, clip: list[Frame], make: Callable[..., ActionNet]

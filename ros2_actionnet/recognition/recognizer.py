@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from ros2_actionnet.backends import Session
+from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.images.raw_image import RawImage
@@ -23,7 +23,7 @@ from ros2_actionnet.recognition.events import Event, EventDetector
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
 from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Sample
 from ros2_actionnet.recognition.stopwatch import Stopwatch
-from ros2_actionnet.recognition.window_classifier import WindowClassifier, preprocessor
+from ros2_actionnet.recognition.window_classifier import WindowClassifier, classify_together, preprocessor
 from ros2_actionnet.settings import Effect, Settings
 
 
@@ -141,8 +141,23 @@ class Recognizer:
                     continue
             is_new = index == newest and self._classifier.due > 0
             if is_new:
-                events += self._classify(frame)
+                events += recognize_together([(self, frame)])[0]
             yield Recognized(frame, self.prediction, is_new, tuple(events))
+
+    def take(self, frame: TimedImage) -> bool:
+        """Take a frame into the window if it is sampled; return True if a window is due, which ends with it.
+
+        Raises ImageError for a frame that cannot be understood.
+        """
+        sample = self._sampler.offer(frame.stamp)
+        if sample is None:
+            return False
+        try:
+            self._push(frame, sample)
+        except ImageError:
+            self.broken += 1
+            raise
+        return self._classifier.due > 0
 
     @property
     def late(self) -> int:
@@ -192,11 +207,8 @@ class Recognizer:
         self.restarts += self.sampled > 1
         return self._detector.reset()
 
-    def _classify(self, frame: TimedImage) -> list[Event]:
-        """Classify the newest window, which ends with `frame`; return the events that began and ended with it."""
-        self.overtaken += self._classifier.due - 1
-        with self.inference:
-            scores = self._classifier.classify()
+    def _finish(self, frame: TimedImage, scores: Scores) -> list[Event]:
+        """Take the scores of the window that ends with `frame`; return the events that began and ended with it."""
         self.windows += 1
         self.prediction = Prediction(
             scores,
@@ -209,3 +221,18 @@ class Recognizer:
             shared=self.session.network.shared_labels,
         )
         return self._detector.update(self.prediction.by_label, frame.stamp, self._allowed)
+
+
+def recognize_together(due: Sequence[tuple[Recognizer, TimedImage]]) -> list[list[Event]]:
+    """Classify the windows that are due, each of another recognizer on one session, in one inference.
+
+    Each comes with the frame that its window ends with; the events that began and ended with it are returned. Raises
+    BackendError if the inference fails.
+    """
+    classifiers = []
+    for recognizer, _ in due:
+        recognizer.overtaken += recognizer._classifier.due - 1
+        classifiers.append(recognizer._classifier)
+    with due[0][0].inference:
+        scores = classify_together(classifiers)
+    return [recognizer._finish(frame, row) for (recognizer, frame), row in zip(due, scores, strict=True)]

@@ -49,10 +49,10 @@ class Cameras:
 
     def wait_until_ready(self) -> None:
         self.probe.wait_for(lambda: self.probe.infos, "network")
-        for name, publisher in self.publishers.items():
-            self.probe.wait_for(lambda publisher=publisher: publisher.get_subscription_count() >= 1, f"{name} listens")
-            topic = f"/actionnet/{name}/classification"
-            self.probe.wait_for(lambda topic=topic: self.probe.node.count_publishers(topic) >= 1, topic)
+        node = self.probe.node
+        self.probe.wait_for(lambda: all(p.get_subscription_count() for p in self.publishers.values()), "subscriptions")
+        topics = [f"/actionnet/{name}/classification" for name in GREYS]
+        self.probe.wait_for(lambda: all(node.count_publishers(topic) for topic in topics), "publishers")
 
     def send(self, count: int = 1, **instead: Any) -> None:
         """Sends `count` images of each camera; `instead` of a camera's image another message, or None for none."""
@@ -173,8 +173,8 @@ def test_another_network_takes_over_for_all_between_two_frames_with_nothing_lost
             break
     cameras.send(3)
     assert len(cameras.probe.infos) == 2
+    cameras.probe.wait_for(lambda: all(cameras.frames(n)[-1] == cameras.sent for n in GREYS), "the newest results")
     for name in GREYS:
-        cameras.probe.wait_for(lambda name=name: cameras.frames(name)[-1] == cameras.sent, f"newest of {name}")
         frames = cameras.frames(name)
         assert frames == list(range(frames[0], cameras.sent + 1)), f"{name} lost or repeated a window"
 
