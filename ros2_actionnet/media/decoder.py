@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from statistics import mean, median
 from typing import Any
-
-import cv2
-import numpy as np
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.av_support import Address, import_av, reason
-from ros2_actionnet.media.base import Picture, Report
-from ros2_actionnet.media.filters import ROTATIONS
+from ros2_actionnet.media.base import Report
+from ros2_actionnet.media.frame_conversion import FrameConverter
 from ros2_actionnet.media.frame_numbering import FrameNumbering
 from ros2_actionnet.media.handle import Handle
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.media.recording import Recording
 
-_HIGHEST_RATE = 1000.0  # Hz; a larger value is the unit of the container's clock, not a rate
+_HIGHEST_USUAL_RATE = 120.0  # Hz; a larger value may be the unit of the container's clock: 1000 of a browser's recording
+_HIGHEST_RATE = 1000.0  # Hz; such a value, and a larger one, is the unit of the clock
+_PEEKED = 64  # packets whose times tell the rate
 
 # Containers and raw streams without presentation times; they only store the order of frames.
 _WITHOUT_TIMES = frozenset({"avi", "h264", "hevc", "m4v", "mjpeg", "mpjpeg"})
 
-# From the enumeration AVColorSpace: unspecified, BT.470BG, SMPTE 170M. The last two have the matrix of BT.601, which
-# FFmpeg and OpenCV also assume for the first.
-_BT601 = frozenset({2, 5, 6})
-_FULL_RANGE = 2  # from AVColorRange
+# Of these, AVI stores the place of each frame: empty ones repeat the frame before.
+_WITH_PLACES = frozenset({"avi"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,9 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes the first video stream, rotated according to its metadata; the first frame is decoded on opening.
+    """Decodes the first video stream that is no cover art; the first frame is decoded on opening.
+
+    Pictures are upright, deinterlaced, and of square pixels in standard range, see `FrameConverter`.
 
     Frames that cannot be decoded completely are skipped; `report` receives a line for each burst of them.
 
@@ -68,24 +69,27 @@ class Decoder:
         Args:
             address: The input to open.
             report: Receives a line for each burst of skipped frames.
-            size: Width and height (pixels) to scale to; 0 for one: keep the aspect ratio; 0 for both: do not scale.
+            size: Width and height (pixels) of the upright picture to scale to; 0 for one: keep the aspect ratio; 0 for
+                both: do not scale.
             save: Path of a file in which the stream is stored as received.
         """
         self._av = import_av()
-        self.name, self._report, self._size = address.name, report, size
+        self.name, self._report = address.name, report
         self._numbering = FrameNumbering(address, report)
-        self._converter = self._av.video.reformatter.VideoReformatter()
         self._recording: Recording | None = None
         self._is_live, self._timeout, self._read = address.live, address.timeout, 0
+        self._place = 0.0  # s, of the newest frame of a file that only stores their places
         self._container = self._open(address)
         self._handle = Handle(self._free)
         try:
             self._stream = self._find_stream(address.live)
             # A stream must not be accessed once its container is closed.
+            formats = set(self._container.format.name.split(","))
+            self._keeps_times, self._keeps_places = not _WITHOUT_TIMES & formats, bool(_WITH_PLACES & formats)
+            self._packets: Iterator[Any] = self._container.demux(self._stream)
             self.rate = self._find_rate()
             self.length = self._find_length()
-            self._keeps_times = not _WITHOUT_TIMES & set(self._container.format.name.split(","))
-            self._packets = self._container.demux(self._stream)
+            self._converter = FrameConverter(self.name, self._stream.sample_aspect_ratio, size, report)
             if save:
                 self._recording = Recording(save, self._stream, self.name)
             self._decoded = self._decode()
@@ -132,9 +136,11 @@ class Decoder:
             raise MediaError(f"'{self.name}' {why}; {address.remedy}") from error
 
     def _find_stream(self, live: bool) -> Any:
-        streams = self._container.streams.video
+        pictures = self._av.stream.Disposition.attached_pic
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & pictures]
         if not streams:
-            raise MediaError(f"'{self.name}' contains no video; give another input")
+            covers = " but cover art" if self._container.streams.video else ""
+            raise MediaError(f"'{self.name}' contains no video{covers}; give another input")
         stream = streams[0]
         if stream.codec_context is None:
             raise MediaError(f"'{self.name}' is in a format that PyAV's FFmpeg cannot decode; convert it to H.264")
@@ -154,10 +160,28 @@ class Decoder:
         return first
 
     def _find_rate(self) -> float:
-        for rate in (self._stream.average_rate, self._stream.guessed_rate):
-            if rate is not None and 0 < rate <= _HIGHEST_RATE:
-                return float(rate)
-        return DEFAULT_RATE
+        rates = [rate for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
+        usual = next((rate for rate in rates if 0 < rate <= _HIGHEST_USUAL_RATE), None)
+        if usual is not None:
+            return float(usual)
+        peeked = self._peek_rate() if self._keeps_times and not self._is_live else None
+        return peeked or next((float(rate) for rate in rates if 0 < rate < _HIGHEST_RATE), DEFAULT_RATE)
+
+    def _peek_rate(self) -> float | None:
+        """Return the rate of the first packets, which stay to be decoded, by their times; None if they have none."""
+        packets: list[Any] = []
+        try:
+            packets.extend(itertools.islice(self._packets, _PEEKED))
+            rest = self._packets
+        except self._av.error.FFmpegError as error:
+            rest = _raising(error)
+        self._packets = itertools.chain(packets, rest)
+        times = sorted(packet.pts * packet.time_base for packet in packets if packet.pts is not None)
+        steps = [later - earlier for earlier, later in itertools.pairwise(times) if later > earlier]
+        if not steps:
+            return None
+        longest = 2 * median(steps)  # pauses are left out
+        return float(1 / mean(step for step in steps if step <= longest))
 
     def _find_length(self) -> int | None:
         stream, seconds = self._stream, 0.0
@@ -169,10 +193,15 @@ class Decoder:
         return max(int(stream.frames), round(seconds * self.rate)) or None
 
     def _decode(self) -> Iterator[Decoded]:
+        waiting: deque[tuple[int, float | None]] = deque()  # indices and times of the frames that are being converted
         for frame in self._frames():
             index = self._numbering.number(frame.pts if self._keeps_times else None, frame.is_corrupt)
             if index is not None:
-                yield Decoded(index, self._time(frame, index), self._image(frame))
+                waiting.append((index, self._time(frame, index)))
+                for image in self._converter.convert(frame):
+                    yield Decoded(*waiting.popleft(), image)
+        for image in self._converter.finish():
+            yield Decoded(*waiting.popleft(), image)
         self._numbering.finish()
 
     def _frames(self) -> Iterator[Any]:
@@ -180,6 +209,10 @@ class Decoder:
             yield from frames
 
     def _time(self, frame: Any, index: int) -> float | None:
+        if self._keeps_places:
+            # The last of B-frames, which no packet pushed out, has no place.
+            self._place = self._place + 1 / self.rate if frame.dts is None else float(frame.dts * frame.time_base)
+            return self._place
         if not self._keeps_times:
             return None if self._is_live else index / self.rate
         return None if frame.pts is None else float(frame.pts * frame.time_base)
@@ -200,7 +233,8 @@ class Decoder:
             if packet is None:
                 self._check_end()
                 return None
-            self._read += packet.size > 0
+            if packet.size:
+                self._read = packet.dts + 1 if self._keeps_places and packet.dts is not None else self._read + 1
             return self._decode_packet(packet)
 
     def _why_lost(self, error: Exception) -> str:
@@ -243,45 +277,8 @@ class Decoder:
         if self._stream.frames and self._read < self._stream.frames and not self._is_live:
             self._report(f"'{self.name}' is truncated: it ends after {self._read} of {self._stream.frames} frames")
 
-    def _image(self, frame: Any) -> RawImage:
-        """Return the pixels as NV12 if that needs no conversion, else as BGR.
 
-        NV12 is enough for a network; it requires yuv420p in limited-range BT.601, even sides, no scaling, no rotation.
-        """
-        width, height = scaled(frame.width, frame.height, self._size)
-        rotation = frame.rotation % 360
-        is_plain = frame.format.name == "yuv420p" and frame.width % 2 == frame.height % 2 == 0
-        is_usual = frame.colorspace in _BT601 and frame.color_range != _FULL_RANGE
-        if is_plain and is_usual and not rotation and (width, height) == (frame.width, frame.height):
-            return _nv12(frame)
-        converted = self._converter.reformat(frame, width, height, "bgr24")
-        plane = converted.planes[0]
-        pixels: Picture = np.ndarray((height, width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))
-        return RawImage.from_array(ROTATIONS[rotation](pixels) if rotation in ROTATIONS else pixels, "bgr8")
-
-
-def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
-    """Return the width and height to scale to; one 0 keeps the aspect ratio, two keep the size."""
-    wanted_width, wanted_height = wanted
-    if not wanted_width and not wanted_height:
-        return width, height
-    return (
-        wanted_width or max(1, round(width * wanted_height / height)),
-        wanted_height or max(1, round(height * wanted_width / width)),
-    )
-
-
-def _nv12(frame: Any) -> RawImage:
-    """Return the pixels of a yuv420p frame with even sides, its two chroma planes interleaved.
-
-    At 1080p this takes 0.4 ms, less than half of the time of a conversion to BGR.
-    """
-    width, height = frame.width, frame.height
-    pixels = np.empty((height * 3 // 2, width), np.uint8)
-    luma, *chroma = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        for plane in frame.planes
-    )
-    pixels[:height] = luma
-    cv2.merge(chroma, pixels[height:].reshape(height // 2, width // 2, 2))
-    return RawImage.from_array(pixels, "nv12")
+def _raising(error: Exception) -> Iterator[Any]:
+    """Return an iterator that raises `error`."""
+    raise error
+    yield

@@ -34,13 +34,6 @@ FLIPS: dict[str, Flip] = {
 that corner. jetson-utils also has the spellings `horizontal-flip` and `vertical-flip`.
 """
 
-ROTATIONS: dict[int, Flip] = {
-    90: FLIPS["counterclockwise"],
-    180: FLIPS["rotate-180"],
-    270: FLIPS["clockwise"],
-}
-"""Functions that rotate a picture, by degrees counterclockwise."""
-
 
 class Flipped:
     """A source whose frames are rotated or mirrored. Raises MediaError if there is no such flip.

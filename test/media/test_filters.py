@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import MediaFrame, Picture
-from ros2_actionnet.media.filters import FLIPS, ROTATIONS, Flipped, Thinned
+from ros2_actionnet.media.filters import FLIPS, Flipped, Thinned
 from ros2_actionnet.recognition.frame_header import nanoseconds
 from support.videos import PictureSource, grey
 
@@ -48,11 +48,6 @@ def test_every_flip_of_jetson_utils_is_there() -> None:
 def test_the_upper_right_diagonal_stays_where_it_is() -> None:
     (frame,) = Flipped(PictureSource([PICTURE[:, :48]]), "upper-right-diagonal").frames()
     assert np.array_equal(np.fliplr(frame.picture).diagonal(), np.fliplr(PICTURE[:, :48]).diagonal())
-
-
-def test_degrees_are_counterclockwise() -> None:
-    for degrees, turn in ROTATIONS.items():
-        assert np.array_equal(turn(PICTURE), np.rot90(PICTURE, degrees // 90))
 
 
 def test_a_flip_that_is_none_is_refused_with_those_that_are() -> None:

@@ -1,0 +1,255 @@
+"""Conversion of decoded frames to pictures that are upright, progressive, and of square pixels in standard range.
+
+Most frames need a conversion of their pixel format at most. The others go through a graph of FFmpeg's filters:
+
+    deinterlace ──▶ scale ──▶ high dynamic range to BT.709 ──▶ rotate, mirror ──▶ BGR
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.media.av_support import import_av
+from ros2_actionnet.media.base import Picture, Report
+
+Chain: TypeAlias = tuple[tuple[str, str], ...]
+"""Filters of FFmpeg and their arguments, in order."""
+
+# From the enumeration AVColorSpace: unspecified, BT.470BG, SMPTE 170M. The last two have the matrix of BT.601, which
+# FFmpeg and OpenCV also assume for the first.
+_BT601 = frozenset({2, 5, 6})
+_CONVERTIBLE = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # the color spaces that FFmpeg's scaler converts
+_BT2020_NCL, _BT2020_CL = 9, 10
+_FULL_RANGE = 2  # from AVColorRange
+_UNSPECIFIED, _RESERVED = 2, frozenset({0, 3})  # of transfer functions and primaries; FFmpeg refuses the latter
+_BT2020 = 9  # from AVColorPrimaries
+_HDR = {16: "PQ", 18: "HLG"}  # from AVColorTransferCharacteristic
+
+_UPRIGHT = (1, 0, 0, 1)
+_TURNS: dict[tuple[int, ...], str] = {
+    (0, 1, -1, 0): "transpose=clock",
+    (0, -1, 1, 0): "transpose=cclock",
+    (0, 1, 1, 0): "transpose=cclock_flip",
+    (0, -1, -1, 0): "transpose=clock_flip",
+}
+_ORIENTATIONS = {(-1, 0, 0, -1): "hflip,vflip", (-1, 0, 0, 1): "hflip", (1, 0, 0, -1): "vflip", **_TURNS}
+"""Filters by the signs of a display matrix's elements a, b, c and d, by which a pixel at (x, y) is shown at
+(ax + cy, bx + dy)."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """The properties of a frame that its conversion depends on.
+
+    Attributes:
+        width, height: Pixels, as stored.
+        format: FFmpeg's name of the pixel format.
+        colors: AVColorSpace and AVColorRange.
+        transfer: AVColorTransferCharacteristic if it is of high dynamic range, else 0.
+        orientation: Key of `_ORIENTATIONS`, or `_UPRIGHT`.
+        interlaced: True if frames of the stream are interlaced.
+    """
+
+    width: int
+    height: int
+    format: str
+    colors: tuple[int, int]
+    transfer: int
+    orientation: tuple[int, ...]
+    interlaced: bool
+
+
+class FrameConverter:
+    """Converts the frames of a stream, in order; each becomes one image, deinterlaced ones a frame later."""
+
+    def __init__(self, name: str, aspect: Fraction | None, size: tuple[int, int], report: Report) -> None:
+        """Prepare the conversion.
+
+        Args:
+            name: Display name of the stream.
+            aspect: Width of a stored pixel divided by its height; None: 1.
+            size: Width and height (pixels) of the upright picture; 0 for one: keep the aspect ratio; 0 for both: do not
+                scale.
+            report: Receives a line if high dynamic range cannot be converted.
+        """
+        self._name, self._aspect, self._size, self._report = name, aspect or Fraction(1), size, report
+        self._av = import_av()
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._kind: _Kind | None = None
+        self._graph: Any = None
+        self._interlaced = False
+        self._without_tone_mapping = False
+
+    def convert(self, frame: Any) -> Iterator[RawImage]:
+        """Yield the images that are complete with this frame."""
+        _replace_reserved(frame)
+        # Once a frame is interlaced, the graph stays; it passes progressive frames on as they are.
+        self._interlaced = self._interlaced or frame.interlaced_frame
+        transfer = frame.color_trc
+        kind = _Kind(
+            frame.width,
+            frame.height,
+            frame.format.name,
+            (frame.colorspace, frame.color_range),
+            transfer if transfer in _HDR else 0,
+            _orientation(frame),
+            self._interlaced,
+        )
+        if kind != self._kind:
+            yield from self.finish()
+            self._kind, self._graph = kind, self._make_graph(kind, frame)
+        if self._graph is None:
+            yield self._plain(frame)
+        else:
+            self._graph.push(frame)
+            yield from self._pull()
+
+    def finish(self) -> Iterator[RawImage]:
+        """Yield the images that were held back."""
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._pull()
+        self._kind = self._graph = None
+
+    def _pull(self) -> Iterator[RawImage]:
+        with suppress(self._av.error.BlockingIOError, self._av.error.EOFError):
+            while True:
+                yield _bgr(self._graph.pull())
+
+    def _plain(self, frame: Any) -> RawImage:
+        """Return the pixels as NV12 if that needs no conversion, else as BGR.
+
+        NV12 is enough for a network; it requires yuv420p in limited-range BT.601, even sides and no scaling.
+        """
+        size = self._shown_size(frame.width, frame.height)
+        is_plain = frame.format.name == "yuv420p" and frame.width % 2 == frame.height % 2 == 0
+        is_usual = frame.colorspace in _BT601 and frame.color_range != _FULL_RANGE
+        if is_plain and is_usual and size == (frame.width, frame.height):
+            return _nv12(frame)
+        return _bgr(self._reformatter.reformat(frame, *size, "bgr24"))
+
+    def _shown_size(self, width: int, height: int, turned: bool = False) -> tuple[int, int]:
+        """Return the width and height of the upright picture of stored `width` and `height`."""
+        width = max(1, round(width * self._aspect))
+        return scaled(height, width, self._size) if turned else scaled(width, height, self._size)
+
+    def _make_graph(self, kind: _Kind, frame: Any) -> Any | None:
+        """Return the graph for frames of this kind; None if they need none."""
+        if kind.transfer and not self._without_tone_mapping:
+            try:
+                return self._configured(self._chain(kind, _TONE_MAPPING), frame)
+            except (self._av.error.FFmpegError, ValueError):  # an FFmpeg older than 8
+                self._without_tone_mapping = True
+                self._report(
+                    f"'{self._name}' is in high dynamic range ({_HDR[kind.transfer]}), which this FFmpeg cannot "
+                    "convert: colors are pale; convert the video to BT.709 first, or pip install --upgrade av"
+                )
+        chain = self._chain(kind, ())
+        return self._configured(chain, frame) if chain else None
+
+    def _chain(self, kind: _Kind, tone_mapping: Chain) -> Chain:
+        if not (kind.interlaced or tone_mapping or kind.orientation != _UPRIGHT):
+            return ()
+        turned = kind.orientation in _TURNS
+        width, height = self._shown_size(kind.width, kind.height, turned)
+        if turned:
+            width, height = height, width
+        chain: list[tuple[str, str]] = []
+        if kind.interlaced:
+            chain.append(("bwdif", "mode=send_frame:deint=interlaced"))
+        if (width, height) != (kind.width, kind.height):
+            chain.append(("scale", f"{width}:{height}"))
+        chain += tone_mapping
+        for step in _ORIENTATIONS.get(kind.orientation, "").split(","):
+            if step:
+                filter_name, _, arguments = step.partition("=")
+                chain.append((filter_name, arguments))
+        return (*chain, ("format", "bgr24"))
+
+    def _configured(self, chain: Chain, frame: Any) -> Any:
+        from av.filter import Graph
+
+        graph = Graph()
+        last = graph.add(
+            "buffer",
+            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000:pixel_aspect=1/1"
+            f":colorspace={frame.colorspace}:range={frame.color_range}",
+        )
+        for name, arguments in (*chain, ("buffersink", "")):
+            following = graph.add(name, arguments or None)
+            last.link_to(following)
+            last = following
+        graph.configure()
+        return graph
+
+
+_TONE_MAPPING: Chain = (("scale", "out_transfer=bt709:out_primaries=bt709"),)
+
+
+def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
+    """Return the width and height to scale to; one 0 keeps the aspect ratio, two keep the size."""
+    wanted_width, wanted_height = wanted
+    if not wanted_width and not wanted_height:
+        return width, height
+    return (
+        wanted_width or max(1, round(width * wanted_height / height)),
+        wanted_height or max(1, round(height * wanted_width / width)),
+    )
+
+
+def _orientation(frame: Any) -> tuple[int, ...]:
+    """Return the signs of the elements a, b, c and d of a frame's display matrix, rotated by a multiple of 90 degrees."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return _UPRIGHT
+    matrix = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536
+    largest = np.abs(matrix).max()
+    signs = tuple(np.rint(matrix / largest).astype(int).ravel().tolist()) if largest else _UPRIGHT
+    return signs if signs in _ORIENTATIONS else _UPRIGHT
+
+
+def _replace_reserved(frame: Any) -> None:
+    """Replace color tags that FFmpeg's scaler refuses by what players assume for them."""
+    if frame.colorspace not in _CONVERTIBLE:
+        frame.colorspace = _BT2020_NCL if frame.colorspace == _BT2020_CL else _UNSPECIFIED
+    if frame.color_trc in _RESERVED:
+        frame.color_trc = _UNSPECIFIED
+    if frame.color_primaries in _RESERVED:
+        frame.color_primaries = _UNSPECIFIED
+    if frame.color_trc in _HDR:
+        if frame.color_primaries == _UNSPECIFIED:
+            frame.color_primaries = _BT2020
+        if frame.colorspace == _UNSPECIFIED:
+            frame.colorspace = _BT2020_NCL
+
+
+def _bgr(frame: Any) -> RawImage:
+    """Return a view of the pixels of a bgr24 frame."""
+    plane = frame.planes[0]
+    shape, strides = (frame.height, frame.width, 3), (plane.line_size, 3, 1)
+    pixels: Picture = np.ndarray(shape, np.uint8, plane, 0, strides)
+    return RawImage.from_array(pixels, "bgr8")
+
+
+def _nv12(frame: Any) -> RawImage:
+    """Return the pixels of a yuv420p frame with even sides, its two chroma planes interleaved.
+
+    At 1080p this takes 0.4 ms, less than half of the time of a conversion to BGR.
+    """
+    width, height = frame.width, frame.height
+    pixels = np.empty((height * 3 // 2, width), np.uint8)
+    luma, *chroma = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in frame.planes
+    )
+    pixels[:height] = luma
+    cv2.merge(chroma, pixels[height:].reshape(height // 2, width // 2, 2))
+    return RawImage.from_array(pixels, "nv12")
