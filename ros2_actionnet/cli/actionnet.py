@@ -179,6 +179,9 @@ class Command:
             codec=options.input_codec,
             save=options.input_save,
             topic=options.topic,
+            timeout=options.input_timeout,
+            transport=options.rtsp_transport,
+            decoder=options.input_decoder,
         )
         return open_source(uri, how, self.warn)
 
@@ -212,7 +215,8 @@ class Command:
         return sinks
 
     def _open_output(self, outputs: Outputs, source: FrameSource, details: RunDetails) -> ResultSink | None:
-        how = OutputOptions(self._options.output_codec, self._options.bitrate, outputs.save)
+        options = self._options
+        how = OutputOptions(options.output_codec, options.bitrate, outputs.save, options.output_encoder)
         if outputs.output:
             return open_sink(outputs.output, how, source, details, self.warn)
         if outputs.window:

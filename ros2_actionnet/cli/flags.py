@@ -31,13 +31,14 @@ DEFAULT_INPUT = "csi://0"
 LEVELS = ("silent", "error", "warning", "success", "info", "verbose", "debug")
 """jetson-inference's log levels, quietest first."""
 
+RTSP_TRANSPORTS = ("auto", "tcp", "udp", "udp_multicast", "http", "https")
+"""The transports of an RTSP input."""
+
 BATCH_FILES = ("video", "results", "report")
 """The kinds of files that `--batch` can write for each input."""
 
 WITHOUT_EFFECT = {
     "batch-size": "windows are classified one at a time",
-    "input-decoder": "videos are decoded by FFmpeg on the CPU",
-    "output-encoder": "videos are encoded by FFmpeg on the CPU",
     "stun-server": "WebRTC is not supported",
     "log-file": "redirect standard error instead",
 }
@@ -180,6 +181,28 @@ def _add_input_flags(group: Any) -> None:
         metavar="CODEC",
         help="codec that a camera or an RTP stream sends: mjpeg, h264, ...",
     )
+    group.add_argument(
+        "--input-decoder",
+        default="cpu",
+        metavar="NAME",
+        help="cpu; auto: the first hardware that works; cuda, vaapi, qsv, v4l2m2m, ... or a decoder of FFmpeg; what "
+        "does not work falls back to the CPU (default: %(default)s)",
+    )
+    group.add_argument(
+        "--input-timeout",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="time without an answer or a frame after which a camera, stream or server counts as lost (default: 4, of "
+        "files on a server 20)",
+    )
+    group.add_argument(
+        "--rtsp-transport",
+        choices=RTSP_TRANSPORTS,
+        default="auto",
+        metavar="NAME",
+        help=f"{', '.join(RTSP_TRANSPORTS)}; auto is tcp, or else udp (default: %(default)s)",
+    )
     group.add_argument("--input-save", default="", metavar="FILE", help="save the input to this video file")
     group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")
 
@@ -190,6 +213,13 @@ def _add_output_flags(group: Any) -> None:
     )
     group.add_argument(
         "--bitrate", type=_count, default=0, metavar="BITS", help="bits per second (default: chosen for good quality)"
+    )
+    group.add_argument(
+        "--output-encoder",
+        default="cpu",
+        metavar="NAME",
+        help="cpu; auto: the first hardware that works; nvenc, qsv, v4l2m2m, ... or an encoder of FFmpeg; what does "
+        "not work falls back to the CPU (default: %(default)s)",
     )
     group.add_argument("--output-save", default="", metavar="FILE", help="save what is streamed or shown to this file")
     group.add_argument("--headless", action="store_true", help="do not open a window if no output is given")
@@ -297,6 +327,13 @@ def _rate(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time in seconds above 0")
+    return value
+
+
 def _batch_files(text: str) -> tuple[str, ...]:
     kinds = tuple(part.strip() for part in text.split(","))
     for kind in kinds:
@@ -306,4 +343,4 @@ def _batch_files(text: str) -> tuple[str, ...]:
 
 
 _numbers.__name__, _texts.__name__, _count.__name__ = "list of numbers", "list", "number"
-_loops.__name__ = _rate.__name__ = "number"
+_loops.__name__ = _rate.__name__ = _seconds.__name__ = "number"

@@ -34,6 +34,7 @@ class Address:
         options: FFmpeg's options for the container.
         timeout: s to wait for an answer or a frame; None: forever.
         live: True for a live input, of which no frame is held back to decode several at once.
+        may_end: True if it is only live where its container states no duration.
     """
 
     url: str
@@ -43,6 +44,7 @@ class Address:
     options: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     live: bool = False
+    may_end: bool = False
 
 
 def file_url(path: str) -> str:

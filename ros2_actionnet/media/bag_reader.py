@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ class Bag:
 
         self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros_1 else Stores.ROS2_HUMBLE)
         self._closed = False
+        _check_profile(self._file)
         with self._errors():
             self._reader = Reader1(self._file) if self.is_ros_1 else Reader2(self._file)
             self._reader.open()
@@ -127,6 +128,25 @@ def _storage(path: Path) -> Path:
             f"the bag '{path}' has no metadata.yaml and {len(files)} files: {_REINDEXING}; or give one of its files"
         )
     return files[0]
+
+
+def _check_profile(path: Path) -> None:
+    """Raise MediaError for an MCAP file with a recording of ROS 1, as `mcap convert` makes it of a .bag file."""
+    for file in _storages(path) if path.is_dir() else [path]:
+        with suppress(OSError):
+            if file.suffix == ".mcap" and _profile(file) == b"ros1":
+                raise MediaError(
+                    f"'{file}' is a recording of ROS 1 in an MCAP file (profile ros1), which cannot be read: give the "
+                    ".bag file that it was made from, or convert that: rosbags-convert --src OLD.bag --dst FOLDER"
+                )
+
+
+def _profile(path: Path) -> bytes:
+    """Return the profile in the header of an MCAP file: magic, opcode, length of the record, length of the profile."""
+    with path.open("rb") as file:
+        beginning = file.read(21 + 8)
+    length = int.from_bytes(beginning[17:21], "little")
+    return beginning[21 : 21 + length]
 
 
 def result_types() -> Typestore:

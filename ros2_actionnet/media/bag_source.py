@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_PEEKED = 16  # messages read to find the rate and the size before the first frame is requested
+_PEEKED = 16  # messages read to find the rate and the size before the first frame is requested; more if damaged
 _DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
 
 
@@ -144,7 +144,7 @@ class BagSource:
         self._size = (0, 0)
         seen: list[tuple[FrameHeader, int]] = []
         why = "was recorded: give another topic with --topic"
-        for received, message, type_name in itertools.islice(self._read(), _PEEKED):
+        for number, (received, message, type_name) in enumerate(self._read(), 1):
             try:
                 header, content = self._deserialize(message, type_name)
                 if self._size == (0, 0):
@@ -153,6 +153,8 @@ class BagSource:
                 seen.append((header, received))
             except ImageError as error:
                 why = f"is an image: {error}"
+            if number >= _PEEKED and self._size != (0, 0):
+                break
         if self._size == (0, 0):
             raise MediaError(f"no message of {self.topic} in '{self.path}' {why}")
         self._unstamped = not any(header.sec or header.nanosec for header, _ in seen)

@@ -40,6 +40,9 @@ class InputOptions:
         codec: what a camera sends or a stream is sent in (mjpeg, h264, ...).
         save: path of a file in which the input is kept as it came.
         topic: of a bag; "" is the only image topic.
+        timeout: s without an answer or a frame after which a camera, a stream or a server counts as lost.
+        transport: of RTSP, a name of `streams.TRANSPORTS`.
+        decoder: a name that `hardware.open_decoder` takes; "" is the CPU.
     """
 
     width: int = 0
@@ -50,6 +53,9 @@ class InputOptions:
     codec: str = ""
     save: str = ""
     topic: str = ""
+    timeout: float = 0.0
+    transport: str = ""
+    decoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,13 @@ class OutputOptions:
         codec: a name of the sink's encoders (h264, h265, vp8, vp9, mpeg4, mjpeg, av1).
         bitrate: bits a second.
         save: path of a file in which what goes to a stream or a window is kept too.
+        encoder: a name that `hardware.open_encoder` takes; "" is the CPU.
     """
 
     codec: str = ""
     bitrate: int = 0
     save: str = ""
+    encoder: str = ""
 
 
 @dataclass(frozen=True)

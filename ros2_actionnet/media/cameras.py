@@ -15,6 +15,7 @@ from ros2_actionnet.media.base import InputOptions, Report
 from ros2_actionnet.media.decoder import Decoded, Decoder
 from ros2_actionnet.media.live_source import LiveSource, numbered
 from ros2_actionnet.media.opencv_capture import Capture
+from ros2_actionnet.media.v4l2_modes import prefers_jpeg
 
 V4L2_FORMATS: dict[str, str] = {
     "mjpeg": "mjpeg",
@@ -32,6 +33,8 @@ _CSI_SIZE, _CSI_RATE = (1280, 720), 30.0  # pixels and Hz, the defaults of jetso
 def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
     """Open a V4L2 camera by its device (/dev/video0) or number; frames are stamped at capture.
 
+    From 1280x720 on it is asked for MJPEG if its uncompressed pictures come at less than 20 Hz.
+
     Raises MediaError if there is no such camera or it delivers no pictures.
     """
     path = Path(f"/dev/video{device}") if device.isdigit() else Path(device)
@@ -48,6 +51,8 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
         if options.codec.lower() not in V4L2_FORMATS:
             raise MediaError(f"cameras do not send {options.codec}; use one of {', '.join(V4L2_FORMATS)}")
         asked["input_format"] = V4L2_FORMATS[options.codec.lower()]
+    elif prefers_jpeg(path, (options.width, options.height), options.rate):
+        asked["input_format"] = V4L2_FORMATS["mjpeg"]
     # The kernel's stamps, in s since 1970 instead of since boot.
     asked["timestamps"] = "abs"
     address = Address(
@@ -57,14 +62,14 @@ def open_v4l2(device: str, options: InputOptions, report: Report) -> LiveSource:
         f"`v4l2-ctl --device {path} --list-formats-ext` lists what it supports",
         format="v4l2",
         options=asked,
-        timeout=_TIMEOUT,
+        timeout=options.timeout or _TIMEOUT,
         live=True,
     )
 
     def connect(number: int) -> Decoder:
         if not path.exists():
             raise MediaError(f"there is no camera '{path}'; {_present()}")
-        return Decoder(address, report, save=numbered(options.save, number))
+        return Decoder(address, report, save=numbered(options.save, number), hardware=options.decoder)
 
     return LiveSource(str(path), connect, report, absolute=True)
 
@@ -119,6 +124,8 @@ def csi_pipeline(number: int, options: InputOptions) -> str:
 
 class _CsiCamera:
     """A running pipeline; a connection of a `LiveSource`."""
+
+    is_live = True
 
     def __init__(self, name: str, pipeline: str, rate: float) -> None:
         opened = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)

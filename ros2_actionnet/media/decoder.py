@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
+from urllib.parse import urlsplit
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
@@ -18,10 +19,13 @@ from ros2_actionnet.media.base import Report
 from ros2_actionnet.media.frame_conversion import FrameConverter
 from ros2_actionnet.media.frame_numbering import FrameNumbering
 from ros2_actionnet.media.handle import Handle
+from ros2_actionnet.media.hardware import HardwareDecoder, find_decoder, is_hardware
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.media.recording import Recording
 
-_HIGHEST_USUAL_RATE = 120.0  # Hz; a larger value may be the unit of the container's clock: 1000 of a browser's recording
+_HIGHEST_USUAL_RATE = (
+    120.0  # Hz; a larger value may be the unit of the container's clock: 1000 of a browser's recording
+)
 _HIGHEST_RATE = 1000.0  # Hz; such a value, and a larger one, is the unit of the clock
 _PEEKED = 64  # packets whose times tell the rate
 
@@ -59,11 +63,19 @@ class Decoder:
         rate: Hz.
         length: Number of frames according to the container, estimated if it only stores a duration; None: unknown.
         count: Number of frames so far, broken ones included.
+        is_live: True if it has no end.
 
     Raises MediaError if it cannot be opened, has no video, or has no frame that can be decoded.
     """
 
-    def __init__(self, address: Address, report: Report, size: tuple[int, int] = (0, 0), save: str = "") -> None:
+    def __init__(
+        self,
+        address: Address,
+        report: Report,
+        size: tuple[int, int] = (0, 0),
+        save: str = "",
+        hardware: str = "",
+    ) -> None:
         """Open the input and decode its first frame.
 
         Args:
@@ -72,17 +84,22 @@ class Decoder:
             size: Width and height (pixels) of the upright picture to scale to; 0 for one: keep the aspect ratio; 0 for
                 both: do not scale.
             save: Path of a file in which the stream is stored as received.
+            hardware: The hardware to decode with, see `media.hardware`; "": the CPU.
         """
         self._av = import_av()
         self.name, self._report = address.name, report
-        self._numbering = FrameNumbering(address, report)
         self._recording: Recording | None = None
-        self._is_live, self._timeout, self._read = address.live, address.timeout, 0
+        self._timeout, self._read = address.timeout, 0
         self._place = 0.0  # s, of the newest frame of a file that only stores their places
         self._container = self._open(address)
         self._handle = Handle(self._free)
+        self.is_live = address.live and not (address.may_end and self._container.duration)
+        self._numbering = FrameNumbering(self.name, self.is_live, report)
         try:
-            self._stream = self._find_stream(address.live)
+            self._stream = self._find_stream(self.is_live)
+            self._context = self._stream.codec_context
+            if is_hardware(hardware):
+                self._use_hardware(find_decoder(hardware, self._context, self.name, report), address)
             # A stream must not be accessed once its container is closed.
             formats = set(self._container.format.name.split(","))
             self._keeps_times, self._keeps_places = not _WITHOUT_TIMES & formats, bool(_WITH_PLACES & formats)
@@ -123,14 +140,17 @@ class Decoder:
         if self._recording is not None:
             self._recording.close()
 
-    def _open(self, address: Address) -> Any:
-        av, started = self._av, time.monotonic()
+    def _open(self, address: Address, accel: Any = None) -> Any:
+        av, started, how = self._av, time.monotonic(), dict(address.options)
         try:
-            return av.open(address.url, "r", address.format, options=dict(address.options), timeout=address.timeout)
+            return av.open(address.url, "r", address.format, options=how, timeout=address.timeout, hwaccel=accel)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # After a timeout, FFmpeg reports an interruption or a misleading consequence of it.
             if address.timeout is not None and time.monotonic() - started >= address.timeout:
                 why = f"did not answer within {address.timeout:g} s"
+            elif isinstance(error, av.error.ProtocolNotFoundError):
+                scheme = urlsplit(address.url).scheme
+                why = f"cannot be opened: this PyAV's FFmpeg was built without {scheme}"
             else:
                 why = f"cannot be opened: {reason(error)}"
             raise MediaError(f"'{self.name}' {why}; {address.remedy}") from error
@@ -150,6 +170,13 @@ class Decoder:
             stream.codec_context.options = {"flags": "low_delay"}
         return stream
 
+    def _use_hardware(self, found: HardwareDecoder, address: Address) -> None:
+        if found.accel is not None:
+            self._container.close()
+            self._container = self._open(address, found.accel)
+            self._stream = self._find_stream(self.is_live)
+        self._context = found.context or self._stream.codec_context
+
     def _find_first(self, address: Address) -> Decoded:
         try:
             first = next(self._decoded, None)
@@ -164,7 +191,7 @@ class Decoder:
         usual = next((rate for rate in rates if 0 < rate <= _HIGHEST_USUAL_RATE), None)
         if usual is not None:
             return float(usual)
-        peeked = self._peek_rate() if self._keeps_times and not self._is_live else None
+        peeked = self._peek_rate() if self._keeps_times and not self.is_live else None
         return peeked or next((float(rate) for rate in rates if 0 < rate < _HIGHEST_RATE), DEFAULT_RATE)
 
     def _peek_rate(self) -> float | None:
@@ -214,7 +241,7 @@ class Decoder:
             self._place = self._place + 1 / self.rate if frame.dts is None else float(frame.dts * frame.time_base)
             return self._place
         if not self._keeps_times:
-            return None if self._is_live else index / self.rate
+            return None if self.is_live else index / self.rate
         return None if frame.pts is None else float(frame.pts * frame.time_base)
 
     def _step(self) -> list[Any] | None:
@@ -225,7 +252,7 @@ class Decoder:
             try:
                 packet = next(self._packets, None)
             except self._av.error.FFmpegError as error:
-                if self._is_live:
+                if self.is_live:
                     raise MediaError(self._why_lost(error)) from error
                 self._report(f"'{self.name}' cannot be read to the end: {reason(error)}")
                 self._packets = iter(())
@@ -245,7 +272,7 @@ class Decoder:
     def _decode_packet(self, packet: Any) -> list[Any]:
         self._numbering.sent(packet.pts if self._keeps_times and packet.size and not packet.is_discard else None)
         try:
-            return list(packet.decode())
+            return list(self._context.decode(packet))
         except self._av.error.FFmpegError:
             self._numbering.failed()
             return []
@@ -269,12 +296,12 @@ class Decoder:
     def _drain(self) -> list[Any]:
         """Return the frames that are left in the decoder."""
         try:
-            return list(self._stream.codec_context.decode(None))
+            return list(self._context.decode(None))
         except self._av.error.FFmpegError:
             return []
 
     def _check_end(self) -> None:
-        if self._stream.frames and self._read < self._stream.frames and not self._is_live:
+        if self._stream.frames and self._read < self._stream.frames and not self.is_live:
             self._report(f"'{self.name}' is truncated: it ends after {self._read} of {self._stream.frames} frames")
 
 

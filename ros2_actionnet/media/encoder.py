@@ -14,12 +14,15 @@ import numpy as np
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.av_support import import_av, reason
-from ros2_actionnet.media.base import Picture
+from ros2_actionnet.media.base import Picture, Report
+from ros2_actionnet.media.hardware import find_encoder as find_hardware_encoder
+from ros2_actionnet.media.hardware import is_hardware
 
 # s; the intervals of 24, 25, 30, 50 and 60 Hz, and of 30/1.001 and 60/1.001, are multiples of it. MPEG-4 accepts none
 # shorter than 1/65535.
 _TICK = Fraction(1, 60_000)
 _LONGEST = 9 * 3600 * 60_000  # ticks that a picture is shown at most; an MP4 holds no more than 2**31
+_BITS_PER_PIXEL = 0.15  # of hardware, whose scales of quality all differ; x264's at the quality below takes less
 _KEYFRAMES = 2  # s between keyframes of a file, 1 s in a stream: start points of playback, and the loss in a crash
 
 
@@ -166,6 +169,8 @@ class VideoWriter:
         *,
         options: Mapping[str, str] | None = None,
         live: bool = False,
+        hardware: str = "",
+        report: Report = lambda line: None,
     ) -> None:
         """Open the output.
 
@@ -179,11 +184,14 @@ class VideoWriter:
             size: Width and height of the pictures in pixels; (0, 0): those of the first one.
             options: FFmpeg's options for the container.
             live: True to connect at once and send each picture without delay.
+            hardware: The hardware to encode with, see `media.hardware`; "": the CPU.
+            report: Receives a line if it is the CPU all the same.
         """
         self._av = import_av()
         self._name, self._kind, self._live = name, container, live
         self._codec = codec or container.codec
         self._encoder, self._bitrate = find_encoder(self._codec), bitrate
+        self._hardware, self._report = hardware, report
         self._rate = Fraction(rate).limit_denominator(1001)
         self._tick = _TICK if container.has_times else 1 / self._rate
         self._converter = self._av.video.reformatter.VideoReformatter()
@@ -231,26 +239,41 @@ class VideoWriter:
     def _begin(self, size: tuple[int, int]) -> None:
         """Create the encoder and, for a stream, connect and write the header."""
         self._size = size
+        if is_hardware(self._hardware):
+            self._use_hardware()
         encoder = self._encoder
         options = dict(encoder.options) | dict(encoder.live if self._live else {})
         options |= {} if self._bitrate else dict(encoder.quality)
         with self._errors():
             stream = self._container.add_stream(encoder.name, rate=self._rate, options=options)
             context = stream.codec_context
-            stream.width, stream.height = (side + side % 2 for side in size)
-            stream.pix_fmt = encoder.pixels
-            context.time_base = self._tick
-            context.gop_size = max(1, round(self._rate * (1 if self._live else _KEYFRAMES)))
-            context.colorspace = 6  # SMPTE 170M, which is BT.601
-            context.color_range = 2 if encoder.pixels == "yuvj420p" else 1
-            if self._bitrate:
-                stream.bit_rate = self._bitrate
+            self._prepare(context, encoder.pixels)
             if self._live:
                 self._container.start_encoding()  # connects
             else:
                 # The header is written with the first packet: FFmpeg crashes on closing a fragmented file without any.
                 context.open()
         self._stream = stream
+
+    def _prepare(self, context: Any, pixels: str) -> None:
+        """Set the properties of the pictures and of the encoded stream."""
+        context.width, context.height = (side + side % 2 for side in self._size)
+        context.pix_fmt = pixels
+        context.time_base, context.framerate = self._tick, self._rate
+        context.gop_size = max(1, round(self._rate * (1 if self._live else _KEYFRAMES)))
+        if not pixels.startswith("bgr"):
+            context.colorspace = 6  # SMPTE 170M, which is BT.601
+            context.color_range = 2 if pixels == "yuvj420p" else 1
+        if self._bitrate:
+            context.bit_rate = self._bitrate
+
+    def _use_hardware(self) -> None:
+        found = find_hardware_encoder(self._hardware, self._encoder.name, self._prepare, self._name, self._report)
+        if found is None:
+            return
+        self._encoder = Encoder(found.name, {"bf": "0"}, pixels=found.pixels)
+        width, height = self._size
+        self._bitrate = self._bitrate or round(_BITS_PER_PIXEL * width * height * self._rate)
 
     def _check_codec(self) -> None:
         supported = self._container.supported_codecs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from ros2_actionnet.media.av_support import Address
 from ros2_actionnet.media.base import Report
 
 _QUIET = 50
@@ -21,8 +20,8 @@ frame late, and counting that one twice numbers all 150 frames after it wrongly.
 class FrameNumbering:
     """Numbers frames, and detects packets that entered the decoder but never came out of it as a frame."""
 
-    def __init__(self, address: Address, report: Report) -> None:
-        self._name, self._live, self._report = address.name, address.live, report
+    def __init__(self, name: str, live: bool, report: Report) -> None:
+        self._name, self._live, self._report = name, live, report
         self._pending: list[int] = []  # a heap of the packets' times
         self._has_times = False
         self._damaged = False  # if False, a packet without a frame is normal: some contain none to show

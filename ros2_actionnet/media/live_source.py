@@ -63,6 +63,10 @@ class Connection(Protocol):
     def count(self) -> int:
         """Number of frames so far, broken ones included."""
 
+    @property
+    def is_live(self) -> bool:
+        """True if it has no end."""
+
     def frames(self) -> Iterator[Decoded]:
         """Yield its frames. Raises MediaError when the connection is lost."""
 
@@ -83,7 +87,14 @@ class LiveSource:
     is_live = True
     length = None
 
-    def __init__(self, name: str, connect: Callable[[int], Connection], report: Report, absolute: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[int], Connection],
+        report: Report,
+        absolute: bool = False,
+        first: Connection | None = None,
+    ) -> None:
         """Connect.
 
         Args:
@@ -91,11 +102,12 @@ class LiveSource:
             connect: Creates a connection from the number of previous ones, or raises MediaError.
             report: Receives a line on each loss and each reconnection.
             absolute: True if the times of connections are s since 1970.
+            first: The first connection; None: made by `connect`.
         """
         self.name, self._connect, self._report, self._absolute = name, connect, report, absolute
         self._closed = threading.Event()
         self._newest = 0.0  # stamp
-        self._connection = connect(0)
+        self._connection = connect(0) if first is None else first
         self.rate, self.size = self._connection.rate, self._connection.size
 
     def frames(self) -> Iterator[MediaFrame]:
@@ -153,6 +165,9 @@ class LiveSource:
                 self._connection = self._connect(number)
             except MediaError:
                 continue
+            if not self._connection.is_live:  # a playlist that has been completed: all of it was shown
+                self._connection.close()
+                return False
             self._report(f"'{self.name}' is back after {time.monotonic() - since:.0f} s")
             return True
         return False

@@ -5,31 +5,40 @@ from __future__ import annotations
 import base64
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.media.av_support import Address, reason
+from ros2_actionnet.media.av_support import Address, import_av, reason
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, OutputOptions, Report
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import MPEG_TS, Container, VideoWriter
 from ros2_actionnet.media.live_source import LiveSource, Pace, back_off, numbered
+from ros2_actionnet.media.video_files import VideoSource
 from ros2_actionnet.system.addresses import without_password
 
 _TIMEOUT = 4.0  # s without a frame until a stream counts as lost
+
+_FIRST_WAITS = 0.5, 1.0  # s before each further attempt at the first connection
 
 _REMEDY = "check whether the address is right and what is at its other end is running"
 
 # Microseconds of a stream that FFmpeg analyzes on opening; its default is up to five seconds.
 _PROBING = {"analyzeduration": "2000000"}
 
-# TCP first, which is lossless; UDP for cameras that only support that.
-_RTSP = {"rtsp_flags": "prefer_tcp"}
+TRANSPORTS: dict[str, dict[str, str]] = {
+    "auto": {"rtsp_flags": "prefer_tcp"},
+    **{name: {"rtsp_transport": name} for name in ("tcp", "udp", "udp_multicast", "http", "https")},
+}
+"""The transports of RTSP, with FFmpeg's options; `auto` is TCP, which is lossless, or else UDP."""
 
 INPUTS: dict[str, dict[str, str]] = {
-    "rtsp": _RTSP,
-    "rtsps": _RTSP,
+    "rtsp": {},
+    "rtsps": {},
+    "rtmp": {},
+    "rtmps": {},
+    "srt": {},
     "http": {},
     "https": {},
     "udp": {},
@@ -42,29 +51,56 @@ _RTP_PAYLOADS = {"h264": "H264", "h265": "H265", "vp8": "VP8", "vp9": "VP9", "mp
 _SENT_OVER_RTP = ("h264", "h265", "vp8", "mpeg4", "mjpeg")  # FFmpeg's VP9 over RTP is experimental
 
 
-def open_stream(url: str, options: InputOptions, report: Report) -> LiveSource:
-    """Open a stream that is reconnected after a loss.
+def open_stream(url: str, options: InputOptions, report: Report) -> FrameSource:
+    """Open a stream that is reconnected after a loss, or a recording on a web server, which ends.
 
-    An `rtp://` stream does not identify its codec, which is `options.codec` or else H.264.
+    An `rtp://` stream does not identify its codec, which is `options.codec` or else H.264. A stream over HTTP that
+    states its duration, such as a completed HLS playlist, is a recording.
 
-    Raises MediaError if the stream is not available now.
+    Raises MediaError if the stream is not available after three attempts.
     """
     name = without_password(url)
     scheme = urlsplit(url).scheme.lower()
+    transport = TRANSPORTS[options.transport or "auto"] if scheme in ("rtsp", "rtsps") else {}
     address = Address(
         url if scheme != "rtp" else _session_description(url, options.codec or "h264"),
         name,
         _REMEDY,
         format="sdp" if scheme == "rtp" else None,
-        options=_PROBING | INPUTS[scheme],
-        timeout=_TIMEOUT,
+        options=_PROBING | INPUTS[scheme] | transport,
+        timeout=options.timeout or _TIMEOUT,
         live=True,
+        may_end=scheme in ("http", "https"),
     )
 
     def connect(number: int) -> Decoder:
-        return Decoder(address, report, (options.width, options.height), numbered(options.save, number))
+        size, save = (options.width, options.height), numbered(options.save, number)
+        return Decoder(address, report, size, save, options.decoder)
 
-    return LiveSource(name, connect, report)
+    first = _connect_first(connect, report)
+    if first.is_live:
+        return LiveSource(name, connect, report, first=first)
+    return VideoSource(url, options, report, first)
+
+
+def _connect_first(connect: Callable[[int], Decoder], report: Report) -> Decoder:
+    """Return the first connection. Servers that fetch a stream on demand, and busy cameras, refuse the first attempt."""
+    for wait in _FIRST_WAITS:
+        try:
+            return connect(0)
+        except MediaError as error:
+            if _is_final(error):
+                raise
+            report(f"{error}; it is tried again")
+            time.sleep(wait)
+    return connect(0)
+
+
+def _is_final(error: MediaError) -> bool:
+    """Return True if another attempt would be futile, or would lock the user out of a camera."""
+    errors = import_av().error
+    final = errors.HTTPUnauthorizedError, errors.HTTPForbiddenError, errors.ProtocolNotFoundError, ValueError
+    return isinstance(error.__cause__, final)
 
 
 def _session_description(url: str, codec: str) -> str:
@@ -189,6 +225,8 @@ class StreamSink:
             self._size,
             options=output.options,
             live=True,
+            hardware=self._options.encoder,
+            report=self._report,
         )
 
     def _try_again(self) -> None:

@@ -80,7 +80,7 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
     if not options.save or options.save == uri:
         return sink
     try:
-        return _Both(sink, VideoSink(options.save, options, source))
+        return _Both(sink, VideoSink(options.save, options, source, report))
     except BaseException:
         sink.close()
         raise
@@ -141,7 +141,7 @@ def _open_web(uri: str, options: InputOptions, report: Report) -> FrameSource:
     """Open a file on a web server, which ends, or else the stream of a camera."""
     if Path(urlsplit(uri).path).suffix.lower() in _VIDEO_SUFFIXES:
         return VideoSource(uri, options, report)
-    return open_stream(uri, options, report)
+    return open_stream(uri, options, report)  # which knows a recording by its duration
 
 
 _SOURCES: dict[str, _OpenSource] = {
@@ -173,7 +173,7 @@ def _open_sink(
     if is_image_output(uri):
         return ImageSink(path + "/" * uri.endswith("/"), options)
     if suffix in CONTAINERS:
-        return VideoSink(path, options, source)
+        return VideoSink(path, options, source, report)
     if suffix == ".mcap":
         from ros2_actionnet.media.bag_sink import BagSink
 

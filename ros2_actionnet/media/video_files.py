@@ -31,15 +31,16 @@ class VideoSource:
 
     is_live = False
 
-    def __init__(self, url: str, options: InputOptions, report: Report) -> None:
-        """Open a file by its path, or by its address on a web server."""
+    def __init__(self, url: str, options: InputOptions, report: Report, opened: Decoder | None = None) -> None:
+        """Open a file by its path, or by its address on a web server; `opened` if it is open already."""
         if "://" in url:
-            self._address = Address(url, without_password(url), _REMEDY, timeout=_TIMEOUT)
+            self._address = Address(url, without_password(url), _REMEDY, timeout=options.timeout or _TIMEOUT)
         else:
             self._address = Address(file_url(url), url, _REMEDY)
+        self._hardware = options.decoder
         self._report, self._loop, self._size = report, options.loop, (options.width, options.height)
         self._closed = False
-        self._decoder = self._open(options.save)
+        self._decoder = self._open(options.save) if opened is None else opened
         self.name, self.rate, self.size = self._address.name, self._decoder.rate, self._decoder.size
 
     @property
@@ -80,7 +81,7 @@ class VideoSource:
         self._decoder.close()
 
     def _open(self, save: str = "") -> Decoder:
-        return Decoder(self._address, self._report, self._size, save)
+        return Decoder(self._address, self._report, self._size, save, self._hardware)
 
 
 class VideoSink:
@@ -93,7 +94,9 @@ class VideoSink:
 
     wants_pictures = True
 
-    def __init__(self, path: str, options: OutputOptions, source: FrameSource) -> None:
+    def __init__(
+        self, path: str, options: OutputOptions, source: FrameSource, report: Report = lambda line: None
+    ) -> None:
         container = find_container(path)
         self._path, self._was_there = Path(path), Path(path).exists()
         self._writer = VideoWriter(
@@ -105,6 +108,8 @@ class VideoSink:
             source.rate,
             source.size,
             options=container.options(),
+            hardware=options.encoder,
+            report=report,
         )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,9 @@ class FakeDecoder:
 
     opened: list[tuple[Address, str]]
 
-    def __init__(self, address: Address, report: Report, size: tuple[int, int] = (0, 0), save: str = "") -> None:
+    def __init__(
+        self, address: Address, report: Report, size: tuple[int, int] = (0, 0), save: str = "", hardware: str = ""
+    ) -> None:
         FakeDecoder.opened.append((address, save))
         self.rate, self.size, self.count = 30.0, (64, 48), 0
         self.begin = 1e9 + 100 * len(FakeDecoder.opened)

@@ -268,7 +268,7 @@ class TestBrokenFrames:
 def test_packets_that_hold_no_frame_are_no_broken_frames() -> None:
     """As some of VP8 and of MPEG-4 do; they tell no error."""
     reports = Reports()
-    numbering = FrameNumbering(Address("", "clip", ""), reports)
+    numbering = FrameNumbering("clip", False, reports)
     for time in (0, 1, 2, 3):
         numbering.sent(time)
     assert [numbering.number(time, is_corrupt=False) for time in (0, 3)] == [0, 1]
@@ -278,7 +278,7 @@ def test_packets_that_hold_no_frame_are_no_broken_frames() -> None:
 
 def test_frames_that_come_late_are_not_counted_twice_but_a_clock_that_is_set_is_no_delay() -> None:
     reports = Reports()
-    numbering = FrameNumbering(Address("", "clip", ""), reports)
+    numbering = FrameNumbering("clip", False, reports)
 
     def number(time: int) -> int | None:
         numbering.sent(time)
