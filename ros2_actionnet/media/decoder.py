@@ -23,9 +23,8 @@ from ros2_actionnet.media.hardware import HardwareDecoder, find_decoder, is_hard
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.media.recording import Recording
 
-_HIGHEST_USUAL_RATE = (
-    120.0  # Hz; a larger value may be the unit of the container's clock: 1000 of a browser's recording
-)
+# Hz; a larger value may be the unit of the container's clock, such as 1000 in recordings of a browser.
+_HIGHEST_USUAL_RATE = 120.0
 _HIGHEST_RATE = 1000.0  # Hz; such a value, and a larger one, is the unit of the clock
 _PEEKED = 64  # packets whose times tell the rate
 
@@ -106,7 +105,7 @@ class Decoder:
             self._packets: Iterator[Any] = self._container.demux(self._stream)
             self.rate = self._find_rate()
             self.length = self._find_length()
-            self._converter = FrameConverter(self.name, self._stream.sample_aspect_ratio, size, report)
+            self._converter = FrameConverter(self._stream.sample_aspect_ratio, size)
             if save:
                 self._recording = Recording(save, self._stream, self.name)
             self._decoded = self._decode()
@@ -187,12 +186,11 @@ class Decoder:
         return first
 
     def _find_rate(self) -> float:
-        rates = [rate for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
-        usual = next((rate for rate in rates if 0 < rate <= _HIGHEST_USUAL_RATE), None)
-        if usual is not None:
-            return float(usual)
+        rates = [float(rate or 0) for rate in (self._stream.average_rate, self._stream.guessed_rate)]
+        if 0 < rates[0] <= _HIGHEST_USUAL_RATE:
+            return rates[0]
         peeked = self._peek_rate() if self._keeps_times and not self.is_live else None
-        return peeked or next((float(rate) for rate in rates if 0 < rate < _HIGHEST_RATE), DEFAULT_RATE)
+        return peeked or next((rate for rate in rates if 0 < rate < _HIGHEST_RATE), DEFAULT_RATE)
 
     def _peek_rate(self) -> float | None:
         """Return the rate of the first packets, which stay to be decoded, by their times; None if they have none."""

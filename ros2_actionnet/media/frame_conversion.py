@@ -7,6 +7,7 @@ Most frames need a conversion of their pixel format at most. The others go throu
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import numpy as np
 
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.av_support import import_av
-from ros2_actionnet.media.base import Picture, Report
+from ros2_actionnet.media.base import Picture
+from ros2_actionnet.media.tone_mapping import HLG, PQ, table
 
-Chain: TypeAlias = tuple[tuple[str, str], ...]
+Chain: TypeAlias = list[tuple[str, dict[str, str]]]
 """Filters of FFmpeg and their arguments, in order."""
 
 # From the enumeration AVColorSpace: unspecified, BT.470BG, SMPTE 170M. The last two have the matrix of BT.601, which
@@ -30,17 +32,21 @@ _CONVERTIBLE = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # the color spaces that FFmp
 _BT2020_NCL, _BT2020_CL = 9, 10
 _FULL_RANGE = 2  # from AVColorRange
 _UNSPECIFIED, _RESERVED = 2, frozenset({0, 3})  # of transfer functions and primaries; FFmpeg refuses the latter
-_BT2020 = 9  # from AVColorPrimaries
-_HDR = {16: "PQ", 18: "HLG"}  # from AVColorTransferCharacteristic
+_HDR = frozenset({PQ, HLG})
 
 _UPRIGHT = (1, 0, 0, 1)
-_TURNS: dict[tuple[int, ...], str] = {
-    (0, 1, -1, 0): "transpose=clock",
-    (0, -1, 1, 0): "transpose=cclock",
-    (0, 1, 1, 0): "transpose=cclock_flip",
-    (0, -1, -1, 0): "transpose=clock_flip",
+_TURNS: dict[tuple[int, ...], Chain] = {
+    (0, 1, -1, 0): [("transpose", {"dir": "clock"})],
+    (0, -1, 1, 0): [("transpose", {"dir": "cclock"})],
+    (0, 1, 1, 0): [("transpose", {"dir": "cclock_flip"})],
+    (0, -1, -1, 0): [("transpose", {"dir": "clock_flip"})],
 }
-_ORIENTATIONS = {(-1, 0, 0, -1): "hflip,vflip", (-1, 0, 0, 1): "hflip", (1, 0, 0, -1): "vflip", **_TURNS}
+_ORIENTATIONS: dict[tuple[int, ...], Chain] = {
+    (-1, 0, 0, -1): [("hflip", {}), ("vflip", {})],
+    (-1, 0, 0, 1): [("hflip", {})],
+    (1, 0, 0, -1): [("vflip", {})],
+    **_TURNS,
+}
 """Filters by the signs of a display matrix's elements a, b, c and d, by which a pixel at (x, y) is shown at
 (ax + cy, bx + dy)."""
 
@@ -66,27 +72,35 @@ class _Kind:
     orientation: tuple[int, ...]
     interlaced: bool
 
+    def buffer(self) -> dict[str, str]:
+        """Return the arguments of the filter that takes such frames."""
+        space, color_range = self.colors
+        return {
+            "video_size": f"{self.width}x{self.height}",
+            "pix_fmt": self.format,
+            "time_base": "1/1000",  # the converter does not use times
+            "colorspace": str(space),
+            "range": str(color_range),
+        }
+
 
 class FrameConverter:
     """Converts the frames of a stream, in order; each becomes one image, deinterlaced ones a frame later."""
 
-    def __init__(self, name: str, aspect: Fraction | None, size: tuple[int, int], report: Report) -> None:
+    def __init__(self, aspect: Fraction | None, size: tuple[int, int]) -> None:
         """Prepare the conversion.
 
         Args:
-            name: Display name of the stream.
             aspect: Width of a stored pixel divided by its height; None: 1.
             size: Width and height (pixels) of the upright picture; 0 for one: keep the aspect ratio; 0 for both: do not
                 scale.
-            report: Receives a line if high dynamic range cannot be converted.
         """
-        self._name, self._aspect, self._size, self._report = name, aspect or Fraction(1), size, report
+        self._aspect, self._size = aspect or Fraction(1), size
         self._av = import_av()
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._kind: _Kind | None = None
         self._graph: Any = None
         self._interlaced = False
-        self._without_tone_mapping = False
 
     def convert(self, frame: Any) -> Iterator[RawImage]:
         """Yield the images that are complete with this frame."""
@@ -105,7 +119,7 @@ class FrameConverter:
         )
         if kind != self._kind:
             yield from self.finish()
-            self._kind, self._graph = kind, self._make_graph(kind, frame)
+            self._kind, self._graph = kind, self._make_graph(kind)
         if self._graph is None:
             yield self._plain(frame)
         else:
@@ -141,57 +155,35 @@ class FrameConverter:
         width = max(1, round(width * self._aspect))
         return scaled(height, width, self._size) if turned else scaled(width, height, self._size)
 
-    def _make_graph(self, kind: _Kind, frame: Any) -> Any | None:
+    def _make_graph(self, kind: _Kind) -> Any | None:
         """Return the graph for frames of this kind; None if they need none."""
-        if kind.transfer and not self._without_tone_mapping:
-            try:
-                return self._configured(self._chain(kind, _TONE_MAPPING), frame)
-            except (self._av.error.FFmpegError, ValueError):  # an FFmpeg older than 8
-                self._without_tone_mapping = True
-                self._report(
-                    f"'{self._name}' is in high dynamic range ({_HDR[kind.transfer]}), which this FFmpeg cannot "
-                    "convert: colors are pale; convert the video to BT.709 first, or pip install --upgrade av"
-                )
-        chain = self._chain(kind, ())
-        return self._configured(chain, frame) if chain else None
-
-    def _chain(self, kind: _Kind, tone_mapping: Chain) -> Chain:
-        if not (kind.interlaced or tone_mapping or kind.orientation != _UPRIGHT):
-            return ()
+        if not (kind.interlaced or kind.transfer or kind.orientation != _UPRIGHT):
+            return None
         turned = kind.orientation in _TURNS
         width, height = self._shown_size(kind.width, kind.height, turned)
         if turned:
             width, height = height, width
-        chain: list[tuple[str, str]] = []
+        chain: Chain = []
         if kind.interlaced:
-            chain.append(("bwdif", "mode=send_frame:deint=interlaced"))
+            chain.append(("bwdif", {"mode": "send_frame", "deint": "interlaced"}))
         if (width, height) != (kind.width, kind.height):
-            chain.append(("scale", f"{width}:{height}"))
-        chain += tone_mapping
-        for step in _ORIENTATIONS.get(kind.orientation, "").split(","):
-            if step:
-                filter_name, _, arguments = step.partition("=")
-                chain.append((filter_name, arguments))
-        return (*chain, ("format", "bgr24"))
-
-    def _configured(self, chain: Chain, frame: Any) -> Any:
-        from av.filter import Graph
-
-        graph = Graph()
-        last = graph.add(
-            "buffer",
-            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000:pixel_aspect=1/1"
-            f":colorspace={frame.colorspace}:range={frame.color_range}",
-        )
-        for name, arguments in (*chain, ("buffersink", "")):
-            following = graph.add(name, arguments or None)
-            last.link_to(following)
-            last = following
-        graph.configure()
-        return graph
+            chain.append(("scale", {"w": str(width), "h": str(height)}))
+        with tempfile.NamedTemporaryFile("w", suffix=".cube") as file:  # read when the filter is made
+            if kind.transfer:
+                file.write(table(kind.transfer))
+                file.flush()
+                chain += [("format", {"pix_fmts": "gbrp10"}), ("lut3d", {"file": file.name})]
+            chain += _ORIENTATIONS.get(kind.orientation, [])
+            return _connected([("buffer", kind.buffer()), *chain, ("format", {"pix_fmts": "bgr24"})])
 
 
-_TONE_MAPPING: Chain = (("scale", "out_transfer=bt709:out_primaries=bt709"),)
+def _connected(chain: Chain) -> Any:
+    """Return a graph of these filters, each of which reads what the one before it gives."""
+    graph = import_av().filter.Graph()
+    nodes = [graph.add(name, **arguments) for name, arguments in (*chain, ("buffersink", {}))]
+    graph.link_nodes(*nodes)
+    graph.configure()
+    return graph
 
 
 def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
@@ -206,7 +198,7 @@ def scaled(width: int, height: int, wanted: tuple[int, int]) -> tuple[int, int]:
 
 
 def _orientation(frame: Any) -> tuple[int, ...]:
-    """Return the signs of the elements a, b, c and d of a frame's display matrix, rotated by a multiple of 90 degrees."""
+    """Return the signs of a frame's display matrix if it turns or mirrors, else `_UPRIGHT`."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return _UPRIGHT
@@ -224,11 +216,8 @@ def _replace_reserved(frame: Any) -> None:
         frame.color_trc = _UNSPECIFIED
     if frame.color_primaries in _RESERVED:
         frame.color_primaries = _UNSPECIFIED
-    if frame.color_trc in _HDR:
-        if frame.color_primaries == _UNSPECIFIED:
-            frame.color_primaries = _BT2020
-        if frame.colorspace == _UNSPECIFIED:
-            frame.colorspace = _BT2020_NCL
+    if frame.color_trc in _HDR and frame.colorspace == _UNSPECIFIED:
+        frame.colorspace = _BT2020_NCL
 
 
 def _bgr(frame: Any) -> RawImage:

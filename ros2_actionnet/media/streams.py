@@ -84,7 +84,7 @@ def open_stream(url: str, options: InputOptions, report: Report) -> FrameSource:
 
 
 def _connect_first(connect: Callable[[int], Decoder], report: Report) -> Decoder:
-    """Return the first connection. Servers that fetch a stream on demand, and busy cameras, refuse the first attempt."""
+    """Return the first connection; servers that fetch a stream on demand may refuse the first attempt."""
     for wait in _FIRST_WAITS:
         try:
             return connect(0)

@@ -32,6 +32,7 @@ class FakeConnection:
     size: tuple[int, int] = (64, 48)
     count: int = 0
     closed: int = 0
+    is_live: bool = True
 
     def frames(self) -> Iterator[Decoded]:
         for place, time in enumerate(self.times):
