@@ -30,6 +30,7 @@ class FakeDecoder:
     """Stands in for the decoder of a device: three frames, then it is unplugged."""
 
     opened: list[tuple[Address, str]]
+    is_live = True
 
     def __init__(
         self, address: Address, report: Report, size: tuple[int, int] = (0, 0), save: str = "", hardware: str = ""
@@ -77,6 +78,18 @@ class TestV4l2:
     def test_else_it_gives_what_it_likes(self, device: Path) -> None:
         open_v4l2(str(device), InputOptions(), print)
         assert FakeDecoder.opened[0][0].options == {"timestamps": "abs"}
+
+    def test_jpeg_is_asked_for_where_raw_pictures_come_slowly(
+        self, device: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(cameras, "prefers_jpeg", lambda *arguments: not asked.append(arguments))  # type: ignore[func-returns-value]
+        open_v4l2(str(device), InputOptions(width=1280, height=720, rate=15.0), print)
+        assert asked == [(device, (1280, 720), 15.0)]
+        assert FakeDecoder.opened[0][0].options["input_format"] == "mjpeg"
+        open_v4l2(str(device), InputOptions(codec="raw", timeout=9.0), print)
+        address = FakeDecoder.opened[1][0]
+        assert (address.options["input_format"], address.timeout, len(asked)) == ("yuyv422", 9.0, 1)
 
     def test_frames_are_stamped_when_they_were_taken_and_go_on_when_it_is_plugged_in_again(self, device: Path) -> None:
         reports = Reports()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,52 @@ def destroy(path: Path, target: Path, *indices: int) -> None:
                 position = content.index(bytes(packet), packet.pos)
                 content[position + 8 : position + packet.size] = bytes(packet.size - 8)
     target.write_bytes(content)
+
+
+class TestRates:
+    def write(self, path: Path, times: list[int]) -> None:
+        """Write frames at `times` (ms) as browsers do, which state a rate of 1000 Hz."""
+        with av.open(str(path), "w") as container:
+            stream: Any = container.add_stream("libvpx", rate=1000)
+            stream.width, stream.height = 64, 48
+            stream.codec_context.time_base = Fraction(1, 1000)
+            for index, time in enumerate(times):
+                frame = av.VideoFrame.from_ndarray(grey(index), "bgr24")
+                frame.pts, frame.time_base = time, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+    @pytest.mark.parametrize("rate", [15, 24, 30, 240])
+    def test_that_of_a_browsers_recording_is_what_its_frames_have(self, rate: int, tmp_path: Path) -> None:
+        jitter = np.random.default_rng(0).integers(0, 3, 90)
+        times = [round(index * 1000 / rate + jitter[index] * (rate < 100)) for index in range(90)]
+        times[40:] = [time + 3000 for time in times[40:]]  # a pause
+        self.write(tmp_path / "browser.webm", times)
+        with av.open(str(tmp_path / "browser.webm")) as container:
+            assert (container.streams.video[0].average_rate or 0) in (0, 1000)
+        decoder = Decoder(address(tmp_path / "browser.webm"), print)
+        try:
+            assert decoder.rate == pytest.approx(rate, rel=0.05)
+            frames = list(decoder.frames())
+        finally:
+            decoder.close()
+        assert numbers(frames) == [index % 28 for index in range(90)]  # what was looked at first is there, too
+        assert [frame.time for frame in frames] == pytest.approx([time / 1000 for time in times])
+
+    @pytest.mark.parametrize(("codec", "options"), [("mpeg4", {"b": "4M"}), ("libx264", {"bf": "0"})])
+    def test_empty_frames_of_an_avi_take_their_time(self, codec: str, options: dict[str, str], tmp_path: Path) -> None:
+        places = [0, 1, 2, 7, 8, 9, 30, 31]
+        with av.open(str(tmp_path / "camera.avi"), "w") as container:
+            stream: Any = container.add_stream(codec, rate=RATE, options=options)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for index, place in enumerate(places):
+                frame = av.VideoFrame.from_ndarray(grey(index), "bgr24")
+                frame.pts = place
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        frames = decode(tmp_path / "camera.avi")  # which is not called truncated
+        assert [frame.time for frame in frames] == pytest.approx([place / RATE for place in places])
+        assert numbers(frames) == list(range(len(places)))
 
 
 class TestBrokenFrames:

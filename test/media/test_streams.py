@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import itertools
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+import av
 import cv2
 import numpy as np
 import pytest
 
+from ros2_actionnet.cli.flags import RTSP_TRANSPORTS
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media import live_source as live
 from ros2_actionnet.media import streams
@@ -26,7 +30,7 @@ from ros2_actionnet.media.video_files import VideoSource
 from support.clips import library_clip
 from support.fakes import TIMEOUT
 from support.rtsp_server import RtspServer
-from support.videos import PictureSource, Reports, annotated, library_path, psnr
+from support.videos import PictureSource, Reports, annotated, grey, levels, library_path, psnr, write_video
 
 COUNT = 30
 
@@ -41,6 +45,7 @@ def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once; a busy machine has time to answer."""
     monkeypatch.setattr(live, "back_off", lambda: itertools.repeat(0.05))
     monkeypatch.setattr(streams, "back_off", lambda: itertools.repeat(0.0))
+    monkeypatch.setattr(streams, "_FIRST_WAITS", (0.2, 0.4))
     monkeypatch.setattr(streams, "_TIMEOUT", 10.0)
 
 
@@ -164,6 +169,43 @@ class TestRtsp:
                 attempt()
             assert "secret" not in str(e.value)
 
+    def test_a_first_failure_is_tried_again(self, clip: list[Picture]) -> None:
+        with RtspServer() as server:
+            reports = Reports()
+
+            def send(line: str) -> None:
+                reports(line)
+                if len(reports.lines) == 1:
+                    push(server.url, clip)
+
+            source = open_stream(server.url, InputOptions(), send)
+            check(list(itertools.islice(source.frames(), COUNT - 2)), clip)
+            source.close()
+        assert reports.lines[0].startswith(f"'{server.url}' cannot be opened: ")
+        assert reports.lines[0].endswith("; it is tried again")
+
+    def test_the_transport_and_the_time_out_are_the_users(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+
+        def decoder(address: Any, *_: Any) -> None:
+            seen.append(address)
+            raise MediaError("it is not there") from ValueError()
+
+        monkeypatch.setattr(streams, "Decoder", decoder)
+        for transport, option in (
+            ("", {"rtsp_flags": "prefer_tcp"}),
+            ("auto", {"rtsp_flags": "prefer_tcp"}),
+            ("udp", {"rtsp_transport": "udp"}),
+            ("tcp", {"rtsp_transport": "tcp"}),
+        ):
+            with pytest.raises(MediaError, match="it is not there"):
+                open_stream("rtsp://camera/live", InputOptions(transport=transport, timeout=7.5), print)
+            assert option.items() <= seen[-1].options.items()
+            assert len(seen[-1].options) == 2
+            assert seen[-1].timeout == 7.5
+        assert len(seen) == 4  # an error that lasts is not tried again
+        assert set(streams.TRANSPORTS) == set(RTSP_TRANSPORTS)
+
     def test_a_stream_that_nobody_sends_is_named(self) -> None:
         with RtspServer() as server, pytest.raises(MediaError, match=r"stream' cannot be opened: .*404"):
             open_stream(server.url, InputOptions(), print)
@@ -176,6 +218,50 @@ class TestRtsp:
                 StreamSink(url, OutputOptions(), PictureSource(), Reports())
             with pytest.raises(MediaError, match=r"did not answer within 0\.3 s; check whether"):
                 open_stream(url, InputOptions(), print)
+
+
+_RTMP_SERVER = """
+import sys, av, numpy as np
+with av.open(sys.argv[1], "w", "flv", options={"listen": "1"}) as container:
+    stream = container.add_stream("libx264", rate=25, options={"bf": "0", "tune": "zerolatency", "crf": "5"})
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    for index in range(50):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 + 8 * (index % 28), np.uint8), "bgr24")
+        frame.pts = index
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+"""
+
+
+class TestOtherProtocols:
+    def test_rtmp_is_read(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        url = f"rtmp://127.0.0.1:{port}/live/camera"
+        server = subprocess.Popen([sys.executable, "-c", _RTMP_SERVER, url])
+        try:
+            source = open_source(url, InputOptions(), Reports())
+            frames = list(itertools.islice(source.frames(), 40))
+            source.close()
+        finally:
+            server.kill()
+            server.wait()
+        assert source.is_live
+        assert [round((float(frame.picture.mean()) - 10) / 8) for frame in frames] == [i % 28 for i in range(40)]
+
+    def test_a_protocol_that_ffmpeg_lacks_is_named(self) -> None:
+        try:
+            av.open("srt://127.0.0.1:9", timeout=0.1)
+        except av.error.ProtocolNotFoundError:
+            with pytest.raises(MediaError, match="cannot be opened: this PyAV's FFmpeg was built without srt; check"):
+                open_source("srt://127.0.0.1:9", InputOptions(), print)
+        except av.error.FFmpegError:
+            with pytest.raises(MediaError, match="127.0.0.1:9'"):
+                open_source("srt://127.0.0.1:9", InputOptions(timeout=0.1), print)
+
+
+def clip_of_levels(count: int) -> list[Picture]:
+    return [grey(index) for index in range(count)]
 
 
 @contextmanager
@@ -231,8 +317,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     """A camera's /live and a file."""
 
     clip: ClassVar[list[Picture]] = []
+    folder: ClassVar[Path] = Path()
 
     def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2].partition("?")[0]
+        if self.path.startswith(("/vod/", "/video")):
+            self._send_file((self.folder / name).read_bytes())
+            return
         if self.path.startswith("/bikes.mp4"):
             self._send_file(library_path("bikes.mp4").read_bytes())
             return
@@ -281,6 +372,29 @@ class TestHttp:
         assert min(psnr(f.picture, p) for f, p in zip(frames[: COUNT - 1], clip, strict=False)) > 33
         assert frames[COUNT - 1].time < 1.0  # all came at once
         assert f"'{server}/live' is lost: " in reports.lines[0]
+
+    @pytest.mark.parametrize("path", ["vod/index.m3u8", "video?id=7"])
+    def test_a_recording_without_the_name_of_one_ends(self, path: str, server: str, tmp_path: Path) -> None:
+        _Handler.folder = tmp_path
+        write_video(tmp_path / "video", clip_of_levels(50), format="mp4")
+        hls = {"hls_time": "1", "hls_list_size": "0"}
+        write_video(tmp_path / "index.m3u8", clip_of_levels(50), container_options=hls, format="hls")
+        reports = Reports()
+        source = open_source(f"{server}/{path}", InputOptions(loop=1), reports)
+        assert isinstance(source, VideoSource)
+        assert levels(source) == [index % 28 for index in range(50)] * 2
+        assert reports.lines == []
+
+    def test_a_playlist_that_grows_is_live_until_it_is_complete(self, server: str, tmp_path: Path) -> None:
+        _Handler.folder = tmp_path
+        hls = {"hls_time": "1", "hls_list_size": "0"}
+        write_video(tmp_path / "index.m3u8", clip_of_levels(50), container_options=hls, format="hls")
+        playlist = (tmp_path / "index.m3u8").read_text()
+        (tmp_path / "index.m3u8").write_text(playlist.replace("#EXT-X-ENDLIST\n", ""))
+        source = open_source(f"{server}/vod/index.m3u8", InputOptions(), Reports())
+        assert source.is_live
+        (tmp_path / "index.m3u8").write_text(playlist)
+        assert len(levels(source)) == 50
 
     def test_a_file_ends(self, server: str) -> None:
         source = open_source(f"{server}/bikes.mp4?this=that", InputOptions(), Reports())

@@ -49,9 +49,10 @@ def write_video(
     container_options: Mapping[str, str] | None = None,
     rotation: int = 0,
     tags: tuple[int, int] | None = None,
+    format: str | None = None,
 ) -> None:
     """Writes a video of 25 Hz, or of `times` (s); `tags` are its color space and range, of FFmpeg's enumerations."""
-    with av.open(str(path), "w", options=dict(container_options or {})) as container:
+    with av.open(str(path), "w", format, options=dict(container_options or {})) as container:
         stream: Any = None
         tick = Fraction(1, RATE) if times is None else Fraction(1, 60_000)
         for index, picture in enumerate(pictures):
