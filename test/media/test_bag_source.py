@@ -503,3 +503,27 @@ class TestClosing:
             open_bag(tmp_path / "bag")
         with sqlite3.connect(tmp_path / "bag" / "bag.db3") as database:
             database.execute("DELETE FROM messages")
+
+
+def test_a_bag_whose_first_images_are_damaged_is_read_on(clip: Clip, tmp_path: Path) -> None:
+    messages = [
+        (
+            START + index * 40_000_000,
+            b"\0\1\0\0damaged" if index < 30 else bgr_image(START + index * 40_000_000, picture),
+        )
+        for index, picture in enumerate([clip[0]] * 30 + clip)
+    ]
+    reports: list[str] = []
+    source = BagSource(write_bag(tmp_path / "bag", [Topic("/image", IMAGE, messages)]), InputOptions(), reports.append)
+    assert source.size == (159, 91)
+    frames = list(source.frames())
+    assert [frame.index for frame in frames] == list(range(30, 30 + COUNT))
+    assert all(np.array_equal(frame.picture, picture) for frame, picture in zip(frames, clip, strict=True))
+    assert len(reports) == 30
+
+
+def test_a_recording_of_ros_1_in_an_mcap_file_is_named(tmp_path: Path) -> None:
+    record = b"\4\0\0\0ros1\0\0\0\0"  # profile and library of the header
+    (tmp_path / "old.mcap").write_bytes(b"\x89MCAP0\r\n\x01" + len(record).to_bytes(8, "little") + record)
+    with pytest.raises(MediaError, match=r"old\.mcap' is a recording of ROS 1 in an MCAP file .*: give the \.bag file"):
+        open_bag(tmp_path / "old.mcap")
