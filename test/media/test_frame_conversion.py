@@ -23,7 +23,6 @@ from support.clips import library_clip
 from support.videos import Reports, psnr, write_video
 
 COUNT = 6
-IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 def clip(width: int = 320, height: int = 136, count: int = COUNT) -> list[Picture]:
@@ -248,7 +247,8 @@ def test_alpha_and_deep_formats_keep_their_colors(name: str, codec: str, pixels:
 
 @pytest.mark.parametrize("pixels", ["gray", "gray10le", "gray16le"])
 def test_gray_is_gray(pixels: str, tmp_path: Path) -> None:
-    pictures = [np.repeat(np.asarray(cv2.cvtColor(p, cv2.COLOR_BGR2GRAY))[..., None], 3, axis=2) for p in clip()]
+    luma = [np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8) for picture in clip()]
+    pictures = [np.repeat(gray[..., None], 3, axis=2) for gray in luma]
     write_video(tmp_path / "gray.mkv", pictures, "ffv1", pixels=pixels)
     assert worst(decode(tmp_path / "gray.mkv"), pictures) > 45
 
