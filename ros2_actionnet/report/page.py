@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MOST_LANES = 8
-"""Maximum number of classes in the timeline, which is also the number of colors."""
+"""Number of colors, and of classes in the timeline unless more have events: each class with an event has a lane."""
+
+MOST_CURVES = 24
+"""Maximum number of lanes with a curve of the scores; the others show their events alone, as a page must stay small."""
 
 MOST_PICTURES = 24
 """Maximum number of events with a picture; the longest ones are chosen."""
@@ -47,14 +50,15 @@ class _Lane:
 
     Attributes:
         label: Name of the class.
-        color: Number of the lane.
-        path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal.
+        color: Number of its color; None for gray.
+        path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal, both
+            are where only events are shown.
         peak, peak_time: Its highest score, and the time of it, s.
         bars: Its events, see `bars`.
     """
 
     label: str
-    color: int
+    color: int | None
     path: str
     envelope: str
     peak: float
@@ -149,7 +153,8 @@ class ReportPage:
         columns = timeline.columns()
         occurrences = self._occurrences.so_far()
         shown = self._shown_classes(occurrences) if columns else []
-        colors = {class_index: color for color, class_index in enumerate(shown)}
+        colors = {class_index: color for color, class_index in enumerate(shown[:MOST_LANES])}
+        curved = set(shown[:MOST_CURVES])
         seconds = self._newest - self._began
         folder, name = _split_name(details.input)
         return {
@@ -171,7 +176,11 @@ class ReportPage:
             "ribbon": [
                 (s.left, s.right - s.left, colors.get(s.best), self._label(s.best)) for s in ribbon(columns, duration)
             ],
-            "lanes": [self._lane(class_index, colors, columns, occurrences, duration) for class_index in shown],
+            "lanes": [
+                self._lane(index, colors.get(index), columns if index in curved else [], occurrences, duration)
+                for index in shown
+            ],
+            "most_curves": MOST_CURVES,
             "ticks": [(100 * tick / duration, _tick(tick, duration)) for tick in ticks(duration)],
             "occurrences": occurrences,
             "listed": sorted(longest(occurrences, MOST_EVENTS), key=lambda occurrence: occurrence.start),
@@ -182,7 +191,7 @@ class ReportPage:
             "data": {
                 "duration": duration,
                 "columns": [[round(column.start, 3), round(column.end, 3)] for column in columns],
-                "lanes": [[round(1000 * float(column.scores[index])) for column in columns] for index in shown],
+                "lanes": [[round(1000 * float(column.scores[index])) for column in columns] for index in shown[:MOST_CURVES]],
             },
             "made": datetime.now().astimezone(),
         }
@@ -198,22 +207,24 @@ class ReportPage:
 
     def _shown_classes(self, occurrences: Sequence[Occurrence]) -> list[int]:
         """Return the classes with a lane, strongest first; those with events precede those without."""
-        eventful = {occurrence.class_index for occurrence in occurrences}
         strengths, peaks = self._timeline.strengths, self._timeline.peaks
-        order = sorted(range(len(strengths)), key=lambda index: (index not in eventful, -strengths[index]))[:MOST_LANES]
-        return [index for index in order if peaks[index] >= _FAINT * peaks.max()]
+        strongest = sorted(range(len(strengths)), key=lambda index: -strengths[index])
+        eventful = {occurrence.class_index for occurrence in occurrences}
+        with_events = [index for index in strongest if index in eventful]
+        others = [i for i in strongest if i not in eventful and peaks[i] >= _FAINT * peaks.max()]
+        return with_events + others[: max(0, MOST_LANES - len(with_events))]
 
     def _lane(
         self,
         class_index: int,
-        colors: dict[int, int],
+        color: int | None,
         columns: Sequence[Column],
         occurrences: Sequence[Occurrence],
         duration: float,
     ) -> _Lane:
         return _Lane(
             self._label(class_index),
-            colors[class_index],
+            color,
             area(columns, class_index, duration),
             area(columns, class_index, duration, peaks=True) if self._timeline.predictions > len(columns) else "",
             float(self._timeline.peaks[class_index]),

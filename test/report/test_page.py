@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame, RunDetails
-from ros2_actionnet.recognition.events import EventDetector
+from ros2_actionnet.recognition.events import Event, EventDetector, EventType
 from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.report import ReportPage, page
-from ros2_actionnet.report.page import MOST_EVENTS, MOST_LANES, MOST_PICTURES
+from ros2_actionnet.report.page import MOST_CURVES, MOST_EVENTS, MOST_PICTURES
 from ros2_actionnet.settings import Settings
 from support.browser import Look, look_at
 from support.clips import Clip, library_clip
@@ -230,8 +230,28 @@ class TestLimits:
         assert f"The {MOST_PICTURES} longest of 1,200 have a picture" in reader.texts
         assert len(table(html, "events")) == MOST_EVENTS
         assert f"The {MOST_EVENTS} longest of 1,200 events are listed." in reader.texts
-        assert len(reader.all("div", **{"class": "plot lane"})) == MOST_LANES
-        assert "8 of 400 classes are shown" in html
+        assert len(reader.all("div", **{"class": "plot lane"})) == MOST_CURVES
+        assert len(reader.all("div", **{"class": "plot lane flat"})) == 400 - MOST_CURVES
+        assert f"Of those after the first {MOST_CURVES}, only the events are drawn." in " ".join(reader.texts)
+
+    def test_every_class_with_an_event_has_a_lane_however_faint_and_others_fill_up_to_eight(
+        self, tmp_path: Path
+    ) -> None:
+        labels = [f"class {index}" for index in range(30)]
+        run = details(labels)
+        scores = np.zeros(30, np.float32)
+        scores[:12] = np.linspace(0.9, 0.02, 12)
+        events = [Event(EventType.BEGAN, index, 0.5, 0, 1) for index in (3, 11)]
+
+        def lanes(eventful: list[Event]) -> list[str | None]:
+            frame = MediaFrame(0, 0.0, 0, RawImage.from_array(np.zeros((9, 16, 3), np.uint8), "bgr8"))
+            made = ClassifiedFrame(frame, Prediction(scores, run.labels, 0), True, tuple(eventful))
+            reader = Reader(write_page(tmp_path / "page.html", run, iter([made])))
+            return [lane["data-class"] for lane in reader.all("div") if "data-class" in lane]
+
+        assert lanes(events) == [labels[index] for index in (3, 11, 0, 1, 2, 4, 5, 6)]
+        nine = [replace(events[0], class_index=index) for index in range(9)]
+        assert lanes(nine) == labels[:9]
 
     def test_pictures_are_small_and_of_the_moment(self, made: Path) -> None:
         pictures = [image for image in Reader(made.read_text()).all("img") if image.get("loading")]
