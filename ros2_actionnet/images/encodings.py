@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Bytes: TypeAlias = NDArray[np.uint8]
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | Bytes"
 ColorOrder: TypeAlias = Literal["RGB", "BGR"]
+SampleType: TypeAlias = Literal["u1", "<u2", ">u2"]
 
 # Contribution of one sample of each kind to (R, G, B), and its zero. YUV is BT.601 with luma in 16..235, as in OpenCV.
 _COLORS = {
@@ -75,7 +76,7 @@ class Interleaved(Encoding):
     """
 
     channels: str  # as in OpenCV's COLOR_* names
-    sample: Literal["u1", "<u2", ">u2"] = "u1"
+    sample: SampleType = "u1"
 
     def row_bytes(self, width: int) -> int:  # noqa: D102
         return width * self._pixel_bytes
@@ -94,10 +95,7 @@ class Interleaved(Encoding):
     def convert(  # noqa: D102
         self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
-        pixels = planes[0]
-        if self.sample != "u1":
-            deep = np.ascontiguousarray(pixels).view(self.sample).astype(np.uint16, copy=False)
-            pixels = cast(Bytes, cv2.convertScaleAbs(deep, alpha=1 / 257))  # 65535 -> 255, rounded
+        pixels = _to_8_bits(planes[0], self.sample)
         return pixels if self.channels == order else _color(pixels, f"{self.channels}2{order}", out)
 
 
@@ -192,21 +190,28 @@ class Bayer(Mixed):
     """One color per pixel, in a 2x2 pattern named by its rows from the top left ("RGGB").
 
     Its planes are the even and the odd rows, viewed as half as many columns of two samples: resizing them bins the
-    mosaic.
+    mosaic. 16-bit samples are resized as their bytes, as in `Interleaved`.
     """
+
+    sample: SampleType = "u1"
 
     subsampling = ((2, 2), (2, 2))
 
     def row_bytes(self, width: int) -> int:  # noqa: D102
-        return width
+        return width * np.dtype(self.sample).itemsize
 
     def planes(self, data: Buffer, height: int, width: int, step: int) -> tuple[Bytes, ...]:  # noqa: D102
-        even = _view(data, 0, (height + 1) // 2, width, 2 * step, 2)
-        return even, _view(data, min(step, step * (height // 2)), height // 2, width, 2 * step, 2)
+        row_bytes, pair = self.row_bytes(width), self.row_bytes(2)
+        even = _view(data, 0, (height + 1) // 2, row_bytes, 2 * step, pair)
+        return even, _view(data, min(step, step * (height // 2)), height // 2, row_bytes, 2 * step, pair)
+
+    def merge(self, planes: Sequence[Bytes]) -> Bytes:  # noqa: D102
+        return super().merge([_to_8_bits(plane, self.sample) for plane in planes])
 
     def convert(  # noqa: D102
         self, planes: Sequence[Bytes], height: int, width: int, order: ColorOrder, out: Bytes | None = None
     ) -> Bytes:
+        planes = [_to_8_bits(plane, self.sample) for plane in planes]
         rows = sum(len(plane) for plane in planes)
         mosaic = np.empty((rows, 2 * planes[0].shape[1]), np.uint8)
         for first, plane in enumerate(planes):
@@ -234,6 +239,14 @@ def _view(data: Buffer, offset: int, rows: int, row_bytes: int, stride: int, gro
         view = whole
     view.flags.writeable = False
     return view if group == 1 else view.reshape(rows, (row_bytes + missing) // group, group)
+
+
+def _to_8_bits(pixels: Bytes, sample: SampleType) -> Bytes:
+    """Scale 16-bit samples, given as their bytes [..., 2 * samples], to uint8 [..., samples]; uint8 stay as they are."""
+    if sample == "u1" or pixels.size == 0:
+        return pixels
+    deep = np.ascontiguousarray(pixels).view(sample).astype(np.uint16, copy=False)
+    return cast(Bytes, cv2.convertScaleAbs(deep, alpha=1 / 257))  # 65535 -> 255, rounded
 
 
 def _code(name: str) -> int:
@@ -274,12 +287,16 @@ ENCODINGS: dict[str, Encoding] = {
     "bayer_bggr8": Bayer("BGGR"),
     "bayer_gbrg8": Bayer("GBRG"),
     "bayer_grbg8": Bayer("GRBG"),
+    "bayer_rggb16": Bayer("RGGB", "<u2"),
+    "bayer_bggr16": Bayer("BGGR", "<u2"),
+    "bayer_gbrg16": Bayer("GBRG", "<u2"),
+    "bayer_grbg16": Bayer("GRBG", "<u2"),
 }
 
 
 def find_encoding(name: str, big_endian: bool = False) -> Encoding | None:
     """Return the encoding called `name`, for the byte order of the image; None if it is not supported."""
     encoding = ENCODINGS.get(name)
-    if big_endian and isinstance(encoding, Interleaved) and encoding.sample == "<u2":
+    if big_endian and isinstance(encoding, (Interleaved, Bayer)) and encoding.sample == "<u2":
         return replace(encoding, sample=">u2")
     return encoding

@@ -21,7 +21,8 @@ class RawImage:
     """An image as received: bytes and the fields that describe them (sensor_msgs/Image without ROS).
 
     Attributes:
-        data: `step` bytes per row; the last row may lack its padding. Viewed, never copied. Excess bytes are ignored.
+        data: `step` bytes per row; the last row may lack its padding. Viewed, never copied. Excess bytes are ignored,
+            unless they show that the pixels are larger than the encoding's.
         height: Pixels.
         width: Pixels.
         step: Bytes from one row to the next; 0 means that rows are packed.
@@ -124,13 +125,62 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
     step = image.step or row_bytes
     needed = (encoding.rows(image.height) - 1) * step + row_bytes
     received = image.data.nbytes if isinstance(image.data, np.ndarray) else memoryview(image.data).nbytes
-    if image.height < 1 or image.width < 1 or step < row_bytes or received < needed:
+    fits = image.height >= 1 and image.width >= 1 and step >= row_bytes and received >= needed
+    if not fits or _has_larger_pixels(image, encoding, received):
         raise ImageError(
             f"the image's data does not match its fields: {printable(image.encoding, 40)}, height {image.height}, "
             f"width {image.width}, step {image.step} (a row needs {row_bytes}), "
-            f"{received} bytes received and {needed} needed"
+            f"{received} bytes received and {needed} needed{_likely_encoding(image, received)}"
         )
     return encoding, encoding.planes(image.data, image.height, image.width, step)
+
+
+_PADDING = 256
+"""Bytes by which drivers align rows at most: a row that is padded by as many or more is none of this encoding."""
+
+
+def _has_larger_pixels(image: RawImage, encoding: Encoding, received: int) -> bool:
+    """Return True if the data is of an encoding with more bytes per pixel, as where bgra8 is published as bgr8.
+
+    Rows that are a whole number of bytes per pixel long may be padded by chance: then they count as padded, unless the
+    padding is larger than any alignment, or every fourth byte is the same as alpha is.
+    """
+    row_bytes, height, width = encoding.row_bytes(image.width), image.height, image.width
+    if not image.step:
+        return received - encoding.rows(height) * row_bytes >= height * width
+    if image.step == row_bytes or image.step % width or received < encoding.rows(height) * image.step:
+        return False
+    return image.step - row_bytes >= _PADDING or (
+        (row_bytes, image.step) == (3 * width, 4 * width) and _has_constant_alpha(image)
+    )
+
+
+def _has_constant_alpha(image: RawImage) -> bool:
+    """Return True if every fourth byte is 255, or every one 0, and the others are not."""
+    pixels: Bytes = np.ndarray((image.height, image.width, 4), np.uint8, image.data)
+    alpha = int(pixels[0, 0, 3])
+    return alpha in (0, 255) and bool((pixels[..., 3] == alpha).all()) and bool((pixels[..., :3] != alpha).any())
+
+
+def _likely_encoding(image: RawImage, received: int) -> str:
+    """Return a hint at the encoding whose pixels are as large as the image's are, empty where none fits."""
+    pixels = image.height * image.width
+    if image.height < 1 or image.width < 1:
+        return ""
+    size = image.step / image.width if image.step > 0 else received / pixels
+    has_red_first = image.encoding.startswith("rgb")
+    likely = {
+        1: "mono8",
+        1.5: "nv12",
+        2: "mono16 or yuv422",
+        3: "rgb8" if has_red_first else "bgr8",
+        4: "rgba8" if has_red_first else "bgra8",
+        6: "rgb16" if has_red_first else "bgr16",
+        8: "rgba16" if has_red_first else "bgra16",
+    }.get(size)
+    if likely is None or image.encoding in likely or received < size * pixels:
+        return ""
+    return f"; it has {size:g} byte{'s' * (size != 1)} a pixel, as {likely} has: have the driver publish it as what it is"
 
 
 def _ask_cv_bridge(image: RawImage) -> Bytes:

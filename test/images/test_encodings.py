@@ -96,6 +96,19 @@ def test_bayer_gives_the_photograph_back(photograph: Pixels, pattern: str) -> No
 
 
 @pytest.mark.parametrize("pattern", ["RGGB", "BGGR", "GBRG", "GRBG"])
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_bayer_of_16_bits_is_what_opencv_makes_of_it(pattern: str, byte_order: str) -> None:
+    deep = np.random.default_rng(2).integers(0, 65536, (22, 31)).astype(np.uint16)
+    code = getattr(cv2, f"COLOR_Bayer{pattern[3]}{pattern[2]}2RGB")
+    expected = cv2.cvtColor(deep, code).astype(float) / 257
+    sensor = deep.astype(f"{byte_order}u2")
+    image = RawImage(sensor.tobytes(), 22, 31, 0, f"bayer_{pattern.lower()}16", is_bigendian=byte_order == ">")
+    inner = np.s_[2:-2, 2:-2]  # OpenCV copies its border
+    assert np.abs(to_rgb(image)[inner] - expected[inner]).max() < 1.3
+    assert np.array_equal(to_rgb(RawImage.from_array(sensor, image.encoding)), to_rgb(image))
+
+
+@pytest.mark.parametrize("pattern", ["RGGB", "BGGR", "GBRG", "GRBG"])
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 2), (3, 5), (4, 4)])
 def test_bayer_of_one_color_is_that_color_to_the_edges(pattern: str, height: int, width: int) -> None:
     color = np.array([200, 100, 50], np.uint8)

@@ -63,7 +63,7 @@ def encode(rgb: Pixels, encoding: str) -> RawImage:
         channels = {"r": red, "g": green, "b": blue, "a": alpha, "m": green}
         frame = np.stack([channels[letter] for letter in encoding.rstrip("816").replace("mono", "m")], axis=2)
     if encoding.endswith("16"):
-        return RawImage.from_array((frame * 257).astype(np.uint16), encoding)
+        return RawImage.from_array((frame.astype(float) * 257).astype(np.uint16), encoding)
     return RawImage.from_array(np.clip(np.round(frame), 0, 255).astype(np.uint8), encoding)
 
 
@@ -322,6 +322,52 @@ class TestRawImage:
         for use in (to_rgb, to_bgr, Preprocessor(4, 4).thumbnail):
             with pytest.raises(ImageError, match=numbers):
                 use(image)
+
+    @pytest.mark.parametrize(
+        ("encoding", "step", "size", "likely"),
+        [
+            ("bgr8", 0, 4, "4 bytes a pixel, as bgra8 has"),  # Webots
+            ("bgr8", 4 * 640, 4, "4 bytes a pixel, as bgra8 has"),
+            ("rgb8", 0, 4, "as rgba8 has"),
+            ("8UC3", 0, 4, "as bgra8 has"),
+            ("bgr8", 640, 1, "1 byte a pixel, as mono8 has"),
+            ("bgr8", 0, 2, "as mono16 or yuv422 has"),
+            ("mono8", 0, 3, "as bgr8 has"),
+            ("mono8", 3 * 640, 3, "as bgr8 has"),
+            ("mono8", 2 * 640, 2, "as mono16 or yuv422 has"),
+            ("bayer_rggb8", 2 * 640, 2, "as mono16 or yuv422 has"),
+            ("rgb8", 6 * 640, 6, "as rgb16 has"),
+            ("nv12", 0, 3, "as bgr8 has"),
+            ("bgr8", 0, 1.5, "as nv12 has"),
+        ],
+    )
+    def test_data_of_another_encoding_is_refused_with_the_likely_one(
+        self, encoding: str, step: int, size: float, likely: str
+    ) -> None:
+        received = round(480 * 640 * size)
+        image = RawImage(bytes(received), 480, 640, step, encoding)
+        for use in (to_rgb, to_bgr, Preprocessor(4, 4).thumbnail):
+            with pytest.raises(ImageError, match=f"step {step} .* {received} bytes received .*{likely}"):
+                use(image)
+
+    @pytest.mark.parametrize("alpha", [0, 255])
+    def test_four_bytes_a_pixel_are_told_from_padding_by_their_alpha(self, alpha: int) -> None:
+        bgra = noise(8, 64, 4)
+        bgra[..., 3] = alpha
+        with pytest.raises(ImageError, match="as bgra8 has"):
+            to_bgr(RawImage(bgra.tobytes(), 8, 64, 256, "bgr8"))
+        padded = noise(8, 256)  # rows of 64 pixels, aligned as on a GPU
+        padded[:, 192:] = alpha
+        assert np.array_equal(to_bgr(RawImage(padded.tobytes(), 8, 64, 256, "bgr8")).reshape(8, 192), padded[:, :192])
+
+    @pytest.mark.parametrize("level", [0, 255])
+    def test_an_image_of_one_level_with_padded_rows_is_taken(self, level: int) -> None:
+        image = RawImage(bytes([level]) * 8 * 256, 8, 64, 256, "bgr8")
+        assert (to_bgr(image) == level).all()
+
+    def test_a_part_of_an_image_is_taken_whatever_its_step(self) -> None:
+        frame = noise(20, 640, 3)
+        assert np.array_equal(to_bgr(RawImage.from_array(frame[:, :480], "bgr8")), frame[:, :480])
 
     def test_from_array_views_padded_rows(self) -> None:
         frame = noise(6, 10, 3)
