@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ros2_actionnet.errors import ImageError, MediaError
-from ros2_actionnet.images.compressed import is_whole_jpeg
+from ros2_actionnet.images.compressed import completed_jpeg
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
@@ -41,10 +41,11 @@ def read_image(path: Path) -> Picture:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"'{path}' cannot be read: {error.strerror}") from error
+    whole = completed_jpeg(content) if content.startswith(b"\xff\xd8\xff") else content
     picture = None
-    if not content.startswith(b"\xff\xd8\xff") or is_whole_jpeg(content):
+    if whole is not None:
         try:
-            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:
             raise ImageError(f"'{path}' cannot be read: {error.err}") from error
     if picture is None:

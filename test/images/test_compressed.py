@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -15,8 +16,8 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.compressed import decode
-from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.compressed import completed_jpeg, decode
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
 from ros2_actionnet.images.thumbnails import Preprocessor, ResizeMode
 
 Pixels = NDArray[np.uint8]
@@ -146,15 +147,43 @@ def test_a_png_comes_exactly_and_in_full(format_: str) -> None:
     assert np.array_equal(pixels_of(decode(png(bgr), format_, lambda *_: 8)), bgr)
 
 
-def test_a_png_with_alpha_or_grey_or_16_bits_becomes_bgr8() -> None:
+def test_a_png_with_alpha_or_grey_becomes_bgr8() -> None:
     random = np.random.default_rng(5)
     bgra = random.integers(0, 256, (5, 7, 4), np.uint8)
     assert np.array_equal(pixels_of(decode(png(bgra), "bgra8; png compressed bgr8", in_full)), bgra[..., :3])
     grey = random.integers(0, 256, (5, 7), np.uint8)
     assert np.array_equal(pixels_of(decode(png(grey), "mono8; png compressed ", in_full)), np.dstack([grey] * 3))
-    deep = random.integers(0, 65536, (5, 7), np.uint16)
-    pixels = pixels_of(decode(png(deep), "16UC1; png compressed ", in_full))
-    assert np.abs(pixels - deep[..., None] / 257).max() <= 1
+
+
+@pytest.mark.parametrize(("channels", "encoding"), [(1, "mono16"), (3, "bgr16"), (4, "bgra16")])
+def test_a_png_of_16_bits_keeps_them(channels: int, encoding: str) -> None:
+    deep = np.random.default_rng(5).integers(0, 65536, (5, 7, channels), np.uint16)
+    image = decode(png(deep), "16UC1; png compressed ", in_full)
+    assert image.encoding == encoding
+    assert np.array_equal(np.frombuffer(bytes(image.data), np.uint16).reshape(deep.shape), deep)
+    assert np.abs(to_bgr(image) - deep[..., :3] / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize(("kind", "bits"), [("jpeg", 8), ("png", 8), ("png", 16)])
+def test_a_compressed_mosaic_is_demosaiced(pattern: str, kind: str, bits: int) -> None:
+    rows, columns = np.indices(CHINA.shape[:2]) % 2
+    channel = np.array(["rgb".index(color) for color in pattern])[2 * rows + columns]
+    mosaic: Pixels = np.take_along_axis(CHINA, channel[..., None], axis=2)[..., 0]
+    format_ = f"bayer_{pattern}{bits}; {kind} compressed "
+    file = jpeg(mosaic, quality=98) if kind == "jpeg" else png(mosaic if bits == 8 else mosaic.astype(np.uint16) * 257)
+    image = decode(file, format_, lambda *_: 8)
+    assert (image.encoding, image.height, image.width) == (f"bayer_{pattern}{bits}", *CHINA.shape[:2])
+    raw = to_bgr(RawImage.from_array(mosaic, f"bayer_{pattern}8")).astype(int)
+    assert np.abs(to_bgr(image) - raw).mean() <= (2.5 if kind == "jpeg" else 0)
+    thumbnail = Preprocessor(112, 112).thumbnail(image).astype(int)
+    assert np.abs(thumbnail - Preprocessor(112, 112).thumbnail(RawImage.from_array(CHINA, "rgb8"))).mean() < 3
+
+
+@pytest.mark.parametrize("kind", [jpeg, lambda rgb: png(np.ascontiguousarray(rgb[..., ::-1]))])
+def test_a_compressed_image_in_color_is_no_mosaic_whatever_its_format_says(kind: Callable[[Pixels], bytes]) -> None:
+    image = decode(kind(CHINA), "bayer_rggb8; jpeg compressed bgr8", in_full)
+    assert np.abs(pixels_of(image)[..., ::-1].astype(int) - CHINA).mean() < 4
 
 
 @pytest.mark.parametrize("view", [bytes, bytearray, memoryview, lambda file: np.frombuffer(file, np.uint8)])
@@ -186,6 +215,25 @@ def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(file: bytes) -> No
     for end in range(0, len(file) - 12, 97):
         with pytest.raises(ImageError):
             decode(file[:end], "jpeg", in_full)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}], ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (61, 83)])
+def test_a_jpeg_without_its_end_marker_is_decoded_and_one_without_pixels_refused(
+    size: tuple[int, int], options: dict[str, object]
+) -> None:
+    file = jpeg(CHINA[: size[0], : size[1]], **options)
+    whole = pixels_of(decode(file, "jpeg", in_full))
+    for end in (file[:-2], file[:-1], file[:-2] + b"\xff\xff"):
+        assert np.array_equal(pixels_of(decode(end, "jpeg", in_full)), whole)
+    for missing in range(3, 40):
+        try:
+            pixels = pixels_of(decode(file[:-missing], "jpeg", in_full))
+        except ImageError:
+            continue
+        assert np.abs(pixels.astype(int) - whole).max() <= 8, f"{missing} bytes are missing"
+    assert completed_jpeg(file[:-2]) == file
+    assert completed_jpeg(file[: len(file) * 3 // 4]) is None
 
 
 @given(st.data())
