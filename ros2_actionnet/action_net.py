@@ -51,6 +51,7 @@ class Keywords(TypedDict, total=False):
     max_gap: float
     resize_mode: str
     roi: Sequence[float]
+    intensity_range: str
     class_filter: Sequence[str]
 
 

@@ -16,6 +16,9 @@ from typing import Any
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.system.text import printable
 
+FULL_INTENSITY_RANGE = (0, 65535)
+"""Black and white of `intensity_range: full`."""
+
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 
 
@@ -295,6 +298,12 @@ class Settings:
         maximum=1.0,
         per_camera=True,
     )
+    intensity_range: str = _setting(
+        "full",
+        "What becomes black and white of images with 16 bits a sample (thermal cameras, 12-bit sensors): full: 0 and "
+        "65535; auto: the image's darkest and brightest, followed slowly; or both as LOW,HIGH.",
+        per_camera=True,
+    )
     class_filter: tuple[str, ...] = _setting(
         (), "Only these labels are reported; empty, or ['']: all.", per_camera=True
     )
@@ -370,6 +379,7 @@ class Settings:
             object.__setattr__(self, name, tuple(element for element in getattr(self, name) if element))
         self._check_roi()
         self._check_cameras()
+        intensity_limits(self.intensity_range)
         if self.event_off > self.event_on:
             raise SettingsError(
                 f"event_off {self.event_off:g} is above event_on {self.event_on:g}; "
@@ -416,6 +426,23 @@ class Settings:
     def changed(self, other: Settings) -> set[Effect]:
         """Return the effects of changing these settings to `other`."""
         return {s.effect for s in SETTINGS if getattr(self, s.name) != getattr(other, s.name)}
+
+
+def intensity_limits(text: str) -> tuple[int, int] | None:
+    """Return black and white of an `intensity_range`; None for auto. Raises SettingsError for any other text."""
+    if text == "auto":
+        return None
+    if text == "full":
+        return FULL_INTENSITY_RANGE
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) <= 5 for part in parts):
+        low, high = map(int, parts)
+        if low < high <= FULL_INTENSITY_RANGE[1]:
+            return low, high
+    raise SettingsError(
+        f"intensity_range '{printable(text)}' is no range; give auto, full, or two whole numbers from 0 to "
+        f"{FULL_INTENSITY_RANGE[1]}, the smaller one first, such as 7000,9000"
+    )
 
 
 SETTINGS: tuple[Setting, ...] = tuple(Setting(name=f.name, **f.metadata) for f in fields(Settings))

@@ -210,7 +210,11 @@ OTHER: dict[str, Any] = {
 
 @given(names=st.sets(st.sampled_from([s.name for s in SETTINGS])))
 def test_a_change_takes_what_each_changed_setting_takes(names: set[str]) -> None:
-    changes = {n: BY_NAME[n].choices[-1] if BY_NAME[n].choices else OTHER[BY_NAME[n].kind] for n in names}
+    changes = {
+        n: BY_NAME[n].choices[-1] if BY_NAME[n].choices else OTHER[BY_NAME[n].kind] for n in names - {"intensity_range"}
+    }
+    if "intensity_range" in names:
+        changes["intensity_range"] = "auto"
     before, after = Settings(), Settings.from_values(changes)
     effects = {BY_NAME[name].effect for name in names}
     assert before.changed(after) == after.changed(before) == effects
@@ -252,3 +256,19 @@ def test_paths_and_numpy_numbers_are_taken() -> None:
 def test_empty_labels_of_a_filter_are_ignored() -> None:
     assert Settings.from_values({"class_filter": [""]}) == Settings()
     assert Settings.from_values({"class_filter": ["", "walk"]}).class_filter == ("walk",)
+
+
+@pytest.mark.parametrize("value", ["auto", "full", "0,65535", "7000, 9000", "0,1"])
+def test_an_intensity_range_is_auto_full_or_two_numbers(value: str) -> None:
+    assert Settings.from_values({"intensity_range": value}).intensity_range == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Auto", "9000,7000", "5,5", "0,65536", "-1,5", "1.5,9", "1,2,3", "7000", "0," + "9" * 5000, "\u0663,\u0665"],
+)
+def test_any_other_intensity_range_is_refused(value: str) -> None:
+    message = refusal(intensity_range=value)
+    assert message.startswith("intensity_range '")
+    assert "give auto, full, or two whole numbers from 0 to 65535" in message
+    assert len(message) < 500

@@ -66,6 +66,7 @@ _SETTINGS_BY_GROUP = {
         "max_gap",
         "resize_mode",
         "roi",
+        "intensity_range",
     ),
     "what counts as a result": (
         "threshold",

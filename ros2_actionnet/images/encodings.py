@@ -242,7 +242,7 @@ def _view(data: Buffer, offset: int, rows: int, row_bytes: int, stride: int, gro
 
 
 def _to_8_bits(pixels: Bytes, sample: SampleType) -> Bytes:
-    """Scale 16-bit samples, given as their bytes [..., 2 * samples], to uint8 [..., samples]; uint8 stay as they are."""
+    """Scale 16-bit samples, given as bytes [..., 2 * samples], to uint8 [..., samples]; uint8 stay as they are."""
     if sample == "u1" or pixels.size == 0:
         return pixels
     deep = np.ascontiguousarray(pixels).view(sample).astype(np.uint16, copy=False)

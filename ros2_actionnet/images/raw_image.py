@@ -121,6 +121,11 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
     encoding = find_encoding(image.encoding, image.is_bigendian)
     if encoding is None:
         return Interleaved("RGB"), (_ask_cv_bridge(image),)
+    return encoding, encoding.planes(image.data, image.height, image.width, checked_step(image, encoding))
+
+
+def checked_step(image: RawImage, encoding: Encoding) -> int:
+    """Return the bytes from one row to the next. Raises ImageError if the image's data does not match its fields."""
     row_bytes = encoding.row_bytes(image.width)
     step = image.step or row_bytes
     needed = (encoding.rows(image.height) - 1) * step + row_bytes
@@ -132,7 +137,7 @@ def _open(image: RawImage) -> tuple[Encoding, tuple[Bytes, ...]]:
             f"width {image.width}, step {image.step} (a row needs {row_bytes}), "
             f"{received} bytes received and {needed} needed{_likely_encoding(image, received)}"
         )
-    return encoding, encoding.planes(image.data, image.height, image.width, step)
+    return step
 
 
 _PADDING = 256
@@ -180,7 +185,9 @@ def _likely_encoding(image: RawImage, received: int) -> str:
     }.get(size)
     if likely is None or image.encoding in likely or received < size * pixels:
         return ""
-    return f"; it has {size:g} byte{'s' * (size != 1)} a pixel, as {likely} has: have the driver publish it as what it is"
+    return (
+        f"; it has {size:g} byte{'s' * (size != 1)} a pixel, as {likely} has: have the driver publish it as what it is"
+    )
 
 
 def _ask_cv_bridge(image: RawImage) -> Bytes:

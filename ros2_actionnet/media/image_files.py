@@ -10,11 +10,12 @@ from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.compressed import completed_jpeg
 from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Picture, Report
+from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.recognition.frame_header import nanoseconds
 
@@ -35,8 +36,11 @@ def natural_order(path: Path) -> list[str | int]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def read_image(path: Path) -> Picture:
-    """Read an image, rotated according to its EXIF. Raises ImageError if it is unreadable, damaged or truncated."""
+def read_image(path: Path) -> NDArray[np.uint8 | np.uint16]:
+    """Return an image [H, W, 3] in BGR, rotated according to its EXIF, of 16 bits a sample where the file has them.
+
+    Raises ImageError if it is unreadable, damaged or truncated.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -45,12 +49,14 @@ def read_image(path: Path) -> Picture:
     picture = None
     if whole is not None:
         try:
-            picture = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            if picture is not None and picture.dtype not in (np.uint8, np.uint16):
+                picture = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:
             raise ImageError(f"'{path}' cannot be read: {error.err}") from error
     if picture is None:
         raise ImageError(f"'{path}' is not an image that OpenCV can read, or is damaged")
-    return cast(Picture, picture)
+    return cast(NDArray[np.uint8 | np.uint16], picture)
 
 
 class ImageSource:
@@ -85,7 +91,8 @@ class ImageSource:
             for number, picture in self._pictures(self._report):
                 index = turn * len(self._paths) + number
                 time = index / self.rate
-                yield MediaFrame(index, time, nanoseconds(time), RawImage.from_array(picture, "bgr8"))
+                encoding = "bgr8" if picture.dtype == np.uint8 else "bgr16"
+                yield MediaFrame(index, time, nanoseconds(time), RawImage.from_array(picture, encoding))
             if self._closed:
                 return
 
@@ -93,7 +100,7 @@ class ImageSource:
         """End the source."""
         self._closed = True
 
-    def _pictures(self, report: Report) -> Iterator[tuple[int, Picture]]:
+    def _pictures(self, report: Report) -> Iterator[tuple[int, NDArray[np.uint8 | np.uint16]]]:
         """Yield the number and the pixels of each image that can be read."""
         for number, path in enumerate(self._paths):
             if self._closed:

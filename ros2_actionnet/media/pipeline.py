@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation, draw_overlay
 from ros2_actionnet.images.raw_image import to_bgr
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
@@ -73,6 +74,7 @@ class Pipeline:
     ) -> None:
         """Takes the sinks by what they do, in a word or two, for the times."""
         self._source, self._recognizer, self._sinks, self._report = source, recognizer, sinks, report
+        self._intensity = IntensityRange(recognizer.settings.intensity_range)
         self._draws = any(sink.wants_pictures for sink in sinks.values())
         live, waiting = source.is_live, _frames_waiting(source)
         self._read: Channel[MediaFrame] = Channel(WAITING_LIVE if live else waiting, newest_wins=live)
@@ -137,9 +139,17 @@ class Pipeline:
         for frame in _timed(self._source.frames(), self._decode):
             self._missing += frame.index - expected  # the source counts frames that it could not decode
             expected = frame.index + 1
-            if not self._read.put(frame):
+            if not self._read.put(self._stretched(frame)):
                 return
         self._read.finish()
+
+    def _stretched(self, frame: MediaFrame) -> MediaFrame:
+        """Return the frame with 8 bits a sample, for the network and for all pictures of it alike."""
+        try:
+            image = self._intensity.stretch(frame.image)
+        except ImageError:  # reported where the frame is used
+            return frame
+        return frame if image is frame.image else replace(frame, image=image)
 
     def _recognize(self) -> None:
         for frames in self._read:

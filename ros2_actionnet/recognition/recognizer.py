@@ -16,6 +16,7 @@ import numpy as np
 
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.recognition.annotation import annotation_of
@@ -85,11 +86,17 @@ class Recognizer:
         self._allowed = allowed_classes(network.labels, settings.class_filter)
         self._sampler = FrameSampler(settings)
         self._preprocessor = preprocessor(network, settings)
+        self._intensity = IntensityRange(settings.intensity_range)
         self._pixels = np.empty((network.height, network.width, 3), np.uint8)
         self._classifier = WindowClassifier(session, settings)
         self._detector = EventDetector(settings.event_on, settings.event_off, settings.event_min_duration)
         self._missed = MissedFrames()
         self.reset()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
 
     def configure(self, settings: Settings) -> None:
         """Apply settings that need no other network to the next frame; a new view of the image starts a new window.
@@ -101,6 +108,7 @@ class Recognizer:
             self._preprocessor = preprocessor(self.session.network, settings)
             self.empty_window()
         self._detector.configure(settings.event_on, settings.event_off, settings.event_min_duration)
+        self._intensity.configure(settings.intensity_range)
         self._allowed, self._settings = allowed, settings
         self._sampler.configure(settings)
         self._classifier.configure(settings)
@@ -196,7 +204,7 @@ class Recognizer:
             self.prediction = None
         try:
             with self.thumbnail:
-                self._preprocessor.thumbnail(frame.image, self._pixels)
+                self._preprocessor.thumbnail(self._intensity.stretch(frame.image), self._pixels)
         except ImageError:
             self._missed.add(place)
             raise

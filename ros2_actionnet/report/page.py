@@ -51,8 +51,8 @@ class _Lane:
     Attributes:
         label: Name of the class.
         color: Number of its color; None for gray.
-        path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal, both
-            are where only events are shown.
+        path, envelope: SVG paths of its mean scores and of its highest ones; the latter is empty if they are equal,
+            both are where only events are shown.
         peak, peak_time: Its highest score, and the time of it, s.
         bars: Its events, see `bars`.
     """
@@ -191,7 +191,9 @@ class ReportPage:
             "data": {
                 "duration": duration,
                 "columns": [[round(column.start, 3), round(column.end, 3)] for column in columns],
-                "lanes": [[round(1000 * float(column.scores[index])) for column in columns] for index in shown[:MOST_CURVES]],
+                "lanes": [
+                    [round(1000 * float(column.scores[index])) for column in columns] for index in shown[:MOST_CURVES]
+                ],
             },
             "made": datetime.now().astimezone(),
         }

@@ -83,7 +83,7 @@ class Camera:
     def configure(self, settings: Settings) -> None:
         """Take over changed settings."""
         self._settings = settings
-        self.intake.sampler.configure(settings)
+        self.intake.configure(settings)
         self.stream.configure(settings)
 
     def close(self) -> None:

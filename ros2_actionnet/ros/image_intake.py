@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale, decode
+from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_clock import FrameClock
@@ -53,6 +54,7 @@ class ImageIntake:
     ) -> None:
         self.sampler = FrameSampler(settings)
         self.clock = FrameClock()
+        self._intensity = IntensityRange(settings.intensity_range)
         self.received = 0
         self.rejected = 0
         self.restarts = 0  # windows emptied by gaps or by time that ran backwards
@@ -82,7 +84,7 @@ class ImageIntake:
                 return
             needed = self._max_downscale_for_annotation if annotated else self._stream.max_downscale
             try:
-                image = self._read(message, needed)
+                image = self._intensity.stretch(self._read(message, needed))
                 if sample is not None:
                     self._stream.submit(image, sample, header, index, taken_at)
             except ImageError:
@@ -94,6 +96,11 @@ class ImageIntake:
         except ImageError as error:
             self.rejected += 1
             self._report_rejected(error)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over the settings that act on the next frame."""
+        self.sampler.configure(settings)
+        self._intensity.configure(settings.intensity_range)
 
     def reset(self) -> None:
         """Empties the window: frames taken in so far are forgotten."""

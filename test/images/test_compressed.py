@@ -217,7 +217,9 @@ def test_a_file_that_is_cut_short_is_refused_wherever_it_ends(file: bytes) -> No
             decode(file[:end], "jpeg", in_full)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}], ids=str
+)
 @pytest.mark.parametrize("size", [(64, 64), (61, 83)])
 def test_a_jpeg_without_its_end_marker_is_decoded_and_one_without_pixels_refused(
     size: tuple[int, int], options: dict[str, object]

@@ -51,15 +51,15 @@ class TestReading:
         assert read.shape == upright.shape
         assert psnr(read, np.ascontiguousarray(upright)) > 40
 
-    def test_grey_and_deep_and_transparent_ones_become_bgr(self, tmp_path: Path) -> None:
+    def test_grey_and_deep_and_transparent_ones_become_bgr_of_their_depth(self, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "grey.png"), np.full((5, 6), 90, np.uint8))
         cv2.imwrite(str(tmp_path / "deep.png"), np.full((5, 6, 3), 90 * 257, np.uint16))
         cv2.imwrite(str(tmp_path / "clear.png"), np.full((5, 6, 4), 90, np.uint8))
         for name in ("grey", "deep", "clear"):
             read = read_image(tmp_path / f"{name}.png")
             assert read.shape == (5, 6, 3)
-            assert read.dtype == np.uint8
-            assert (read == 90).all()
+            assert read.dtype == (np.uint16 if name == "deep" else np.uint8)
+            assert (read == (90 * 257 if name == "deep" else 90)).all()
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png"])
     def test_what_is_cut_short_is_broken_and_not_half_grey(self, suffix: str, tmp_path: Path) -> None:

@@ -141,6 +141,18 @@ def test_all_sinks_get_every_frame() -> None:
     assert indices(sinks[0]) == indices(sinks[1]) == indices(sinks[2]) == list(range(20))
 
 
+def test_what_is_drawn_on_and_what_is_classified_have_the_same_intensity_range() -> None:
+    sink = RecordingSink(wants_pictures=True)
+    image = RawImage.from_array(np.full((64, 64), 8000, np.uint16), "mono16")
+    run = Run(VirtualSource(5, image=lambda index: image), sink, intensity_range="7000,9000")
+    run.run()
+    assert run.session.windows[0] == [128] * WINDOW
+    for result in sink.results:
+        assert (result.frame.picture == 128).all()
+        assert result.annotated is not None
+        assert (result.annotated[-1] == 128).all()
+
+
 class MeetingSession(FakeSession):
     """Its inference number `at` waits for the others at a barrier."""
 

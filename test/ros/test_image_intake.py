@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,7 @@ from rclpy.serialization import serialize_message
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale
-from ros2_actionnet.images.raw_image import RawImage, to_rgb
+from ros2_actionnet.images.raw_image import RawImage, to_bgr, to_rgb
 from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
@@ -113,6 +114,16 @@ def test_every_frame_is_annotated_while_that_is_wanted_sampled_or_not() -> None:
     assert [to_rgb(image)[1, 1, 2] for image, _ in rig.annotated] == [1, 2, 3]
     assert [header.nanosec for _, header in rig.annotated] == [100_000_000, 200_000_000, 300_000_000]
     assert rig.values == [0, 2, 4]
+
+
+def test_the_network_and_the_annotated_image_get_the_same_intensity_range(every_frame: Rig) -> None:
+    every_frame.wanted = True
+    every_frame.intake.configure(Settings(skip_frames=0, intensity_range="7000,9000"))
+    message = image_message(np.zeros((2, 2), np.uint8), "mono16", FrameHeader(1, 0, "camera"))
+    message.step, message.data = 4, array("B", np.full((2, 2), 8000, np.uint16).tobytes())
+    every_frame.intake.take(serialize_message(message))
+    assert every_frame.values == [128]
+    assert (to_bgr(every_frame.annotated[0][0]) == 128).all()
 
 
 class TestRejected:
