@@ -20,6 +20,7 @@ NEEDED = {
     "numpy": "apt install python3-numpy, or pip install numpy",
     "yaml": "apt install python3-yaml, or pip install PyYAML",
     "cv2": "apt install python3-opencv, or pip install opencv-python-headless",
+    "PIL": "apt install python3-pil, or pip install pillow",
     "onnx": "pip install onnx",
     "pytest": "apt install python3-pytest, or pip install pytest",
 }

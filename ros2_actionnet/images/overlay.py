@@ -1,4 +1,4 @@
-"""What is drawn on a frame: the top results on a dark glass panel in the top left corner.
+"""What is drawn on a frame: the top results on a dark glass panel in the top left corner, and labels at any place.
 
 Every length is a multiple of the capitals' height, which follows the image's smaller side, so that the panel looks the
 same at 720p and at 4K and stays legible under that. The background is blurred and darkened rather than covered: light
@@ -7,35 +7,28 @@ text reads on it whatever the picture is, and the scene still shows through.
 
 from __future__ import annotations
 
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.lettering import Lettering
 
 _Image = NDArray[np.uint8]
 
 _ACCENT = (0, 210, 130)  # BGR: the leading result and the progress of filling the window
 _BAR = (190, 190, 190)
 _TRACK = (86, 86, 86)
-_BRIGHT, _SOFT = 248, 205  # grey levels of the leading row's text and of the others'
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_CAPITALS = 21.0  # height of its capitals at scale 1, in pixels (the same in OpenCV 4 and 5)
-_SUPERSAMPLING = 2  # text is drawn this much larger and scaled down: smoother than LINE_AA, and cheaper in OpenCV 4
+_BRIGHT, _SOFT = 248, 205  # gray levels of the leading row's text and of the others'
 
 _SMALLEST_CAPITALS = 7  # pixels; smaller ones cannot be read
-_ELLIPSIS = "..."  # OpenCV 4's fonts are ASCII only
-# What NFKD does not take apart: letters, then typographic quotes and dashes.
-_TO_ASCII = str.maketrans(
-    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
-    | {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"}
-)
+_SMALLEST_IMAGE = 4  # pixels; a smaller one has no room for a bar
+_NARROWEST, _USUAL = 8, 32  # width of a panel in heights of capitals: inside, at least; and unless a label is longer
+
+_lettering = Lettering()
 
 
 @dataclass(frozen=True)
@@ -68,16 +61,22 @@ class _Layout:
     width: int
 
     @classmethod
-    def of(cls, height: int, width: int) -> _Layout:
-        capitals = max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
-        margin = round(1.2 * capitals)
-        return cls(
-            capitals=capitals,
-            margin=margin,
-            padding=round(1.4 * capitals),
-            bar=max(2, round(0.3 * capitals)),
-            width=min(32 * capitals, width - 2 * margin),
-        )
+    def of(cls, height: int, width: int, rows: Sequence[_Row]) -> _Layout:
+        capitals = _capitals(height, width)
+        margin, padding = round(1.2 * capitals), round(1.4 * capitals)
+        usual = cls(capitals, margin, padding, max(2, round(0.3 * capitals)), _USUAL * capitals)
+        longest = max((usual.text_width(row) for row in rows), default=0) + 2 * padding
+        # In large steps: the panel would change its width with every label otherwise.
+        wider = _USUAL // 4 * capitals
+        return replace(usual, width=min(max(usual.width, -(-longest // wider) * wider), width - 2 * margin))
+
+    def text_width(self, row: _Row) -> int:
+        return _lettering.width(row.text, self.text_height(row)) + self.figure_room(row)
+
+    def figure_room(self, row: _Row) -> int:
+        """Return the room for the figure, whatever it is: the label's cut would jump from frame to frame otherwise."""
+        size = self.text_height(row)
+        return _lettering.width("100%", size) + size if row.figure else 0
 
     @property
     def inner_width(self) -> int:
@@ -101,8 +100,9 @@ class _Layout:
 def draw_overlay(frame: _Image, lines: Sequence[OverlayLine], *, fill: float = 1.0, status: str = "") -> None:
     """Draw the top results onto a frame, in place; only the panel's pixels change.
 
-    Rows that do not fit into the image are left out, and nothing is drawn where not even one row fits. Labels that are
-    too long are cut with an ellipsis; characters outside ASCII become their nearest ASCII letters or `?`.
+    Labels may be in any script; those that are longer than the image are cut with an ellipsis. Rows that do not fit
+    into the image are left out. Where not even one row fits, a bar alone shows the first score or how full the window
+    is; an image under 4 pixels is left as it is.
 
     Args:
         frame: uint8 [H, W, 3] in BGR, C-contiguous and writable, of any size.
@@ -114,6 +114,60 @@ def draw_overlay(frame: _Image, lines: Sequence[OverlayLine], *, fill: float = 1
     Raises:
         ImageError: The frame is not such an array.
     """
+    _check(frame)
+    height, width = frame.shape[:2]
+    rows = list(_rows(lines, fill, status))
+    first, layout = rows[0], _Layout.of(height, width, rows)
+    while rows and layout.panel_height(rows) > height - 2 * layout.margin:
+        rows.pop()
+    if not rows or layout.inner_width < _NARROWEST * layout.capitals:
+        _draw_bar_alone(frame, first)
+        return
+
+    top = layout.margin
+    # A view: what is drawn on it is cut at its edges, so nothing can reach the rest of the frame.
+    panel = frame[top : top + layout.panel_height(rows), layout.margin : layout.margin + layout.width]
+    _frost(panel, layout.capitals, layout.capitals)
+    _draw_texts(panel, rows, layout)
+    _draw_bars(panel, rows, layout)
+
+
+def draw_label(frame: _Image, text: str, left: int, bottom: int, *, capitals: int = 0) -> tuple[int, int, int, int]:
+    """Draw a label on dark glass, in place, such as the name over a box; it is moved so that it lies in the image.
+
+    Args:
+        frame: uint8 [H, W, 3] in BGR, C-contiguous and writable, of any size.
+        text: Of any script and length; what does not fit into the image's width is cut with an ellipsis.
+        left: Of the glass, pixels.
+        bottom: First row under the glass, pixels.
+        capitals: Height of the capitals, pixels; 0: as in `draw_overlay`.
+
+    Returns:
+        Top, bottom, left and right of the glass; an empty area where the image is too low for it.
+
+    Raises:
+        ImageError: The frame is not such an array.
+    """
+    _check(frame)
+    height, width = frame.shape[:2]
+    capitals = capitals or _capitals(height, width)
+    padding = round(0.6 * capitals)
+    ink = _lettering.ink(text, capitals, _BRIGHT, width - 2 * padding)
+    glass_height, glass_width = capitals + 2 * padding, ink.width + 2 * padding
+    left, top = (max(0, min(left, width - glass_width)), max(0, min(bottom - glass_height, height - glass_height)))
+    if glass_height > height or glass_width > width:
+        return top, top, left, left
+    glass = frame[top : top + glass_height, left : left + glass_width]
+    _frost(glass, capitals, padding)
+    ink.draw(glass, padding, padding + capitals)
+    return top, top + glass_height, left, left + glass_width
+
+
+def _capitals(height: int, width: int) -> int:
+    return max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
+
+
+def _check(frame: _Image) -> None:
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.flags.carray:
         order = "C-contiguous" if frame.flags.c_contiguous else "not C-contiguous"
         access = "writable" if frame.flags.writeable else "read-only"
@@ -121,51 +175,30 @@ def draw_overlay(frame: _Image, lines: Sequence[OverlayLine], *, fill: float = 1
             f"the frame to draw on is {frame.dtype} {list(frame.shape)}, {order}, {access}; it must be "
             "uint8 [H, W, 3], C-contiguous, writable: pass frame.copy() of a BGR image"
         )
-    height, width = frame.shape[:2]
-    layout = _Layout.of(height, width)
-    rows = list(_rows(lines, fill, status))
-    while rows and layout.panel_height(rows) > height - 2 * layout.margin:
-        rows.pop()
-    if not rows or layout.inner_width < 8 * layout.capitals:
-        return
-
-    top = layout.margin
-    # A view: what is drawn on it is cut at its edges, so nothing can reach the rest of the frame.
-    panel = frame[top : top + layout.panel_height(rows), layout.margin : layout.margin + layout.width]
-    _frost(panel, layout)
-    _draw_texts(panel, rows, layout)
-    _draw_bars(panel, rows, layout)
 
 
 def _rows(lines: Sequence[OverlayLine], fill: float, status: str) -> Iterator[_Row]:
     for i, line in enumerate(lines):
         score = min(max(line.score, 0.0), 1.0)
         color = _ACCENT if i == 0 else _BAR
-        yield _Row(_ascii(line.label), f"{100 * score:.0f}%", score, color, leading=i == 0)
+        yield _Row(line.label, f"{100 * score:.0f}%", score, color, leading=i == 0)
     if fill < 1.0:
-        yield _Row(_ascii(status) or "filling window", value=max(fill, 0.0), color=_BAR if lines else _ACCENT)
+        yield _Row(status or "filling window", value=max(fill, 0.0), color=_BAR if lines else _ACCENT)
         return
     if not lines:
         yield _Row("no action")
     if status:
-        yield _Row(_ascii(status))
+        yield _Row(status)
 
 
-def _ascii(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", " ".join(text.translate(_TO_ASCII).split()))
-    letters = "".join(c for c in decomposed if c.isprintable() and not unicodedata.combining(c))
-    return letters.encode("ascii", "replace").decode("ascii")
-
-
-def _frost(panel: _Image, layout: _Layout) -> None:
-    """Blur and darken the panel like tinted glass with round corners, in place."""
+def _frost(panel: _Image, capitals: int, radius: int) -> None:
+    """Blur and darken the panel like tinted glass with round corners of `radius` pixels, in place."""
     height, width = panel.shape[:2]
     # Blurred at a fraction of the size, which costs a tenth; the finest detail is what has to go anyway.
-    step = max(1, layout.capitals // 4)
+    step = max(1, capitals // 4)
     glass = cv2.blur(np.ascontiguousarray(panel[::step, ::step]), (9, 9))
     glass = cv2.resize(cv2.convertScaleAbs(glass, alpha=0.22, beta=12), (width, height))
 
-    radius = layout.capitals
     distance = radius - 0.5 - np.arange(radius)
     covered = np.clip(radius + 0.5 - np.hypot(distance[:, None], distance), 0, 1)[..., None]  # of the top left corner
     for vertical in (slice(None, radius), slice(None, -radius - 1, -1)):
@@ -176,26 +209,25 @@ def _frost(panel: _Image, layout: _Layout) -> None:
 
 
 def _draw_texts(panel: _Image, rows: Sequence[_Row], layout: _Layout) -> None:
-    height, width = panel.shape[:2]
-    ink = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
-    top = layout.padding
+    top, left, right = layout.padding, layout.padding, layout.padding + layout.inner_width
     for row in rows:
-        size = layout.text_height(row) * _SUPERSAMPLING
-        scale, thickness = size / _FONT_CAPITALS, max(2, round(size / (8 if row.leading else 10)))
-        level = _BRIGHT if row.leading else _SOFT
-        left, right = layout.padding * _SUPERSAMPLING, (width - layout.padding) * _SUPERSAMPLING
-        baseline = top * _SUPERSAMPLING + size
+        size, level = layout.text_height(row), _BRIGHT if row.leading else _SOFT
+        room = layout.inner_width - layout.figure_room(row)
+        _lettering.ink(row.text, size, level, room).draw(panel, left, top + size)
         if row.figure:
-            figure_width = _text_width(row.figure, scale, thickness)
-            cv2.putText(ink, row.figure, (right - figure_width, baseline), _FONT, scale, level, thickness)
-            # The label's room does not depend on the figure, or its cut would jump from frame to frame.
-            right -= _text_width("100%", scale, thickness) + size
-        cv2.putText(
-            ink, _cut(row.text, right - left, scale, thickness), (left, baseline), _FONT, scale, level, thickness
-        )
+            figure = _lettering.ink(row.figure, size, level, layout.inner_width)
+            figure.draw(panel, right - figure.width, top + size)
         top += layout.row_height(row) + layout.row_gap
-    ink = cv2.resize(ink, (width, height), interpolation=cv2.INTER_AREA)
-    cv2.max(panel, cv2.cvtColor(ink, cv2.COLOR_GRAY2BGR), dst=panel)
+
+
+def _draw_bar_alone(frame: _Image, row: _Row) -> None:
+    """Draw the value of a row as a bar along the upper edge of an image that is too small for text."""
+    height, width = frame.shape[:2]
+    margin = max(1, min(height, width) // 16)
+    bar = frame[margin : 2 * margin, margin : width - margin]
+    if min(height, width) >= _SMALLEST_IMAGE:
+        bar[:] = _TRACK
+        bar[:, : round((row.value or 0.0) * bar.shape[1])] = row.color
 
 
 def _draw_bars(panel: _Image, rows: Sequence[_Row], layout: _Layout) -> None:
@@ -207,23 +239,6 @@ def _draw_bars(panel: _Image, rows: Sequence[_Row], layout: _Layout) -> None:
             cv2.rectangle(panel, (left, bottom - layout.bar, layout.inner_width, layout.bar), _TRACK, cv2.FILLED)
             cv2.rectangle(panel, (left, bottom - layout.bar, length, layout.bar), row.color, cv2.FILLED)
         bottom += layout.row_gap
-
-
-def _cut(text: str, room: int, scale: float, thickness: int) -> str:
-    """`text`, or as much of its beginning as fits into `room` pixels with an ellipsis."""
-    if _text_width(text, scale, thickness) <= room:
-        return text
-
-    def width_of_first(letters: int) -> int:
-        return _text_width(text[:letters].rstrip() + _ELLIPSIS, scale, thickness)
-
-    letters = bisect_right(range(1, len(text)), room, key=width_of_first)
-    return text[:letters].rstrip() + _ELLIPSIS
-
-
-def _text_width(text: str, scale: float, thickness: int) -> int:
-    size, _ = cv2.getTextSize(text, _FONT, scale, thickness)
-    return int(size[0])
 
 
 @dataclass(frozen=True)

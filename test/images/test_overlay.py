@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.overlay import OverlayLine, draw_overlay
+from ros2_actionnet.images.overlay import OverlayLine, draw_label, draw_overlay
 
 Image = NDArray[np.uint8]
 
@@ -163,39 +163,58 @@ def test_a_status_is_a_row_of_its_own_under_the_results() -> None:
     assert bars(with_status) == bars(without)
 
 
+def figure_box(frame: Image, label: str) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of the percentage beside a label; the bar under it changes too and is left out."""
+    one, other = drawn(frame, [OverlayLine(label, 0.55)]), drawn(frame, [OverlayLine(label, 0.22)])
+    differs = (one != other).any(axis=2)
+    rows = np.nonzero(differs.any(axis=1))[0]
+    bottom = rows[np.argmax(np.diff(rows) > 1)] + 1
+    columns = np.nonzero(differs[:bottom].any(axis=0))[0]
+    return int(rows[0]), int(bottom), int(columns[0]), int(columns[-1]) + 1
+
+
 @pytest.mark.parametrize("length", [10, 40, 400, 10_000])
 def test_long_labels_are_cut_before_the_percentage(length: int) -> None:
     frame = background("black", 1080, 1920)
-    label, blank = drawn(frame, [OverlayLine("m" * length, 0.5)]), drawn(frame, [OverlayLine("", 0.5)])
-    top, bottom, _, label_right = changed_box(label, blank)
-    other = drawn(frame, [OverlayLine("", 0.25)])
-    _, _, percentage_left, _ = changed_box(blank[top:bottom], other[top:bottom])
-    assert label_right < percentage_left
+    top, bottom, left, _ = figure_box(frame, "m" * length)
+    gap = drawn(frame, [OverlayLine("m" * length, 0.55)])[top:bottom, left - (bottom - top) // 2 : left]
+    assert gap.max() < 60
+    assert (drawn(frame, [OverlayLine("m" * length, 0.55)])[:, -10:] == 0).all()
 
 
-def test_a_long_label_ends_in_an_ellipsis() -> None:
+def test_a_label_too_long_for_the_image_ends_in_an_ellipsis() -> None:
     frame = background("black", 1080, 1920)
-    label, blank = drawn(frame, [OverlayLine("H" * 80, 0.5)]), drawn(frame, [OverlayLine("", 0.5)])
-    top, bottom, _, right = changed_box(label, blank)
-    ink = (label != blank).any(axis=2)[top:bottom, right - 20 : right]
-    rows = np.nonzero(ink.any(axis=1))[0]
+    top, bottom, left, _ = figure_box(frame, "H" * 180)
+    bright = drawn(frame, [OverlayLine("H" * 180, 0.55)])[top:bottom, :left].max(axis=2) > 120
+    right = int(np.nonzero(bright.any(axis=0))[0].max()) + 1
+    rows = np.nonzero(bright[:, right - (bottom - top) : right].any(axis=1))[0]
     assert rows.min() > (bottom - top) / 2, "dots stand on the baseline"
 
 
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (480, 640), (1080, 1920)])
+def test_a_label_is_not_cut_while_the_image_has_room(height: int, width: int) -> None:
+    frame = background("white", height, width)
+    usual = changed_box(frame, drawn(frame, LINES))
+    label = "putting the groceries into the refrigerator"[: 26 if width < 640 else None]
+    wide = changed_box(frame, drawn(frame, [OverlayLine(label, 0.5)]))
+    assert usual[3] <= wide[3] <= width - usual[2]
+    last = drawn(frame, [OverlayLine(label, 0.5)]), drawn(frame, [OverlayLine(label[:-1] + "l", 0.5)])
+    assert (last[0] != last[1]).any(), "the last letter is there"
+
+
 @pytest.mark.parametrize(
-    ("label", "drawn_as"),
-    [
-        ("été à la plage", "ete a la plage"),
-        ("Straße", "Strasse"),
-        ("smørrebrød", "smorrebrod"),
-        ("跑步 running", "?? running"),
-        ("a\tb\nc", "a b c"),
-        ("ﬁsh \u2013 \u201cx\u201d", 'fish - "x"'),
-    ],
+    ("label", "not_as"),
+    [("été à la plage", "ete a la plage"), ("Straße", "Strasse"), ("ходьба", "??????"), ("τρέξιμο", "???????")],
 )
-def test_labels_outside_ascii_stay_readable(label: str, drawn_as: str) -> None:
+def test_other_scripts_are_drawn_as_they_are(label: str, not_as: str) -> None:
     frame = background("black")
-    assert (drawn(frame, [OverlayLine(label, 0.5)]) == drawn(frame, [OverlayLine(drawn_as, 0.5)])).all()
+    assert (drawn(frame, [OverlayLine(label, 0.5)]) != drawn(frame, [OverlayLine(not_as, 0.5)])).any()
+
+
+@pytest.mark.parametrize("label", ["a\tb\nc", "a\r\nb  c\x1b\x00", "\u202ea b c\u2066", "a \ud800b c"])
+def test_line_ends_and_control_characters_are_not_drawn(label: str) -> None:
+    frame = background("black")
+    assert (drawn(frame, [OverlayLine(label, 0.5)]) == drawn(frame, [OverlayLine("a b c", 0.5)])).all()
 
 
 @given(
@@ -217,10 +236,57 @@ def test_any_small_image_and_any_text_can_be_drawn(
     assert (frame[:, -1] == 255).all()
 
 
-@pytest.mark.parametrize(("height", "width"), [(0, 0), (1, 1), (32, 32), (2, 4000), (4000, 2)])
+@pytest.mark.parametrize(("height", "width"), [(0, 0), (1, 1), (3, 3), (2, 4000), (4000, 2)])
 def test_where_nothing_fits_nothing_is_drawn(height: int, width: int) -> None:
     frame = np.full((height, width, 3), 255, np.uint8)
     assert (drawn(frame, LINES) == frame).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (32, 32), (17, 33), (8, 500), (500, 8), (4, 4)])
+@pytest.mark.parametrize("score", [0.0, 0.4, 1.0])
+def test_where_no_row_fits_a_bar_is_as_long_as_the_first_score(height: int, width: int, score: float) -> None:
+    frame = np.full((height, width, 3), 255, np.uint8)
+    after = drawn(frame, [OverlayLine("walking", score), OverlayLine("running", 0.1)])
+    top, bottom, left, right = changed_box(frame, after)
+    assert (top, left) == (max(1, min(height, width) // 16),) * 2
+    assert right == width - left
+    assert bottom <= max(2, height / 4)
+    assert abs((after[top] == ACCENT).all(axis=1).sum() - score * (right - left)) <= 1
+
+
+def test_where_no_row_fits_a_bar_shows_how_full_the_window_is() -> None:
+    after = drawn(np.zeros((48, 64, 3), np.uint8), [], 0.5, "filling window 8/16")
+    assert (after[3] == ACCENT).all(axis=1).sum() == (64 - 2 * 3) / 2
+
+
+class TestLabel:
+    def test_it_lies_over_its_place_and_changes_nothing_else(self) -> None:
+        before = background("photo", 720, 1280)
+        after = before.copy()
+        top, bottom, left, right = draw_label(after, "walking 83%", 400, 300)
+        assert (bottom, left) == (300, 400)
+        assert changed_box(before, after) == (top, bottom, left, right)
+        assert (after[top:bottom, left:right] > 200).all(axis=2).any(), "there is text"
+
+    @pytest.mark.parametrize(("left", "bottom"), [(-50, -50), (5000, 5000), (0, 0), (1279, 719)])
+    def test_it_is_moved_into_the_image(self, left: int, bottom: int) -> None:
+        before = background("white", 720, 1280)
+        after = before.copy()
+        box = draw_label(after, "walking", left, bottom)
+        assert changed_box(before, after) == box
+
+    @given(st.integers(1, 90), st.integers(1, 90), st.text(max_size=300), st.integers(-99, 199), st.integers(-99, 199))
+    @settings(deadline=None, max_examples=60)
+    def test_any_text_goes_onto_any_image(self, height: int, width: int, text: str, left: int, bottom: int) -> None:
+        frame = np.full((height, width, 3), 255, np.uint8)
+        top, bottom, left, right = draw_label(frame, text, left, bottom)
+        frame[top:bottom, left:right] = 255
+        assert (frame == 255).all()
+
+    def test_its_size_can_be_given(self) -> None:
+        frame = background("white", 720, 1280)
+        boxes = [draw_label(frame, "walking", 10, 600, capitals=capitals) for capitals in (10, 20, 40)]
+        assert [bottom - top for top, bottom, _, _ in boxes] == [22, 44, 88]
 
 
 def test_rows_that_do_not_fit_are_left_out() -> None:
