@@ -48,7 +48,7 @@ class FontFile:
 
 
 def system_fonts() -> tuple[FontFile, ...]:
-    """Return the fonts that add characters to those before them, best first for this locale; none without fontconfig."""
+    """Return the fonts that add characters to those before them, best first for the locale; none without fontconfig."""
     try:
         listed = subprocess.run(
             ["fc-match", "-s", "-f", "%{file}\t%{index}\t%{charset}\n", "sans"],
