@@ -19,13 +19,14 @@ _EXAMINED = 96  # rows and columns, about, of the pixels whose percentiles are t
 # An automatic range takes 1/16 of its difference to a new image's, and at most 3 % of its width: what stands still then
 # changes by at most 8 levels from image to image.
 _FOLLOWED, _LARGEST_STEP = 1 / 16, 0.03
+_SUDDENLY_WIDER = 8.0  # times the width; such an image begins a new range, as after a closed shutter
 
 
 class IntensityRange:
     """Stretches 16-bit images of one stream to 8 bits; others stay as they are. Not thread-safe.
 
     An automatic range follows the images slowly, as one of each image's own would change the brightness of what stands
-    still within a window. It is begun anew where an image has nothing in common with it.
+    still within a window. It is begun anew where an image has nothing in common with it, or far more contrast.
     """
 
     def __init__(self, setting: str) -> None:
@@ -53,9 +54,8 @@ class IntensityRange:
         step, row_bytes = checked_step(image, encoding), encoding.row_bytes(image.width)
         stored: NDArray[Any] = np.ndarray((image.height, row_bytes // 2), encoding.sample, image.data, 0, (step, 2))
         samples = stored.astype(np.uint16, copy=False)
-        low, high = self._fixed or self._follow(samples.reshape(image.height, image.width, -1))
-        # Two steps, as OpenCV would take the absolute value of what lies below the range.
-        above = cv2.subtract(samples, (low, 0, 0, 0))
+        low, high = map(round, self._fixed or self._follow(samples.reshape(image.height, image.width, -1)))
+        above = np.maximum(samples, low) - np.uint16(low)
         pixels = np.asarray(cv2.convertScaleAbs(above, alpha=255 / (high - low)), np.uint8)
         name = image.encoding.replace("16", "8")
         return replace(image, data=pixels.reshape(-1), step=pixels.shape[1], encoding=name, is_bigendian=False)
@@ -68,8 +68,9 @@ class IntensityRange:
         if high - low < _NARROWEST:
             low, high = max(0.0, (low + high - _NARROWEST) / 2), max(_NARROWEST, (low + high + _NARROWEST) / 2)
         before = self._followed
-        if before is not None and low < before[1] and high > before[0]:
-            most = _LARGEST_STEP * (before[1] - before[0])
+        width = before[1] - before[0] if before is not None else 0.0
+        if before is not None and low < before[1] and high > before[0] and high - low < _SUDDENLY_WIDER * width:
+            most = _LARGEST_STEP * width
             low, high = (
                 old + min(max(_FOLLOWED * (new - old), -most), most)
                 for old, new in zip(before, (low, high), strict=True)

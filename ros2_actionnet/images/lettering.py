@@ -33,7 +33,7 @@ class Ink:
     @property
     def width(self) -> int:
         """Width in pixels."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def draw(self, image: _Pixels, left: int, baseline: int) -> None:
         """Lay the text over an image, in place, where it is brighter; what reaches beyond the image is cut."""

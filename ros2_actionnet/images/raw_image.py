@@ -143,6 +143,9 @@ def checked_step(image: RawImage, encoding: Encoding) -> int:
 _PADDING = 256
 """Bytes by which drivers align rows at most: a row that is padded by as many or more is none of this encoding."""
 
+_WIDE_ENOUGH = 16
+"""Pixels; every fourth byte of a narrower image may be the same by chance."""
+
 
 def _has_larger_pixels(image: RawImage, encoding: Encoding, received: int) -> bool:
     """Return True if the data is of an encoding with more bytes per pixel, as where bgra8 is published as bgr8.
@@ -156,7 +159,7 @@ def _has_larger_pixels(image: RawImage, encoding: Encoding, received: int) -> bo
     if image.step == row_bytes or image.step % width or received < encoding.rows(height) * image.step:
         return False
     return image.step - row_bytes >= _PADDING or (
-        (row_bytes, image.step) == (3 * width, 4 * width) and _has_constant_alpha(image)
+        width >= _WIDE_ENOUGH and (row_bytes, image.step) == (3 * width, 4 * width) and _has_constant_alpha(image)
     )
 
 

@@ -120,6 +120,12 @@ def test_it_begins_anew_with_an_image_that_has_nothing_in_common() -> None:
     assert abs(float(stretched(intensity, scene(50000, 60000)).mean()) - 127.5) < 5
 
 
+def test_it_begins_anew_after_a_closed_shutter() -> None:
+    intensity = IntensityRange("auto")
+    stretched(intensity, np.full((120, 160), 8000, np.uint16))
+    assert abs(float(stretched(intensity, scene(7000, 9000)).std()) - 255 / 12**0.5) < 5
+
+
 def test_another_setting_acts_on_the_next_image_and_a_wrong_one_changes_nothing() -> None:
     intensity, samples = IntensityRange("0,100"), np.full((4, 4), 50, np.uint16)
     assert stretched(intensity, samples)[0, 0] == 128

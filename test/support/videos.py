@@ -73,7 +73,7 @@ def write_video(
         container.mux(stream.encode(None))
 
 
-def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+def psnr(one: NDArray[np.uint8 | np.uint16], other: NDArray[np.uint8]) -> float:
     """Peak signal to noise ratio in dB; 100 where they are equal."""
     error = float(np.mean((one.astype(np.float64) - other) ** 2))
     return 100.0 if error == 0 else 10 * float(np.log10(255**2 / error))
