@@ -105,6 +105,13 @@ def test_stages(trivial: Path, tmp_path: Path) -> None:
     assert usual["rows"]
 
 
+def test_overlay(tmp_path: Path) -> None:
+    (table,) = tables("overlay", tmp_path, "--repetitions", 3)
+    assert [row[0] for row in table["rows"]] == [
+        f"{size}, now" for size in ("320x240", "1280x720", "1920x1080", "3840x2160")
+    ]
+
+
 def test_files(trivial: Path, tmp_path: Path) -> None:
     options = ("--model", trivial, "--sizes", SIZE, "--frames", 40, "--rounds", 1, "--device-ms", 1)
     on_cpu, on_device = tables("files", tmp_path, *options)
