@@ -270,6 +270,21 @@ class TestSettings:
         assert [result.label for result in filtered.top(6)] == ["sit"]
         assert len(before.top(6)) == 6, "what was handed out stays as it was"
 
+    def test_an_intensity_range_makes_16_bit_frames_what_8_bit_ones_are(
+        self, clip: list[Frame], make: Callable[..., ActionNet]
+    ) -> None:
+        eight, sixteen, dark = make(skip_frames=0), make(skip_frames=0), make(skip_frames=0)
+        sixteen.configure(intensity_range="1000,2020")
+        for frame in clip[:FRAMES]:
+            expected = eight.classify(frame)
+            deep = frame.astype(np.uint16) * 4 + 1000
+            stretched, unstretched = sixteen.classify(deep, "rgb16"), dark.classify(deep, "rgb16")
+        assert expected is not None
+        assert stretched is not None
+        assert unstretched is not None
+        assert np.array_equal(stretched.scores, expected.scores)
+        assert not np.allclose(unstretched.scores, expected.scores, atol=1e-3)
+
     def test_skip_frames_acts_on_the_next_frame_and_keeps_the_window(
         self, clip: list[Frame], make: Callable[..., ActionNet]
     ) -> None:
