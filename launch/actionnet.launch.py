@@ -38,12 +38,14 @@ PARAMETERS = (
 )
 """What the node is given as parameters."""
 
+_TRANSPORTS = next(setting.choices for setting in SETTINGS if setting.name == "image_transport")[1:]  # but raw
+
 ARGUMENTS = (
     _argument(
         "image_topic",
         "/camera/image_raw",
-        "Topic of the images; a relative one counts from the namespace. With image_transport:=compressed they are "
-        "expected on <image_topic>/compressed.",
+        "Topic of the images; a relative one counts from the namespace. With another image_transport than "
+        "raw they are expected on <image_topic>/<image_transport>.",
     ),
     _argument("params_file", str(shared_folder("config") / "actionnet.yaml"), "ROS parameter file with the settings."),
     _argument("namespace", "", "Namespace of the nodes, such as robot1."),
@@ -99,7 +101,14 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
         name="actionnet",
         namespace=own["namespace"],
         parameters=[str(params_file), *([_file_of(given)] if given else [])],
-        remappings=[("image", own["image_topic"]), ("image/compressed", f"{own['image_topic']}/compressed")],
+        remappings=[
+            ("image", own["image_topic"]),
+            *(
+                (f"image/{transport}", f"{own['image_topic']}/{transport}")
+                for transport in _TRANSPORTS
+                if transport != "raw"
+            ),
+        ],
         ros_arguments=["--log-level", own["log_level"]],
         output="screen",
         respawn=own["respawn"],

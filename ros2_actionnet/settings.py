@@ -340,9 +340,11 @@ class Settings:
     )
     image_transport: str = _setting(
         "raw",
-        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage on image/compressed.",
+        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage on image/compressed; ffmpeg: "
+        "FFMPEGPacket on image/ffmpeg; foxglove: CompressedVideo on image/foxglove. If the topic has another of these "
+        "types, that is taken.",
         effect=Effect.CONFIGURE,
-        choices=("raw", "compressed"),
+        choices=("raw", "compressed", "ffmpeg", "foxglove"),
         scope=Scope.NODE,
         per_camera=True,
     )

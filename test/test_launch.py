@@ -198,7 +198,12 @@ def test_arguments_of_the_launch_file_reach_the_node(launch_file: Any, tmp_path:
     )
     assert node["parameters"] == [str(own)]
     assert node["namespace"] == "robot"
-    assert node["remappings"] == [("image", "front/image"), ("image/compressed", "front/image/compressed")]
+    assert node["remappings"] == [
+        ("image", "front/image"),
+        ("image/compressed", "front/image/compressed"),
+        ("image/ffmpeg", "front/image/ffmpeg"),
+        ("image/foxglove", "front/image/foxglove"),
+    ]
     assert node["ros_arguments"] == ["--log-level", "debug"]
     assert node["respawn"] is True
 

@@ -15,7 +15,7 @@ from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.diagnostics import CameraMonitor
-from ros2_actionnet.ros.image_intake import READERS, ImageIntake
+from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
 from ros2_actionnet.ros.publishers import CameraPublishers
 from ros2_actionnet.ros.report_gate import ReportGate
@@ -62,7 +62,6 @@ class Camera:
             lambda image, header: annotator.offer(image, header, self._settings.annotated_width),
             publishers.wants_annotation,
             self._on_rejected,
-            READERS[settings.image_transport],
             lambda: self._settings.annotated_width,
         )
 
@@ -78,7 +77,7 @@ class Camera:
     def unsubscribe(self) -> None:
         """Unsubscribe and empty the window."""
         self._drop_subscription()
-        self.intake.reset()
+        self.intake.restart()
 
     def configure(self, settings: Settings) -> None:
         """Take over changed settings."""

@@ -12,7 +12,7 @@ from ros2_actionnet.system.text import printable
 
 _TOPICS = """\
 Topics in
-  image                    sensor_msgs/Image (image/compressed with image_transport:=compressed)
+  image                    sensor_msgs/Image (image/compressed with image_transport:=compressed, and so on)
 Topics out
   ~/classification         vision_msgs/Classification
   ~/annotated              sensor_msgs/Image, and ~/annotated/compressed

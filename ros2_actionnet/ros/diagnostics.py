@@ -60,6 +60,7 @@ class Health:
     topic: str = ""
     reliability: str = ""
     publishers: tuple[str, ...] = ()
+    topic_problem: str = ""  # why what is published on the topic cannot be subscribed to
     silent_for: float = 0.0  # s since the last image, or since activation
     received: int = 0
     rejected: int = 0
@@ -123,6 +124,7 @@ class CameraMonitor:
             health = replace(
                 health,
                 topic=subscription.topic,
+                topic_problem=subscription.problem,
                 reliability=subscription.reliability,
                 publishers=subscription.publishers,
                 lost=subscription.lost,
@@ -224,7 +226,9 @@ def complaints(health: Health) -> Iterator[Complaint]:
     if health.lost >= LOST_WORTH_REPORTING and health.lost_recently:
         text = f"{health.lost} images on {health.topic} were lost on their way here ({health.reliability} QoS)"
         yield Complaint("losses", f"{text}: {loss_remedy(get_rmw_implementation_identifier())}", math.inf)
-    if health.silent_for > SILENCE:
+    if health.topic_problem:
+        yield Complaint("type", f"{health.topic} cannot be read: {health.topic_problem}")
+    elif health.silent_for > SILENCE:
         yield Complaint("silence", _silence(health))
     if len(health.publishers) > 1:
         text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"

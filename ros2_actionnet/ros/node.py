@@ -14,13 +14,14 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend, describe_loaded
-from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.errors import SettingsError, about
 from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.networks import NetworkRequest, check_request
 from ros2_actionnet.recognition.loading import check_change, network_request
 from ros2_actionnet.recognition.prediction import allowed_classes
 from ros2_actionnet.ros.configured import Callbacks, Configured
 from ros2_actionnet.ros.diagnostics import Health, HealthMonitor, complaints, status_message
+from ros2_actionnet.ros.image_types import TRANSPORTS, message_class
 from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, TransitionCallbackReturn
 from ros2_actionnet.ros.mailbox import Mailbox
 from ros2_actionnet.ros.node_settings import NodeSettings, parameter_name
@@ -85,6 +86,9 @@ class ActionNetNode(GuardedLifecycleNode):
             settings = self._settings = self._declared.settings()
             check_request(network_request(settings.node))
             choose_backend(settings.node.backend, settings.node.device)
+            with about("image_transport"):
+                for own in settings.cameras.values():
+                    message_class(TRANSPORTS[own.image_transport][1])
             callbacks = Callbacks(
                 self._on_network_changed, lambda failed, why: self.mailbox.post(lambda: self._go_back(failed, why))
             )

@@ -33,7 +33,7 @@ class _CdrReader:
         self._offset = 0
 
     def integer(self, kind: str) -> int:
-        """The next integer; `kind` as in the struct module: B, i or I."""
+        """The next integer; `kind` as in the struct module: B, i, I or Q."""
         size = struct.calcsize(kind)
         start = -(-self._offset // size) * size
         self._check(start + size)
@@ -66,14 +66,17 @@ class _CdrReader:
 
 @dataclass(frozen=True)
 class CompressedFrame:
-    """The bytes of a compressed image and its publisher's description of their format."""
+    """The bytes of a compressed image or of a video's packet, and its publisher's description of their format."""
 
     data: memoryview
     format: str
 
 
 def read_header(message: bytes) -> FrameHeader:
-    """The header of a serialized sensor_msgs/Image or CompressedImage. Raises ImageError if it is cut short."""
+    """The header of a serialized image of any type. Raises ImageError if it is cut short.
+
+    That of foxglove_msgs/CompressedVideo is no std_msgs/Header, but has the same fields in the same order.
+    """
     return _CdrReader(message).header()
 
 
@@ -92,3 +95,23 @@ def read_compressed(message: bytes) -> CompressedFrame:
     reader.header()
     format_ = reader.string()
     return CompressedFrame(reader.octets(), format_)
+
+
+def read_video(message: bytes) -> CompressedFrame:
+    """The content of a serialized foxglove_msgs/CompressedVideo, a view. Raises ImageError if it is cut short."""
+    reader = _CdrReader(message)
+    reader.header()
+    data = reader.octets()
+    return CompressedFrame(data, reader.string())
+
+
+def read_packet(message: bytes) -> CompressedFrame:
+    """The content of a serialized ffmpeg_image_transport_msgs/FFMPEGPacket, a view. Raises ImageError if cut short."""
+    reader = _CdrReader(message)
+    reader.header()
+    for kind in "ii":  # width, height
+        reader.integer(kind)
+    encoding = reader.string()
+    for kind in "QBB":  # pts, flags, is_bigendian
+        reader.integer(kind)
+    return CompressedFrame(reader.octets(), encoding)

@@ -229,7 +229,7 @@ class TestMonitor:
             clock=SimpleNamespace(is_stuck=False),
         )
         subscription = SimpleNamespace(
-            topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
+            problem="", topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
         )
         return stream, intake, subscription
 

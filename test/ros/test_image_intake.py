@@ -18,8 +18,9 @@ from ros2_actionnet.images.raw_image import RawImage, to_bgr, to_rgb
 from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
-from ros2_actionnet.ros import image_intake
-from ros2_actionnet.ros.image_intake import READERS, ImageIntake, read_raw
+from ros2_actionnet.ros import image_intake, image_types
+from ros2_actionnet.ros.image_intake import ImageIntake
+from ros2_actionnet.ros.image_types import COMPRESSED
 from ros2_actionnet.ros.messages import compressed_message, image_message
 from ros2_actionnet.settings import Settings
 
@@ -97,7 +98,7 @@ def test_sampled_frames_go_to_the_worker_with_their_headers_and_numbers() -> Non
 def test_a_frame_that_nobody_wants_is_not_looked_at_beyond_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(Settings(skip_frames=1))
     rig.take(0, 1.0)
-    monkeypatch.setattr(image_intake, "read_image", None)
+    monkeypatch.setattr(image_types, "read_image", None)
     rig.take(1, 1.1)
     assert rig.intake.received == 2
     assert rig.annotated == []
@@ -262,50 +263,47 @@ def test_the_image_given_to_the_annotator_is_a_view_of_the_message(every_frame: 
 class TestCompressed:
     """How much smaller than the camera's image the reader may make it."""
 
-    def factors(self, rig: Rig, annotated_width: int, *, wanted: bool) -> float:
+    def factors(self, rig: Rig, annotated_width: int, *, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> float:
         asked: list[float] = []
 
-        def read(message: bytes, max_downscale: MaxDownscale) -> RawImage:
+        def read(data: object, format_: str, max_downscale: MaxDownscale) -> RawImage:
             asked.append(max_downscale(480, 640))
-            return read_raw(message, max_downscale)
+            return RawImage(bytes(12), 2, 2, 6, "rgb8")
 
+        monkeypatch.setattr(image_types, "decode", read)
         rig.intake = ImageIntake(
             cast(Stream, rig.stream),
             Settings(skip_frames=0),
             lambda image, header: None,
             lambda: wanted,
             rig.errors.append,
-            read,
             lambda: annotated_width,
         )
-        rig.take(0, 1.0)
+        message = compressed_message(np.zeros(9, np.uint8), "jpeg", FrameHeader(1, 0))
+        rig.intake.take(serialize_message(message), COMPRESSED)
         assert rig.errors == []
         (factor,) = asked
         return factor
 
-    def test_for_the_network_alone_as_small_as_that_needs(self, every_frame: Rig) -> None:
-        assert self.factors(every_frame, 320, wanted=False) == 4.0
+    def test_for_the_network_alone_as_small_as_that_needs(
+        self, every_frame: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.factors(every_frame, 320, wanted=False, monkeypatch=monkeypatch) == 4.0
 
-    def test_for_an_annotated_image_no_smaller_than_that(self, every_frame: Rig) -> None:
-        assert self.factors(every_frame, 320, wanted=True) == 2.0
-        assert self.factors(every_frame, 0, wanted=True) == 1.0
+    def test_for_an_annotated_image_no_smaller_than_that(
+        self, every_frame: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.factors(every_frame, 320, wanted=True, monkeypatch=monkeypatch) == 2.0
+        assert self.factors(every_frame, 0, wanted=True, monkeypatch=monkeypatch) == 1.0
         every_frame.stream.enough = 1.5
-        assert self.factors(every_frame, 320, wanted=True) == 1.5
+        assert self.factors(every_frame, 320, wanted=True, monkeypatch=monkeypatch) == 1.5
 
     def test_jpeg_and_png_reach_the_worker(self, every_frame: Rig) -> None:
-        every_frame.intake = ImageIntake(
-            cast(Stream, every_frame.stream),
-            Settings(skip_frames=0),
-            lambda image, header: None,
-            lambda: False,
-            every_frame.errors.append,
-            READERS["compressed"],
-        )
         for index, kind in enumerate(("png", "jpeg")):
             _, data = cv2.imencode(f".{kind}", np.full((64, 64, 3), 40 * (index + 1), np.uint8))
             message = compressed_message(np.asarray(data, np.uint8).reshape(-1), kind, FrameHeader(1, index))
-            every_frame.intake.take(serialize_message(message))
+            every_frame.intake.take(serialize_message(message), COMPRESSED)
         message = compressed_message(np.zeros(10, np.uint8), "jpeg", FrameHeader(1, 5))
-        every_frame.intake.take(serialize_message(message))
+        every_frame.intake.take(serialize_message(message), COMPRESSED)
         assert every_frame.values == pytest.approx([40, 80], abs=1)
         assert every_frame.intake.rejected == 1

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
+from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.image_subscription import ImageSubscription
+from ros2_actionnet.ros.image_types import message_class
 from ros2_actionnet.ros.messages import compressed_message, image_message
 from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
 from support.own_domain import Domain
@@ -31,12 +36,17 @@ class Rig:
             "actionnet", cli_args=["--ros-args", "-r", f"image:={TOPIC}"], parameter_overrides=list(overrides)
         )
         self.received: list[bytes] = []
+        self.types: list[str] = []
         self.cameras: list[Any] = []
         self.subscription: ImageSubscription | None = None
 
     def subscribe(self, reliability: str = "auto", transport: str = "raw") -> ImageSubscription:
-        self.subscription = ImageSubscription(self.node, transport, reliability, self.received.append)
+        self.subscription = ImageSubscription(self.node, transport, reliability, self._receive)
         return self.subscription
+
+    def _receive(self, message: bytes, type_name: str) -> None:
+        self.received.append(message)
+        self.types.append(type_name)
 
     def camera(self, reliability: str, kind: Any = Image, topic: str = TOPIC) -> Any:
         """A publisher on a node of its own, once the subscriber's node has heard of it."""
@@ -97,6 +107,55 @@ def test_compressed_images_come_on_the_topic_beside_it(domain: Domain) -> None:
     domain.spin_until(arrived, "compressed image")
     assert subscription.topic.endswith("/compressed")
     assert read_compressed(rig.received[0]).format == "jpeg"
+
+
+class TestType:
+    """A node and a camera in participants of their own: in one, Fast DDS has one type of a topic."""
+
+    @pytest.fixture(name="camera")
+    def camera_fixture(self, rig: Rig) -> Iterator[Any]:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=rig.domain.context.get_domain_id())
+        node = rclpy.create_node("camera", context=context)
+        yield node
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+    def expect(self, rig: Rig, publisher: Any, message: Any) -> None:
+        """Send a message until it arrives, with the node's timer looking at the graph."""
+
+        def arrived() -> bool:
+            assert rig.subscription is not None
+            rig.subscription.follow_publishers()
+            publisher.publish(message)
+            return bool(rig.received)
+
+        rig.domain.spin_until(arrived, "message")
+
+    @pytest.mark.parametrize("first", ["camera", "node"])
+    def test_a_compressed_topic_given_as_the_image_topic_is_read_as_what_it_is(
+        self, rig: Rig, camera: Any, first: str
+    ) -> None:
+        if first == "node":
+            assert rig.subscribe(transport="raw").type_name == "sensor_msgs/msg/Image"
+        publisher = camera.create_publisher(CompressedImage, TOPIC, 5)
+        subscription = rig.subscription or rig.subscribe(transport="raw")
+        self.expect(rig, publisher, compressed_message(np.arange(9, dtype=np.uint8), "jpeg", FrameHeader(3, 4)))
+        assert set(rig.types) == {"sensor_msgs/msg/CompressedImage"}
+        assert read_compressed(rig.received[0]).format == "jpeg"
+        assert subscription.problem == ""
+
+    def test_a_type_that_is_no_image_changes_nothing(self, rig: Rig, camera: Any) -> None:
+        subscription = rig.subscribe(transport="raw")
+        publisher = camera.create_publisher(Header, TOPIC, 5)
+        rig.domain.spin_until(lambda: rig.node.get_publishers_info_by_topic(TOPIC), "publisher")
+        subscription.follow_publishers()
+        assert (subscription.type_name, subscription.problem) == ("sensor_msgs/msg/Image", "")
+        camera.destroy_publisher(publisher)
+
+    def test_a_package_that_is_not_installed_is_named(self) -> None:
+        with pytest.raises(SettingsError, match=r"sudo apt install ros-.*-no-such-msgs, then"):
+            message_class("no_such_msgs/msg/Video")
 
 
 class TestAuto:
