@@ -122,6 +122,9 @@ class VideoDecoder(Generic[Tag]):
         Raises:
             ImageError: PyAV is missing, or has no decoder for the codec.
         """
+        if not len(data):  # which FFmpeg would take for the end
+            self._reject(tag, ImageError(f"a packet of {codec} is empty; {_CONNECTION}"))
+            return []
         rest: list[tuple[Tag, RawImage]] = []
         if codec != self._codec:
             context = _open(codec)
