@@ -136,7 +136,9 @@ class VideoDecoder(Generic[Tag]):
         return rest + self._send(data, number)
 
     def finish(self) -> list[tuple[Tag, RawImage]]:
-        """End the stream; return the frames that the decoder has held back."""
+        """End the stream; return the frames that the decoder has held back. One without a key frame is rejected."""
+        if self._waiting and not self._begun:
+            self._reject_all(self._count - 1)
         frames: list[tuple[Tag, RawImage]] = [] if self._context is None else self._send(None, self._count)
         self.reset()
         return frames
@@ -154,7 +156,7 @@ class VideoDecoder(Generic[Tag]):
         except (av.error.FFmpegError, NotImplementedError) as error:
             self._failed(data, number, error)
             return []
-        if not frames and not self._begun and data is not None:
+        if not frames and data is not None:
             self._failed(data, number, None)
         return [item for frame in frames for item in self._taken(frame)]
 
@@ -178,13 +180,13 @@ class VideoDecoder(Generic[Tag]):
             return
         self._waiting += 1
         if self._waiting % _PATIENCE == 0:
-            self._reject(
-                self._tags[number],
-                ImageError(
-                    f"no key frame of {self._codec} that can be decoded among {self._waiting} packets; have the "
-                    "encoder repeat key frames, with the parameter sets before each (Annex B, not the lengths of MP4)"
-                ),
-            )
+            self._reject_all(number)
+
+    def _reject_all(self, number: int) -> None:
+        """Report that none of the packets up to `number` could be decoded."""
+        what = f"no key frame of {self._codec} that can be decoded among {self._waiting} packets"
+        remedy = "have the encoder repeat key frames, with the parameter sets before each"
+        self._reject(self._tags[number], ImageError(f"{what}; {remedy} (Annex B, not the lengths of MP4)"))
 
 
 _CONNECTION = "check the camera's driver and the connection"

@@ -83,8 +83,25 @@ class Bag:
         with self._errors():
             yield from self._reader.messages(connections)
 
+    def learn(self, connection: Connection, usual: str) -> None:
+        """Make `deserialize` understand a connection's type, as the bag defines it, else by its `usual` definition."""
+        from rosbags.interfaces import MessageDefinitionFormat
+        from rosbags.typesys import get_types_from_idl, get_types_from_msg
+
+        name, definition = connection.msgtype, connection.msgdef
+        with self._errors():
+            if definition.data and definition.format is MessageDefinitionFormat.IDL:
+                types = get_types_from_idl(definition.data)
+            else:
+                types = get_types_from_msg(definition.data or usual, name)
+            known = self._types.types
+            self._types.register({name: fields for name, fields in types.items() if name not in known})
+
     def deserialize(self, message: bytes, type_name: str) -> Any:
-        """Deserialize a message of a type that ROS ships. Raises rosbags.serde.SerdeError if the bytes are invalid."""
+        """Deserialize a message of a type that ROS ships or that was learned.
+
+        Raises rosbags.serde.SerdeError if the bytes are invalid.
+        """
         read = self._types.deserialize_ros1 if self.is_ros_1 else self._types.deserialize_cdr
         return read(message, type_name)
 

@@ -7,23 +7,25 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ros2_actionnet.errors import ImageError, MediaError
-from ros2_actionnet.images.compressed import decode
 from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.video_decoder import VideoImage
+from ros2_actionnet.media.bag_images import BagImages, ImageMessage, image_connections
 from ros2_actionnet.media.bag_reader import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
 from ros2_actionnet.media.output_clock import OutputClock
 from ros2_actionnet.recognition.frame_clock import FrameClock
-from ros2_actionnet.recognition.frame_header import NANOSECONDS, FrameHeader
+from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.system.text import printable
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
-_RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_PEEKED = 16  # messages read to find the rate and the size before the first frame is requested; more if damaged
+_PEEKED = (
+    16  # messages read to find the rate and the size before the first frame is requested; more if none is an image
+)
 _DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
 
 
@@ -83,26 +85,25 @@ class BagSource:
 
         Raises MediaError if no message is an image, or if the bag is damaged further on.
         """
-        index, understood, times = 0, 0, OutputClock(self._rate)
+        numbers, understood, times = itertools.count(), 0, OutputClock(self._rate)
         for _ in itertools.count() if self.loop < 0 else range(self.loop + 1):
             times.rejoin()
             clock = FrameClock()
-            for received, message, type_name in self._read():
-                try:
-                    header, content = self._deserialize(message, type_name)
-                    image = _image(content, type_name)
-                except ImageError as error:
-                    self.report(f"message {index} of {self.topic} is skipped: {error}")
-                else:
-                    stamp = clock.time(None if self._unstamped else header.stamp, received)
-                    self._report_stuck(clock)
-                    yield MediaFrame(index, times.time(stamp), stamp, image, BagMessage(header, index))
-                    understood += 1
-                index += 1
+            for message, image in self._images(numbers):
+                if not understood and message.number and isinstance(image, VideoImage):
+                    self.report(
+                        f"{message.number} messages of {self.topic} before the video's first key frame are skipped"
+                    )
+                stamp = clock.time(None if self._unstamped else message.header.stamp, message.received)
+                self._report_stuck(clock)
+                place = BagMessage(message.header, message.number)
+                yield MediaFrame(message.number, times.time(stamp), stamp, image, place)
+                understood += 1
             if self._closed:
                 return
             if not understood:
-                raise MediaError(f"none of the {index} messages of {self.topic} in '{self.path}' is an image")
+                count = next(numbers)
+                raise MediaError(f"none of the {count} messages of {self.topic} in '{self.path}' is an image")
         self.ended = True
 
     def close(self) -> None:
@@ -122,16 +123,22 @@ class BagSource:
             connection, received, message = read
             yield received, message, connection.msgtype
 
-    def _deserialize(self, message: bytes, type_name: str) -> tuple[FrameHeader, Any]:
-        """Return the header of a message and the message. Raises ImageError if it is damaged."""
-        from rosbags.serde import SerdeError
+    def _images(self, numbers: Iterator[int]) -> Iterator[tuple[ImageMessage, RawImage]]:
+        """Yield the images from the beginning to the end or until `close`, and the messages that they came in."""
+        images = BagImages(self._bag, self._report_skipped)
+        for received, content, type_name in self._read():
+            number = next(numbers)
+            try:
+                decoded = images.decode(images.open(content, type_name, number, received))
+            except ImageError as error:
+                self._report_skipped(number, error)
+                continue
+            yield from decoded
+        if not self._closed:
+            yield from images.finish()
 
-        try:
-            content = self._bag.deserialize(message, type_name)
-        except SerdeError as error:
-            raise ImageError(str(error).rstrip(".")) from error
-        stamp = content.header.stamp
-        return FrameHeader(stamp.sec, stamp.nanosec, content.header.frame_id), content
+    def _report_skipped(self, number: int, error: ImageError) -> None:
+        self.report(f"message {number} of {self.topic} is skipped: {error}")
 
     def _report_stuck(self, clock: FrameClock) -> None:
         if clock.is_stuck and not self._reported_stuck:
@@ -142,40 +149,40 @@ class BagSource:
         """Determine the size, the rate and the presence of stamps from the first messages."""
         self._messages = sum(connection.msgcount for connection in self._connections)
         self._size = (0, 0)
-        seen: list[tuple[FrameHeader, int]] = []
-        why = "was recorded: give another topic with --topic"
-        for number, (received, message, type_name) in enumerate(self._read(), 1):
-            try:
-                header, content = self._deserialize(message, type_name)
-                if self._size == (0, 0):
-                    image = _image(content, type_name)
-                    self._size = image.width, image.height
-                seen.append((header, received))
-            except ImageError as error:
-                why = f"is an image: {error}"
+        seen: list[ImageMessage] = []
+        errors: list[ImageError] = []
+        images = BagImages(self._bag, lambda number, error: errors.append(error))
+        for number, (received, content, type_name) in enumerate(self._read()):
             if number >= _PEEKED and self._size != (0, 0):
                 break
+            try:
+                message = images.open(content, type_name, number, received)
+                if number < _PEEKED:
+                    seen.append(message)
+                if self._size == (0, 0):
+                    self._measure(images.decode(message))
+            except ImageError as error:
+                errors[:] = [error]
+        self._measure(images.finish())
+        why = f"is an image: {errors[-1]}" if errors else "was recorded: give another topic with --topic"
         if self._size == (0, 0):
             raise MediaError(f"no message of {self.topic} in '{self.path}' {why}")
-        self._unstamped = not any(header.sec or header.nanosec for header, _ in seen)
+        self._unstamped = not any(message.header.stamp for message in seen)
         clock = FrameClock()
-        stamps = [clock.time(None if self._unstamped else header.stamp, received) for header, received in seen]
+        # In order: the packets of a video may come in another one than its frames.
+        stamps = sorted(clock.time(None if self._unstamped else one.header.stamp, one.received) for one in seen)
         intervals = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
         self._rate = NANOSECONDS / median(intervals) if intervals else _DEFAULT_RATE
 
-
-def _image(content: Any, type_name: str) -> RawImage:
-    """Return the pixels of an Image or a CompressedImage. Raises ImageError if damaged, or neither JPEG nor PNG."""
-    if type_name == _COMPRESSED:
-        return decode(content.data, content.format, lambda height, width: 1.0)
-    return RawImage(
-        content.data, content.height, content.width, content.step, content.encoding, bool(content.is_bigendian)
-    )
+    def _measure(self, images: list[tuple[ImageMessage, RawImage]]) -> None:
+        if images:
+            _, image = images[0]
+            self._size = image.width, image.height
 
 
 def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:
     """Return the requested image topic, else the only one, and its connections."""
-    images = [connection for connection in bag.connections if connection.msgtype in (_RAW, _COMPRESSED)]
+    images = image_connections(bag)
     topics = {connection.topic for connection in images}
     if wanted:
         topics = {topic for topic in topics if topic.strip("/") == wanted.strip("/")}
