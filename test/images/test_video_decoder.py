@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.raw_image import to_bgr
 from ros2_actionnet.images.video_decoder import VideoDecoder, VideoImage, video_codec
-from support.packets import B_FRAMES, Packet, decoded, encode, picture
+from support.packets import B_FRAMES, Packet, decoded, encode, film_frame
 
 START_CODE = b"\0\0\0\1"
 
@@ -47,7 +47,7 @@ def stream_fixture() -> Stream:
 @pytest.fixture(name="film", scope="module")
 def film_fixture() -> list[Packet]:
     """30 pictures in H.264; 0, 10 and 20 are key frames."""
-    return encode([picture(number) for number in range(30)])
+    return encode([film_frame(number) for number in range(30)])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_bytes_of_an_image_of_its_own_go_before_the_word(start: bytes) -> No
     ],
 )
 def test_each_packet_gives_its_own_picture_at_once(stream: Stream, encoder: str, codec: str, decoder: str) -> None:
-    packets = encode([picture(number) for number in range(12)], encoder)
+    packets = encode([film_frame(number) for number in range(12)], encoder)
     expected = decoded(packets, decoder)
     for index, packet in enumerate(packets):
         stream.send([packet], codec)
@@ -108,12 +108,12 @@ def test_each_packet_gives_its_own_picture_at_once(stream: Stream, encoder: str,
     assert stream.numbers == list(range(12))
     for number, pixels in stream.pictures:
         np.testing.assert_array_equal(pixels, expected[number])
-        assert np.abs(pixels.astype(int) - picture(number)).mean() < 25, "and it is the film's"
+        assert np.abs(pixels.astype(int) - film_frame(number)).mean() < 25, "and it is the film's"
     assert stream.rejected == []
 
 
 def test_reordered_frames_come_in_the_order_of_showing_with_the_tags_of_their_own_packets(stream: Stream) -> None:
-    packets = encode([picture(number) for number in range(20)], options=B_FRAMES)
+    packets = encode([film_frame(number) for number in range(20)], options=B_FRAMES)
     assert [packet.shown for packet in packets] != sorted(packet.shown for packet in packets)
     stream.send(packets)
     stream.finish()
@@ -143,7 +143,7 @@ def test_a_stream_without_any_key_frame_is_reported_with_what_to_do(stream: Stre
 @pytest.mark.parametrize("codec", ["H.264", "H.265"])
 def test_after_a_lost_packet_the_pictures_are_right_from_the_next_key_frame(stream: Stream, codec: str) -> None:
     encoder, decoder = {"H.264": ("libx264", "h264"), "H.265": ("libx265", "hevc")}[codec]
-    packets = encode([picture(number) for number in range(30)], encoder)
+    packets = encode([film_frame(number) for number in range(30)], encoder)
     stream.send(packets[:3] + packets[4:], codec)
     expected = decoded(packets, decoder)
     after = [(number, pixels) for number, pixels in stream.pictures if number >= 10]
@@ -179,9 +179,9 @@ def test_parameter_sets_in_a_message_of_their_own_are_no_damage(stream: Stream, 
 
 
 def test_another_size_and_another_codec_are_followed(stream: Stream) -> None:
-    small = encode([picture(number) for number in range(3)])
-    large = encode([picture(number, 320, 240) for number in range(3)])
-    other = encode([picture(number) for number in range(3)], "libvpx-vp9")
+    small = encode([film_frame(number) for number in range(3)])
+    large = encode([film_frame(number, 320, 240) for number in range(3)])
+    other = encode([film_frame(number) for number in range(3)], "libvpx-vp9")
     stream.send(small)
     stream.send(large)
     stream.send(other, "VP9")
@@ -198,9 +198,9 @@ def test_a_camera_that_starts_again_is_followed(stream: Stream, film: list[Packe
 
 
 def test_what_is_held_back_comes_out_when_the_codec_changes(stream: Stream) -> None:
-    stream.send(encode([picture(number) for number in range(10)], options=B_FRAMES))
+    stream.send(encode([film_frame(number) for number in range(10)], options=B_FRAMES))
     assert len(stream.pictures) < 10
-    stream.send(encode([picture(0)], "libvpx-vp9"), "VP9")
+    stream.send(encode([film_frame(0)], "libvpx-vp9"), "VP9")
     assert stream.numbers == [*range(10), 0]
 
 

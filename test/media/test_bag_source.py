@@ -20,6 +20,7 @@ from ros2_actionnet.media import bag_reader as bag_files
 from ros2_actionnet.media.bag_reader import is_bag
 from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame
+from ros2_actionnet.recognition.frame_header import FrameHeader
 from support.bags import (
     COMPRESSED,
     IMAGE,
@@ -142,7 +143,6 @@ class TestStorages:
     def test_messages_that_rclpy_serialized_do_too(self, clip: Clip, tmp_path: Path) -> None:
         from rclpy.serialization import serialize_message
 
-        from ros2_actionnet.recognition.frame_header import FrameHeader
         from ros2_actionnet.ros.messages import compressed_message, image_message
 
         raw, png = Topic("/raw", IMAGE), Topic("/png", COMPRESSED)
@@ -385,6 +385,16 @@ class TestDamage:
         (frame,) = read(write_bag(tmp_path / "bag", [Topic("/depth", IMAGE, messages)]))
         with pytest.raises(ImageError, match="'32FC1' is not supported"):
             _ = frame.picture
+
+    def test_a_bag_that_begins_with_damaged_images_is_read_on(self, tmp_path: Path, clip: Clip) -> None:
+        topic = images_topic(clip)
+        bad = [(received - 10**9, data[:50]) for received, data in topic.messages]
+        topic.messages = bad + topic.messages
+        reports: list[str] = []
+        source = BagSource(write_bag(tmp_path / "bag", [topic]), InputOptions(), reports.append)
+        assert source.size == (159, 91)
+        assert_equal(list(source.frames()), clip)
+        assert len(reports) == COUNT
 
     def test_where_no_message_is_an_image_it_is_refused_with_the_reason(self, tmp_path: Path) -> None:
         message = STORE.types[COMPRESSED](header(START), "h264", np.arange(50, dtype=np.uint8))

@@ -15,6 +15,7 @@ from rclpy.serialization import serialize_message
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.compressed import MaxDownscale
 from ros2_actionnet.images.raw_image import RawImage, to_bgr, to_rgb
+from ros2_actionnet.images.video_decoder import VideoImage
 from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.sampling import Sample
@@ -23,6 +24,8 @@ from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_types import COMPRESSED
 from ros2_actionnet.ros.messages import compressed_message, image_message
 from ros2_actionnet.settings import Settings
+from support.bags import START, video_message
+from support.packets import B_FRAMES, Packet, encode, grey
 
 pytestmark = pytest.mark.ros
 
@@ -307,3 +310,54 @@ class TestCompressed:
         every_frame.intake.take(serialize_message(message), COMPRESSED)
         assert every_frame.values == pytest.approx([40, 80], abs=1)
         assert every_frame.intake.rejected == 1
+
+
+class TestVideo:
+    """Packets that depend on each other: all are decoded, those that are wanted are converted."""
+
+    def rig_and_messages(self, settings: Settings, **options: Any) -> tuple[Rig, list[bytes]]:
+        packets = encode([grey(10 * number) for number in range(20)], **options)
+        messages = [video_message(START + packet.shown * 40_000_000, packet, COMPRESSED, "h264") for packet in packets]
+        return Rig(settings), messages
+
+    def test_sampled_frames_reach_the_worker_as_they_were_filmed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        converted: list[object] = []
+        convert = VideoImage.data.fget
+        assert convert is not None
+        monkeypatch.setattr(VideoImage, "data", property(lambda image: converted.append(image) or convert(image)))
+        rig, messages = self.rig_and_messages(Settings(skip_frames=2))
+        for message in messages:
+            rig.intake.take(message, COMPRESSED)
+        assert rig.values == pytest.approx([30 * number for number in range(7)], abs=4)
+        assert [index for _, _, _, index in rig.stream.taken] == [0, 3, 6, 9, 12, 15, 18]
+        assert rig.stream.taken[1][2] == FrameHeader(1_700_000_000, 120_000_000, "camera")
+        assert len({id(image) for image in converted}) == 7
+        assert (rig.intake.received, rig.intake.rejected) == (20, 0)
+
+    def test_reordered_frames_go_by_their_own_headers(self) -> None:
+        rig, messages = self.rig_and_messages(Settings(skip_frames=0), options=B_FRAMES)
+        for message in messages:
+            rig.intake.take(message, COMPRESSED)
+        assert len(rig.values) >= 16, "the others are still in the decoder"
+        assert rig.values == pytest.approx([10 * number for number in range(len(rig.values))], abs=4)
+        stamps = [header.stamp for _, _, header, _ in rig.stream.taken]
+        assert stamps == [START + number * 40_000_000 for number in range(len(rig.values))]
+        assert (rig.intake.sampler.late, rig.intake.restarts) == (0, 0)
+
+    def test_a_damaged_packet_is_counted_and_told_even_if_nobody_wanted_it(self) -> None:
+        rig, messages = self.rig_and_messages(Settings(skip_frames=9))
+        damaged = video_message(START + 40_000_000, Packet(b"garbage" * 9, 1), COMPRESSED, "h264")
+        for message in [messages[0], damaged, *messages[2:]]:
+            rig.intake.take(message, COMPRESSED)
+        assert rig.intake.rejected == len(rig.errors) == 1
+        assert "a packet of H.264 of 63 bytes is damaged" in str(rig.errors[0])
+
+    def test_after_a_pause_it_begins_at_a_key_frame(self) -> None:
+        rig, messages = self.rig_and_messages(Settings(skip_frames=0))
+        for message in messages[:5]:
+            rig.intake.take(message, COMPRESSED)
+        rig.intake.restart()
+        for message in messages[7:12]:
+            rig.intake.take(message, COMPRESSED)
+        assert rig.values == pytest.approx([0, 10, 20, 30, 40, 100, 110], abs=4)
+        assert rig.intake.rejected == 0

@@ -19,7 +19,14 @@ from ros2_actionnet.images.encodings import ENCODINGS
 from ros2_actionnet.images.raw_image import to_rgb
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.ros.messages import compressed_message, header_message, image_message, to_frame_header
-from ros2_actionnet.ros.serialized_images import read_compressed, read_header, read_image
+from ros2_actionnet.ros.serialized_images import (
+    read_compressed,
+    read_header,
+    read_image,
+    read_packet,
+    read_video,
+)
+from support.bags import PACKET, STORE, VIDEO
 
 pytestmark = pytest.mark.ros
 
@@ -48,6 +55,22 @@ def images(draw: st.DrawFn) -> Image:
     )
     message.data = array("B", draw(st.binary(max_size=300)))
     return message
+
+
+@given(HEADERS, st.binary(max_size=300), st.text(st.characters(codec="ascii", min_codepoint=1), max_size=40))
+def test_packets_of_videos_are_read_as_rosbags_wrote_them(head: FrameHeader, data: bytes, format_: str) -> None:
+    for type_name, read in ((VIDEO, read_video), (PACKET, read_packet)):
+        time_ = STORE.types["builtin_interfaces/msg/Time"](head.sec, head.nanosec)
+        octets = np.frombuffer(data, np.uint8)
+        if type_name == VIDEO:
+            message = STORE.types[VIDEO](time_, head.frame_id, octets, format_)
+        else:
+            header = STORE.types["std_msgs/msg/Header"](time_, head.frame_id)
+            message = STORE.types[PACKET](header, 640, 480, format_, 2**40, 1, False, octets)
+        serialized = bytes(STORE.serialize_cdr(message, type_name))
+        frame = read(serialized)
+        assert read_header(serialized) == head
+        assert (bytes(frame.data), frame.format) == (data, format_)
 
 
 def small_image() -> bytes:

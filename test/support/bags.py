@@ -14,11 +14,34 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from support.packets import Packet
 
 IMAGE, COMPRESSED, IMU = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Imu"
+VIDEO, PACKET = "foxglove_msgs/msg/CompressedVideo", "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 START = 1_700_000_000_000_000_000  # ns, of the first message
 STORE = get_typestore(Stores.ROS2_HUMBLE)
+for name, definition in {
+    VIDEO: """\
+# A single frame of a compressed video bitstream
+builtin_interfaces/Time timestamp
+string frame_id
+uint8[] data
+string format
+""",
+    PACKET: """\
+std_msgs/Header header
+int32 width       # original image width
+int32 height      # original image height
+string encoding	  # encoding used
+uint64 pts        # packet pts
+uint8  flags      # packet flags
+bool is_bigendian # true if machine stores in big endian format
+uint8[] data      # ffmpeg compressed payload
+""",
+}.items():
+    STORE.register(get_types_from_msg(definition, name))
 ROS1_STORE = get_typestore(Stores.ROS1_NOETIC)
 SENSOR_QOS = Qos(
     QosHistory.KEEP_LAST,
@@ -78,6 +101,27 @@ def compressed(stamp: int, picture: NDArray[np.uint8], extension: str, quality: 
     format_ = {".jpg": "bgr8; jpeg compressed bgr8", ".png": "png"}[extension]
     message = STORE.types[COMPRESSED](header(stamp), format_, data)
     return bytes(STORE.serialize_cdr(message, COMPRESSED))
+
+
+def video_message(stamp: int, packet: Packet, type_name: str, format_: str) -> bytes:
+    """A serialized packet of a video; `type_name` COMPRESSED, VIDEO or PACKET."""
+    data = np.frombuffer(packet.data, np.uint8)
+    head = header(stamp)
+    fields = {
+        COMPRESSED: (head, format_, data),
+        VIDEO: (head.stamp, head.frame_id, data, format_),
+        PACKET: (head, 160, 120, format_, packet.shown, 0, False, data),
+    }[type_name]
+    return bytes(STORE.serialize_cdr(STORE.types[type_name](*fields), type_name))
+
+
+def video_topic(packets: Iterable[Packet], type_name: str = COMPRESSED, format_: str = "h264") -> Topic:
+    """A topic of the packets of a video at 25 Hz, each stamped with the time of its own frame."""
+    messages = [
+        (START + index * 40_000_000, video_message(START + packet.shown * 40_000_000, packet, type_name, format_))
+        for index, packet in enumerate(packets)
+    ]
+    return Topic("/camera/video", type_name, messages)
 
 
 def images_topic(

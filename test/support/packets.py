@@ -26,7 +26,7 @@ class Packet(NamedTuple):
     shown: int
 
 
-def picture(number: int, width: int = 160, height: int = 120) -> NDArray[np.uint8]:
+def film_frame(number: int, width: int = 160, height: int = 120) -> NDArray[np.uint8]:
     """Picture `number` of a test film, BGR: a bar that moves over a gradient."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = 5 * number % 256
