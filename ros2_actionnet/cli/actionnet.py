@@ -216,7 +216,9 @@ class Command:
 
     def _open_output(self, outputs: Outputs, source: FrameSource, details: RunDetails) -> ResultSink | None:
         options = self._options
-        how = OutputOptions(options.output_codec, options.bitrate, outputs.save, options.output_encoder)
+        how = OutputOptions(
+            options.output_codec, options.bitrate, outputs.save, options.output_encoder, options.bag_compression
+        )
         if outputs.output:
             return open_sink(outputs.output, how, source, details, self.warn)
         if outputs.window:

@@ -222,6 +222,12 @@ def _add_output_flags(group: Any) -> None:
         help="cpu; auto: the first hardware that works; nvenc, qsv, v4l2m2m, ... or an encoder of FFmpeg; what does "
         "not work falls back to the CPU (default: %(default)s)",
     )
+    group.add_argument(
+        "--bag-compression",
+        choices=("zstd", "none"),
+        default="zstd",
+        help="how the messages of an output bag are compressed (default: %(default)s)",
+    )
     group.add_argument("--output-save", default="", metavar="FILE", help="save what is streamed or shown to this file")
     group.add_argument("--headless", action="store_true", help="do not open a window if no output is given")
     group.add_argument("--results", type=Path, metavar="FILE.jsonl", help="write each prediction as a line of JSON")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.unfinished_mcap import FinishedPath, is_unfinished
 from ros2_actionnet.system.resources import shared_folder
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Bag:
 
     Attributes:
         connections: Recorded publishers: topic, type and its definition, number of messages, QoS.
+        is_unfinished: True for an MCAP file whose writer was killed; it is read up to where it was cut.
 
     Raises MediaError, on opening and while reading, if rosbags is not installed or the bag cannot be read.
     """
@@ -68,12 +70,22 @@ class Bag:
         from rosbags.typesys import Stores, get_typestore
 
         self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros_1 else Stores.ROS2_HUMBLE)
-        self._closed = False
+        self._closed = self.is_unfinished = False
         _check_profile(self._file)
         with self._errors():
-            self._reader = Reader1(self._file) if self.is_ros_1 else Reader2(self._file)
+            self.is_unfinished = self._file.suffix == ".mcap" and self._file.is_file() and is_unfinished(self._file)
+            file = FinishedPath(self._file) if self.is_unfinished else self._file
+            self._reader = Reader1(file) if self.is_ros_1 else Reader2(file)
             self._reader.open()
             self.connections: list[Connection] = list(self._reader.connections)
+            if self.is_unfinished and not self.message_count:
+                self._reader.close()
+                raise ValueError("it is cut before the end of its first messages")
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages."""
+        return sum(connection.msgcount for connection in self.connections)
 
     def messages(self, connections: Collection[Connection] = ()) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield the connection, time of reception (ns since 1970) and bytes of each message, in order of reception.

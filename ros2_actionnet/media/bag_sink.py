@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
 from ros2_actionnet.media.bag_source import BagSource
-from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, RunDetails
+from ros2_actionnet.media.base import BagCompression, ClassifiedFrame, FrameSource, RunDetails
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
@@ -26,6 +27,7 @@ _CLASSIFICATION = "vision_msgs/msg/Classification"
 _EVENT = "ros2_actionnet/msg/ActionEvent"
 _NAMESPACE = "/actionnet"  # as in the node
 _DEPTH = 10  # as in the node's publishers
+_FLUSH_INTERVAL = 0.5  # s; half of what may be lost when the process is killed
 
 
 class BagSink:
@@ -33,17 +35,19 @@ class BagSink:
 
     The topics are the node's, `/actionnet/classification` and `/actionnet/events`, or `/actionnet_2/...` if the input
     already has such topics. If the input is a bag, all its messages are copied unchanged, and each result gets the time
-    of reception of its image.
+    of reception of its image. All but the last second is in the file at any moment, even if the process is killed.
 
     Raises MediaError if `path` exists or cannot be written, or if the input is a bag that cannot be copied.
     """
 
     wants_pictures = False
 
-    def __init__(self, path: Path | str, source: FrameSource, details: RunDetails) -> None:
+    def __init__(
+        self, path: Path | str, source: FrameSource, details: RunDetails, compression: BagCompression = "zstd"
+    ) -> None:
         self._path = Path(path)
         check_rosbags(self._path)
-        # A bag is written as a folder; a single-file bag remains a folder until it is finished.
+        # rosbags writes folders; the file of a single-file bag is taken out of its folder at once.
         self._is_file = self._path.suffix == ".mcap"
         self._folder = self._path.with_name(f"{self._path.name}.part") if self._is_file else self._path
         for taken in (self._path, self._folder):
@@ -54,7 +58,11 @@ class BagSink:
         bag = _bag_behind(source)
         self._input = None if bag is None else _Input(bag)
         with self._errors():
-            self._writer = _open_writer(self._folder)
+            self._writer = _open_writer(self._folder, compression)
+            if self._is_file:
+                (self._folder / f"{self._folder.name}.mcap").rename(self._path)
+                self._folder.rmdir()
+            self._flusher = _Flusher(self._writer)
             namespace = _NAMESPACE
             if self._input is not None:
                 self._input.copy_into(self._writer, types)
@@ -70,6 +78,7 @@ class BagSink:
                 self._results.write(result, header, received=max(frame.stamp, 0))
             else:
                 self._results.write(result, message.header, received=self._input.copy_to(message.number))
+            self._flusher.flush()
 
     def close(self) -> None:
         """Finish the bag, with the rest of the input if that was read to its end. Raises MediaError on failure."""
@@ -84,10 +93,13 @@ class BagSink:
                 self._finish()
 
     def _finish(self) -> None:
-        self._writer.close()
         if self._is_file:
-            (self._folder / f"{self._folder.name}.mcap").rename(self._path)
-            shutil.rmtree(self._folder)
+            self._folder.mkdir()  # for the metadata.yaml that a file does not need
+        try:
+            self._writer.close()
+        finally:
+            if self._is_file:
+                shutil.rmtree(self._folder)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -97,6 +109,25 @@ class BagSink:
             yield
         except (OSError, WriterError) as error:
             raise MediaError(f"the bag '{self._path}' cannot be written: {error}") from error
+
+
+class _Flusher:
+    """Brings what was written into the file, where rosbags collects 1 MB before it writes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._storage: Any = writer.storage
+        self._due = 0.0
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is older than the interval. What is in the file can be read without the index that ends it."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _FLUSH_INTERVAL
+        if self._storage.chunk.msgs:
+            self._storage.close_chunk()
+        self._storage.bio.flush()
 
 
 class _Input:
@@ -231,11 +262,13 @@ def _bag_behind(source: FrameSource) -> BagSource | None:
     return inner
 
 
-def _open_writer(folder: Path) -> Writer:
-    from rosbags.rosbag2 import StoragePlugin, Writer
+def _open_writer(folder: Path, compression: BagCompression) -> Writer:
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     # Humble reads only this one of the two versions of metadata.yaml that rosbags writes.
     writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
+    if compression == "zstd":
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     writer.open()
     return writer
 

@@ -53,6 +53,11 @@ class BagSource:
         if options.save:
             raise MediaError(f"'{path}' is a bag, which is already saved: omit --input-save")
         self._bag = Bag(self.path)
+        if self._bag.is_unfinished:
+            report(
+                f"'{self.path}' was not finished by its writer: the {self._bag.message_count} messages that are whole "
+                "are read"
+            )
         try:
             self.topic, self._connections = _choose(self._bag, options.topic)
             self._peek()

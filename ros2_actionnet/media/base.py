@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ Picture = NDArray[np.uint8]
 
 Report = Callable[[str], None]
 """Takes one line on something that went wrong and was got over (a broken frame, a camera that is gone for a while)."""
+
+
+BagCompression: TypeAlias = Literal["zstd", "none"]
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,14 @@ class OutputOptions:
         bitrate: bits a second.
         save: path of a file in which what goes to a stream or a window is kept too.
         encoder: a name that `hardware.open_encoder` takes; "" is the CPU.
+        bag_compression: of a bag.
     """
 
     codec: str = ""
     bitrate: int = 0
     save: str = ""
     encoder: str = ""
+    bag_compression: BagCompression = "zstd"
 
 
 @dataclass(frozen=True)

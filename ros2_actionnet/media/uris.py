@@ -179,7 +179,7 @@ def _open_sink(
 
         while isinstance(source, (Flipped, Thinned)):  # the bag is copied unfiltered
             source = source.source
-        return BagSink(path, source, details)
+        return BagSink(path, source, details, options.bag_compression)
     raise MediaError(
         f"'{path}' ends in {suffix}, which cannot be written; use a video ({', '.join(CONTAINERS)}), an image "
         f"({', '.join(WRITABLE_SUFFIXES)}), a bag (.mcap) or a folder for images (no suffix)"

@@ -30,7 +30,7 @@ from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media import uris as opening
 from ros2_actionnet.system.resources import shared_folder
-from support.bags import START, images_topic, write_bag
+from support.bags import START, images_topic, read_mcap_records, write_bag
 from support.clips import demo_clip, read_clip
 from support.networks import save_brightness_network
 
@@ -494,6 +494,26 @@ def test_a_killed_process_leaves_a_whole_report_and_whole_results(tmp_path: Path
     assert all(text.endswith("</html>") or not text for text in versions)
     assert "camera_motion_demo.mp4" in report.read_text()
     assert len(rows_of(results)) > 10
+
+
+def test_a_killed_process_leaves_a_bag_that_is_whole_up_to_the_last_second(tmp_path: Path) -> None:
+    results, bag = tmp_path / "results.jsonl", tmp_path / "out.mcap"
+    process = start(DEMO, bag, "--results", results, "--network=camera_motion", "--input-loop=-1")
+    deadline = time.monotonic() + 60
+    before: list[int] = []
+    while len(before) < 100:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        lines = results.read_text().splitlines(keepends=True) if results.exists() else []
+        before = [json.loads(line)["frame"] for line in lines if line.endswith("\n")]
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()
+    content = bag.read_bytes()
+    assert not content.endswith(b"MCAP0\r\n"), "it was killed in the middle"
+    messages = [m for m in read_mcap_records(content).messages if m.topic == "/actionnet/classification"]
+    assert len(messages) >= len(before)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["out.mcap", "results.jsonl"]
 
 
 @pytest.mark.parametrize("batch", [[], ["--batch", "{here}"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ from rosbags.rosbag2 import Reader
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.media import bag_sink
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, result_types
 from ros2_actionnet.media.bag_sink import BagSink
 from ros2_actionnet.media.bag_source import BagSource
@@ -36,6 +38,7 @@ from support.bags import (
     imu_topic,
     in_order,
     read_mcap,
+    read_mcap_records,
     write_bag,
     write_humble_bag,
 )
@@ -242,6 +245,56 @@ class TestBesideABag:
         found = decoded(messages, CLASSIFICATION, NEW[0])
         assert [received for received, _ in found] == [topics[1].messages[number][0] for number in (6, 12, 18)]
         assert [message.header.stamp.nanosec for _, message in found] == [n * 40_000_000 for n in (6, 12, 18)]
+
+
+class TestUnfinished:
+    """What a killed process leaves: the file as it is while it is written."""
+
+    @pytest.mark.parametrize("name", ["out", "out.mcap"])
+    def test_all_but_the_last_moments_is_in_the_file_and_can_be_read(
+        self, bag: Path, topics: list[Topic], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        clock = SimpleNamespace(now=100.0)
+        monkeypatch.setattr(bag_sink, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        source = open_bag(bag)
+        sink = BagSink(tmp_path / name, source, details(source))
+        file = tmp_path / name / "out.mcap" if name == "out" else tmp_path / name
+        found = 0
+        for result in classified(source.frames()):
+            clock.now += 0.1
+            sink.write(result)
+            written = read_mcap_records(file.read_bytes())
+            images = [message for message in written.messages if message.topic == "/camera/image_raw"]
+            assert len(images) >= result.frame.index + 1 - 5
+            if len(images) > found:
+                found = len(images)
+                reports: list[str] = []
+                again = BagSource(tmp_path / name, InputOptions(), reports.append)
+                assert len(list(again.frames())) == found
+                again.close()
+                assert len(reports) == 1
+                assert f"the {len(written.messages)} messages that are whole are read" in reports[0]
+        assert images == in_order([topics[1]])[:found]
+        sink.close()
+        assert len(read_mcap(file).messages) == len(in_order(topics)) + 9 + 2
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+class TestCompression:
+    @pytest.mark.parametrize(("compression", "stored"), [("zstd", "zstd"), ("none", "")])
+    def test_it_is_zstd_unless_told_otherwise(
+        self, bag: Path, topics: list[Topic], tmp_path: Path, compression: Any, stored: str
+    ) -> None:
+        source = open_bag(bag)
+        sink = BagSink(tmp_path / "out", source, details(source), compression)
+        for result in classified(source.frames()):
+            sink.write(result)
+        sink.close()
+        written = read_mcap(tmp_path / "out" / "out.mcap")
+        assert written.compressions == {stored}
+        assert [message for message in written.messages if not message.topic.startswith("/actionnet/")] == in_order(
+            topics
+        )
 
 
 class TestAlone:

@@ -413,6 +413,32 @@ class TestDamage:
         ):
             open_bag(tmp_path / "cut.mcap")
 
+    @pytest.mark.parametrize("compression", ["NONE", "STORAGE"])
+    def test_one_that_has_whole_messages_is_read_up_to_the_last_of_them(self, tmp_path: Path, compression: str) -> None:
+        pictures = library_clip("bikes.mp4", COUNT)  # at full size: three in a chunk
+        bag = write_bag(tmp_path / "bag", [images_topic(pictures)], compression=compression)
+        content = (bag / "bag.mcap").read_bytes()
+        (tmp_path / "cut").mkdir()
+        file = tmp_path / "cut" / "cut_0.mcap"
+        for end in (len(content) // 2, len(content) - 8, len(content) - 1):
+            file.write_bytes(content[:end])
+            for path in (file, file.parent):
+                reports: list[str] = []
+                frames = list(BagSource(path, InputOptions(), reports.append).frames())
+                assert (len(frames) == COUNT) if end > len(content) // 2 else (COUNT // 2 - 3 <= len(frames) < COUNT)
+                assert_equal(frames, pictures[: len(frames)])
+                assert reports == [
+                    f"'{path}' was not finished by its writer: the {len(frames)} messages that are whole are read"
+                ]
+        assert file.read_bytes() == content[:end], "it is not changed"
+
+    def test_zeros_that_a_lost_power_leaves_are_no_messages(self, clip: Clip, tmp_path: Path) -> None:
+        content = (write_bag(tmp_path / "bag", [images_topic(clip)]) / "bag.mcap").read_bytes()
+        end_of_data = content.rindex(b"\x0f" + (4).to_bytes(8, "little") + bytes(4))
+        (tmp_path / "cut.mcap").write_bytes(content[:end_of_data] + bytes(5000))
+        frames = list(BagSource(tmp_path / "cut.mcap", InputOptions(), lambda line: None).frames())
+        assert_equal(frames, clip)
+
     def test_a_damaged_database_is_too(self, clip: Clip, tmp_path: Path) -> None:
         write_bag(tmp_path / "bag", [images_topic(clip)], "sqlite3")
         file = tmp_path / "bag" / "bag.db3"

@@ -209,7 +209,7 @@ class TestSinks:
         monkeypatch.setattr(bag_sink, "BagSink", called)
         source = PictureSource()
         sink_of(tmp_path / "out.mcap", Flipped(Thinned(source, 5.0), "vertical"))
-        assert called.arguments == (str(tmp_path / "out.mcap"), source, DETAILS)
+        assert called.arguments == (str(tmp_path / "out.mcap"), source, DETAILS, "zstd")
 
     @pytest.mark.parametrize("uri", ["display://0", "display"])
     def test_a_window(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
+from backports import zstd
 from numpy.typing import NDArray
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -249,13 +250,19 @@ class Mcap:
 
     topics: dict[str, tuple[str, str, dict[str, str]]] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+    compressions: set[str] = field(default_factory=set)
 
 
 def read_mcap(path: Path) -> Mcap:
-    """Takes an uncompressed MCAP file apart (mcap.dev/spec), sharing nothing with rosbags."""
+    """Takes an MCAP file apart (mcap.dev/spec), sharing nothing with rosbags."""
     content = path.read_bytes()
-    assert content.startswith(b"\x89MCAP0\r\n")
     assert content.endswith(b"\x89MCAP0\r\n")
+    return read_mcap_records(content)
+
+
+def read_mcap_records(content: bytes) -> Mcap:
+    """Takes the whole records of an MCAP file apart; its end may be missing."""
+    assert content.startswith(b"\x89MCAP0\r\n")
     mcap, schemas, channels = Mcap(), dict[int, tuple[str, str]](), dict[int, str]()
 
     def text(record: bytes, at: int) -> tuple[str, int]:
@@ -264,10 +271,10 @@ def read_mcap(path: Path) -> Mcap:
 
     def take_apart(records: bytes) -> None:
         at = 0
-        while at < len(records):
+        while at + 9 <= len(records):
             kind, length = struct.unpack_from("<BQ", records, at)
             record, at = records[at + 9 : at + 9 + length], at + 9 + length
-            if kind == 0x0F:  # the end of the data; an index of it follows
+            if kind == 0x0F or at > len(records):  # the end of the data, which an index follows; or a part of a record
                 return
             if kind == 0x03:
                 name, after = text(record, 2)
@@ -288,8 +295,9 @@ def read_mcap(path: Path) -> Mcap:
                 mcap.messages.append(Message(channels[number], received, record[22:]))
             elif kind == 0x06:
                 compression, after = text(record, 28)
-                assert not compression
-                take_apart(record[after + 8 :])
+                mcap.compressions.add(compression)
+                content = record[after + 8 :]
+                take_apart(zstd.decompress(content) if compression == "zstd" else content)
 
-    take_apart(content[8:-8])
+    take_apart(content[8:])
     return mcap
