@@ -45,6 +45,8 @@ ROS = (
     "std_msgs",
     "std_srvs",
     "vision_msgs",
+    "foxglove_msgs",
+    "ffmpeg_image_transport_msgs",
 )
 INFERENCE = ("openvino", "onnxruntime", "pycuda", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 

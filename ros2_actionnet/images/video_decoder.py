@@ -154,7 +154,8 @@ class VideoDecoder(Generic[Tag]):
                 packet.pts = number
             frames = context.decode(packet)
         except (av.error.FFmpegError, NotImplementedError) as error:
-            self._failed(data, number, error)
+            if data is not None:
+                self._failed(data, number, error)
             return []
         if not frames and data is not None:
             self._failed(data, number, None)
@@ -170,25 +171,28 @@ class VideoDecoder(Generic[Tag]):
             return []
         return [(tag, VideoImage(frame, self._convert))]
 
-    def _failed(self, data: Buffer | None, number: int, error: Exception | None) -> None:
+    def _failed(self, data: Buffer, number: int, error: Exception | None) -> None:
         """Take note of a packet without a frame: of no concern until the first key frame, unless none comes."""
-        if self._begun:
-            if data is not None and error is not None and _has_picture(data, self._codec):
-                tag = self._tags.pop(number)
-                what = f"a packet of {self._codec} of {len(bytes(data))} bytes is damaged"
-                self._reject(tag, ImageError(f"{what}; {_CONNECTION}"))
-            return
-        self._waiting += 1
-        if self._waiting % _PATIENCE == 0:
-            self._reject_all(number)
+        kinds = _kinds_of_units(data, self._codec)
+        if kinds == [] and (error is not None) and not self._begun:
+            what = f"a packet of {self._codec} of {len(bytes(data))} bytes has no start code"
+            self._reject(self._tags.pop(number), ImageError(f"{what}; {_ANNEX_B}"))
+        elif not self._begun:
+            self._waiting += 1
+            if self._waiting % _PATIENCE == 0:
+                self._reject_all(number)
+        elif error is not None and (not kinds or any(kind in _SLICES[self._codec][2] for kind in kinds)):
+            what = f"a packet of {self._codec} of {len(bytes(data))} bytes is damaged"
+            self._reject(self._tags.pop(number), ImageError(f"{what}; {_CONNECTION}"))
 
     def _reject_all(self, number: int) -> None:
         """Report that none of the packets up to `number` could be decoded."""
         what = f"no key frame of {self._codec} that can be decoded among {self._waiting} packets"
         remedy = "have the encoder repeat key frames, with the parameter sets before each"
-        self._reject(self._tags[number], ImageError(f"{what}; {remedy} (Annex B, not the lengths of MP4)"))
+        self._reject(self._tags[number], ImageError(f"{what}; {remedy}"))
 
 
+_ANNEX_B = "have the camera send Annex B, with start codes, not the lengths of MP4"
 _CONNECTION = "check the camera's driver and the connection"
 
 
@@ -209,10 +213,12 @@ def _open(codec: str) -> Any:
     raise ImageError(f"PyAV's FFmpeg has no decoder for {codec}; have the camera send H.264, JPEG or raw images")
 
 
-def _has_picture(data: Buffer, codec: str) -> bool:
-    """Return False if a packet holds parameter sets or remarks alone, which the decoder calls an error."""
+def _kinds_of_units(data: Buffer, codec: str) -> list[int] | None:
+    """Return the kinds of the NAL units in a packet; None for a codec without such.
+
+    The decoder calls it an error if they are parameter sets or remarks alone.
+    """
     if codec not in _SLICES:
-        return True
-    shift, mask, kinds = _SLICES[codec]
-    units = list(re.finditer(rb"\x00\x00\x01(.)", bytes(data), re.DOTALL))
-    return not units or any(unit[1][0] >> shift & mask in kinds for unit in units)
+        return None
+    shift, mask, _ = _SLICES[codec]
+    return [unit[0] >> shift & mask for unit in re.findall(rb"\x00\x00\x01(.)", bytes(data), re.DOTALL)]

@@ -55,7 +55,7 @@ class Bag:
 
     Attributes:
         connections: Recorded publishers: topic, type and its definition, number of messages, QoS.
-        is_unfinished: True for an MCAP file whose writer was killed; it is read up to where it was cut.
+        is_unfinished: True for an MCAP file without an index, as a killed writer leaves; all whole messages are read.
 
     Raises MediaError, on opening and while reading, if rosbags is not installed or the bag cannot be read.
     """

@@ -14,6 +14,7 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
 from ros2_actionnet.media.bag_source import BagSource
 from ros2_actionnet.media.base import BagCompression, ClassifiedFrame, FrameSource, RunDetails
+from ros2_actionnet.media.unfinished_mcap import ENDING
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
@@ -112,22 +113,26 @@ class BagSink:
 
 
 class _Flusher:
-    """Brings what was written into the file, where rosbags collects 1 MB before it writes."""
+    """Keeps the file whole: what rosbags collects is written, and an ending after it, which the next write replaces."""
 
     def __init__(self, writer: Writer) -> None:
         self._storage: Any = writer.storage
         self._due = 0.0
+        self._end = 0
         self.flush()
 
     def flush(self) -> None:
-        """Write what is older than the interval. What is in the file can be read without the index that ends it."""
-        now = time.monotonic()
-        if now < self._due:
-            return
-        self._due = now + _FLUSH_INTERVAL
-        if self._storage.chunk.msgs:
-            self._storage.close_chunk()
-        self._storage.bio.flush()
+        """Write what has waited for the interval, and end the file if anything was written."""
+        now, storage = time.monotonic(), self._storage
+        if now >= self._due:
+            self._due = now + _FLUSH_INTERVAL
+            if storage.chunk.msgs:
+                storage.close_chunk()
+        end = storage.bio.tell()
+        if end != self._end:
+            storage.bio.write(ENDING)
+            storage.bio.flush()
+            self._end = storage.bio.seek(end)
 
 
 class _Input:

@@ -54,10 +54,9 @@ class BagSource:
             raise MediaError(f"'{path}' is a bag, which is already saved: omit --input-save")
         self._bag = Bag(self.path)
         if self._bag.is_unfinished:
-            report(
-                f"'{self.path}' was not finished by its writer: the {self._bag.message_count} messages that are whole "
-                "are read"
-            )
+            count = self._bag.message_count
+            why = "as its writer was killed or wrote none"
+            report(f"'{self.path}' has no index, {why}: the {count} whole messages are read")
         try:
             self.topic, self._connections = _choose(self._bag, options.topic)
             self._peek()

@@ -11,18 +11,21 @@ from typing import Any, BinaryIO
 _MAGIC = b"\x89MCAP0\r\n"
 _HEADER, _DATA_END, _FOOTER, _LAST = 0x01, 0x0F, 0x02, 0x0F  # kinds of records; the last that the format defines
 _START = struct.Struct("<BQ")  # of a record: its kind and the length of what follows
-# What a finished file has after its data; the footer says that there is no index.
-_ENDING = _START.pack(_DATA_END, 4) + bytes(4) + _START.pack(_FOOTER, 20) + bytes(20) + _MAGIC
+_TAIL = 37  # bytes of a footer and the magic
+
+ENDING = _START.pack(_DATA_END, 4) + bytes(4) + _START.pack(_FOOTER, 20) + bytes(20) + _MAGIC
+"""What a file has after its data; the footer says that there is no index."""
 
 
 def is_unfinished(path: Path) -> bool:
-    """Return True if `path` is an MCAP file that lacks its end."""
+    """Return True if `path` is an MCAP file that lacks its end, or the index that a finished one has there."""
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return False
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(_MAGIC)))
-        return size > len(_MAGIC) and file.read() != _MAGIC
+        file.seek(max(len(_MAGIC), size - _TAIL))
+        tail = file.read()
+        return tail == ENDING[-_TAIL:] or not tail.endswith(_MAGIC)
 
 
 class FinishedPath(PosixPath):
@@ -48,7 +51,7 @@ class _Finished(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end + len(_ENDING)}[whence]
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end + len(ENDING)}[whence]
         self._position = max(0, begin + offset)
         return self._position
 
@@ -58,7 +61,7 @@ class _Finished(io.RawIOBase):
             content = self._file.read(min(len(buffer), self._end - self._position))
         else:
             start = self._position - self._end
-            content = _ENDING[start : start + len(buffer)]
+            content = ENDING[start : start + len(buffer)]
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)

@@ -137,7 +137,15 @@ def test_a_stream_without_any_key_frame_is_reported_with_what_to_do(stream: Stre
     ((_, message),) = stream.rejected
     assert "no key frame of H.264" in message
     assert "300 packets" in message
-    assert "Annex B" in message
+    assert "have the encoder repeat key frames" in message
+
+
+def test_packets_with_lengths_in_place_of_start_codes_are_rejected_at_once(stream: Stream, film: list[Packet]) -> None:
+    data = film[0].data.replace(START_CODE, (1).to_bytes(4, "big")).replace(b"\0\0\1", b"\0\0\2")
+    stream.send([Packet(data, 0)])
+    ((number, message),) = stream.rejected
+    assert number == 0
+    assert "has no start code; have the camera send Annex B" in message
 
 
 @pytest.mark.parametrize("codec", ["H.264", "H.265"])

@@ -27,6 +27,7 @@ from ros2_actionnet.images.raw_image import SUPPORTED_ENCODINGS, RawImage
 from ros2_actionnet.ros.fastdds import image_profile
 from ros2_actionnet.system.resources import shared_folder
 from support.networks import save_brightness_network
+from support.packets import decoded, encode, grey_frame
 from support.ros import IMAGE_TOPIC, Probe, running_node, stamp_of, unused_domain
 
 pytestmark = pytest.mark.integration
@@ -397,6 +398,17 @@ def test_compressed_images(compressed_camera: Camera, kind: str, format_: str, s
         assert brightness(last) == pytest.approx(grey / 255, abs=0.005)
 
 
+@pytest.mark.parametrize(("encoder", "decoder", "format_"), [("libx264", "h264", "h264"), ("libx265", "hevc", "hevc")])
+def test_video_in_compressed_images(compressed_camera: Camera, encoder: str, decoder: str, format_: str) -> None:
+    packets = encode([grey_frame(255 * number // 19) for number in range(20)], encoder)
+    expected = decoded(packets, decoder)
+    levels = [float(expected[number].mean()) / 255 for number in range(20)]
+    for number, packet in enumerate(packets):
+        last = compressed_camera.send(CompressedImage(format=format_, data=array("B", packet.data)))
+        if number >= 4:  # the window holds the newest four frames alone
+            assert brightness(last) == pytest.approx(sum(levels[number - 3 : number + 1]) / 4, abs=0.01)
+
+
 def test_a_broken_compressed_image_is_counted_and_skipped(compressed_camera: Camera) -> None:
     probe = compressed_camera.probe
     before = int(probe.diagnosis(lambda *_: True, "at all")["frames rejected"])
@@ -410,7 +422,7 @@ def test_a_broken_compressed_image_is_counted_and_skipped(compressed_camera: Cam
         compressed_camera.transmit(message)
     assert best(compressed_camera.send(compressed("jpeg", good))) == "bright"
     values = probe.diagnosis(lambda _, v: int(v["frames rejected"]) == before + 3, "with three more frames rejected")
-    assert "100 bytes with format 'h264' is neither JPEG nor PNG" in values["last error"]
+    assert "a packet of H.264 of 100 bytes has no start code" in values["last error"]
 
 
 def test_a_compressed_image_is_annotated_at_the_width_asked_for(compressed_camera: Camera) -> None:

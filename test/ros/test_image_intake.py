@@ -25,7 +25,7 @@ from ros2_actionnet.ros.image_types import COMPRESSED
 from ros2_actionnet.ros.messages import compressed_message, image_message
 from ros2_actionnet.settings import Settings
 from support.bags import START, video_message
-from support.packets import B_FRAMES, Packet, encode, grey
+from support.packets import B_FRAMES, Packet, encode, grey_frame
 
 pytestmark = pytest.mark.ros
 
@@ -316,7 +316,7 @@ class TestVideo:
     """Packets that depend on each other: all are decoded, those that are wanted are converted."""
 
     def rig_and_messages(self, settings: Settings, **options: Any) -> tuple[Rig, list[bytes]]:
-        packets = encode([grey(10 * number) for number in range(20)], **options)
+        packets = encode([grey_frame(10 * number) for number in range(20)], **options)
         messages = [video_message(START + packet.shown * 40_000_000, packet, COMPRESSED, "h264") for packet in packets]
         return Rig(settings), messages
 

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.ros import image_subscription
 from ros2_actionnet.ros.image_subscription import ImageSubscription
 from ros2_actionnet.ros.image_types import message_class
 from ros2_actionnet.ros.messages import compressed_message, image_message
@@ -152,6 +153,20 @@ class TestType:
         subscription.follow_publishers()
         assert (subscription.type_name, subscription.problem) == ("sensor_msgs/msg/Image", "")
         camera.destroy_publisher(publisher)
+
+    def test_a_publisher_whose_package_is_not_installed_here_is_a_problem_that_is_told(
+        self, rig: Rig, camera: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        subscription = rig.subscribe(transport="raw")
+        publisher = camera.create_publisher(CompressedImage, TOPIC, 5)
+        rig.domain.spin_until(lambda: rig.node.get_publishers_info_by_topic(TOPIC), "publisher")
+        monkeypatch.setattr(image_subscription, "message_class", lambda name: message_class("no_such_msgs/msg/Video"))
+        subscription.follow_publishers()
+        assert "sudo apt install" in subscription.problem
+        assert subscription.type_name == "sensor_msgs/msg/Image"
+        monkeypatch.undo()
+        self.expect(rig, publisher, compressed_message(np.arange(9, dtype=np.uint8), "jpeg", FrameHeader(3, 4)))
+        assert subscription.problem == ""
 
     def test_a_package_that_is_not_installed_is_named(self) -> None:
         with pytest.raises(SettingsError, match=r"sudo apt install ros-.*-no-such-msgs, then"):

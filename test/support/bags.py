@@ -256,13 +256,8 @@ class Mcap:
 def read_mcap(path: Path) -> Mcap:
     """Takes an MCAP file apart (mcap.dev/spec), sharing nothing with rosbags."""
     content = path.read_bytes()
-    assert content.endswith(b"\x89MCAP0\r\n")
-    return read_mcap_records(content)
-
-
-def read_mcap_records(content: bytes) -> Mcap:
-    """Takes the whole records of an MCAP file apart; its end may be missing."""
     assert content.startswith(b"\x89MCAP0\r\n")
+    assert content.endswith(b"\x89MCAP0\r\n")
     mcap, schemas, channels = Mcap(), dict[int, tuple[str, str]](), dict[int, str]()
 
     def text(record: bytes, at: int) -> tuple[str, int]:
@@ -271,10 +266,10 @@ def read_mcap_records(content: bytes) -> Mcap:
 
     def take_apart(records: bytes) -> None:
         at = 0
-        while at + 9 <= len(records):
+        while at < len(records):
             kind, length = struct.unpack_from("<BQ", records, at)
             record, at = records[at + 9 : at + 9 + length], at + 9 + length
-            if kind == 0x0F or at > len(records):  # the end of the data, which an index follows; or a part of a record
+            if kind == 0x0F:  # the end of the data; an index of it follows
                 return
             if kind == 0x03:
                 name, after = text(record, 2)
@@ -299,5 +294,5 @@ def read_mcap_records(content: bytes) -> Mcap:
                 content = record[after + 8 :]
                 take_apart(zstd.decompress(content) if compression == "zstd" else content)
 
-    take_apart(content[8:])
+    take_apart(content[8:-8])
     return mcap

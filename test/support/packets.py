@@ -35,7 +35,7 @@ def film_frame(number: int, width: int = 160, height: int = 120) -> NDArray[np.u
     return pixels
 
 
-def grey(level: int, width: int = 64, height: int = 48) -> NDArray[np.uint8]:
+def grey_frame(level: int, width: int = 64, height: int = 48) -> NDArray[np.uint8]:
     """A picture of one grey level."""
     return np.full((height, width, 3), level, np.uint8)
 
