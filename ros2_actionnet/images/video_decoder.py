@@ -137,9 +137,9 @@ class VideoDecoder(Generic[Tag]):
 
     def finish(self) -> list[tuple[Tag, RawImage]]:
         """End the stream; return the frames that the decoder has held back. One without a key frame is rejected."""
-        if self._waiting and not self._begun:
-            self._reject_all(self._count - 1)
         frames: list[tuple[Tag, RawImage]] = [] if self._context is None else self._send(None, self._count)
+        if self._tags and not self._begun:
+            self._reject_all(max(self._tags))
         self.reset()
         return frames
 
@@ -174,7 +174,7 @@ class VideoDecoder(Generic[Tag]):
     def _failed(self, data: Buffer, number: int, error: Exception | None) -> None:
         """Take note of a packet without a frame: of no concern until the first key frame, unless none comes."""
         kinds = _kinds_of_units(data, self._codec)
-        if kinds == [] and (error is not None) and not self._begun:
+        if kinds == [] and error is not None and not self._begun:
             what = f"a packet of {self._codec} of {len(bytes(data))} bytes has no start code"
             self._reject(self._tags.pop(number), ImageError(f"{what}; {_ANNEX_B}"))
         elif not self._begun:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.raw_image import to_bgr
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
 from ros2_actionnet.images.video_decoder import VideoDecoder, VideoImage, video_codec
 from support.packets import B_FRAMES, Packet, decoded, encode, film_frame
 
@@ -205,6 +205,24 @@ def test_a_camera_that_starts_again_is_followed(stream: Stream, film: list[Packe
     assert stream.rejected == []
 
 
+def test_a_stream_that_is_shorter_than_what_is_held_back_is_whole(stream: Stream) -> None:
+    stream.send(encode([film_frame(number) for number in range(2)], options=B_FRAMES))
+    stream.finish()
+    assert stream.numbers == [0, 1]
+    assert stream.rejected == []
+
+
+@pytest.mark.parametrize("last", [b"garbage " * 5, b""])
+def test_a_stream_that_ends_before_a_key_frame_is_rejected_once(
+    stream: Stream, film: list[Packet], last: bytes
+) -> None:
+    stream.send([film[5], film[6], Packet(last, 7)])
+    stream.finish()
+    assert stream.numbers == []
+    assert [number for number, _ in stream.rejected] == [7, 6]
+    assert "no key frame of H.264 that can be decoded among 2 packets" in stream.rejected[1][1]
+
+
 def test_what_is_held_back_comes_out_when_the_codec_changes(stream: Stream) -> None:
     stream.send(encode([film_frame(number) for number in range(10)], options=B_FRAMES))
     assert len(stream.pictures) < 10
@@ -224,7 +242,13 @@ def test_pixels_are_converted_once_and_only_when_they_are_read(film: list[Packet
     ((_, image),) = VideoDecoder[int](lambda tag, error: None).decode(film[0].data, "H.264", 0)
     assert isinstance(image, VideoImage)
     convert = image.__dict__["_convert"]
-    image.__dict__["_convert"] = lambda frame: converted.append(frame) or convert(frame)
+
+    def count(frame: Any) -> RawImage:
+        converted.append(frame)
+        result: RawImage = convert(frame)
+        return result
+
+    image.__dict__["_convert"] = count
     assert (image.width, image.height, image.encoding) == (160, 120, "bgr8")
     assert converted == []
     to_bgr(image)
