@@ -40,12 +40,15 @@ IMAGE_TYPES = (_RAW, *_COMPRESSED)
 
 
 def image_connections(bag: Bag) -> list[Connection]:
-    """Return the connections of a bag that carry images, and make the bag understand their types."""
-    found = [connection for connection in bag.connections if connection.msgtype in IMAGE_TYPES]
-    for connection in found:
+    """Return the connections of a bag that carry images."""
+    return [connection for connection in bag.connections if connection.msgtype in IMAGE_TYPES]
+
+
+def learn_types(bag: Bag, connections: list[Connection]) -> None:
+    """Make a bag understand the types of `connections`, which carry images."""
+    for connection in connections:
         if connection.msgtype in _DEFINITIONS:
             bag.learn(connection, _DEFINITIONS[connection.msgtype])
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.images.video_decoder import VideoImage
-from ros2_actionnet.media.bag_images import BagImages, ImageMessage, image_connections
+from ros2_actionnet.media.bag_images import BagImages, ImageMessage, image_connections, learn_types
 from ros2_actionnet.media.bag_reader import Bag
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
 from ros2_actionnet.media.output_clock import OutputClock
@@ -59,6 +59,7 @@ class BagSource:
             report(f"'{self.path}' has no index, {why}: the {count} whole messages are read")
         try:
             self.topic, self._connections = _choose(self._bag, options.topic)
+            learn_types(self._bag, self._connections)
             self._peek()
         except BaseException:
             self.close()

@@ -92,6 +92,13 @@ class TestSummary:
         loading = replace(missing, loading="resnet18")
         assert summary(replace(WELL, worker=loading)) == (Level.WARN, "loading resnet18")
 
+    def test_a_topic_that_cannot_be_read_goes_before_its_silence(self) -> None:
+        problem = "foxglove_msgs/msg/CompressedVideo needs the package foxglove_msgs"
+        assert summary(replace(WELL, silent_for=60, topic_problem=problem)) == (
+            Level.WARN,
+            f"/camera/image_raw cannot be read: {problem}",
+        )
+
     def test_silence_without_a_publisher_says_to_remap(self) -> None:
         level, text = summary(replace(WELL, silent_for=SILENCE + 1.4, publishers=()))
         assert level is Level.WARN
