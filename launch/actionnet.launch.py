@@ -10,20 +10,26 @@ Every setting is an argument. One that is given wins over `params_file`, one tha
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 import yaml
 from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable
+from launch.logging import get_logger
 from launch_ros.actions import Node
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile
+from ros2_actionnet.ros.params_file import check_params_file
+from ros2_actionnet.ros.ros_names import check_namespace, check_topic
 from ros2_actionnet.settings import SETTINGS, Effect, Scope, Setting, Value
 from ros2_actionnet.system.resources import PACKAGE, shared_folder
+from ros2_actionnet.system.text import printable
 
 
 def _argument(name: str, default: Value, description: str, *choices: str) -> Setting:
@@ -74,7 +80,17 @@ def generate_launch_description() -> LaunchDescription:
         )
         for p in PARAMETERS
     ]
-    return LaunchDescription([*own, *parameters, OpaqueFunction(function=_nodes)])
+    # The group keeps the defaults of this file from a file that includes it. What such a file passes, only it can undo.
+    group = GroupAction([*own, *parameters, OpaqueFunction(function=_nodes)], scoped=True, forwarding=True)
+    return LaunchDescription([OpaqueFunction(function=_environment), group])
+
+
+def _environment(context: LaunchContext) -> list[Action]:
+    """Return what stays set after this file is included: for the camera, in a launch file of the user's own."""
+    (asked,) = (a for a in ARGUMENTS if a.name == "fastdds_images")
+    if not _read(asked, context.launch_configurations.get(asked.name, _text(asked.default))):
+        return []
+    return [SetEnvironmentVariable(name, str(image_profile())) for name in PROFILE_VARIABLES]
 
 
 def _nodes(context: LaunchContext) -> list[Action]:
@@ -82,19 +98,33 @@ def _nodes(context: LaunchContext) -> list[Action]:
     texts = context.launch_configurations
     own: dict[str, Any] = {a.name: _read(a, texts[a.name]) for a in ARGUMENTS}
     given = {p.name: _read(p, texts[p.name]) for p in PARAMETERS if texts[p.name]}
-    actions: list[Action] = [_actionnet(own, given)]
-    if own["fastdds_images"]:
-        # Stays set for what is started after this file is included: the camera, in a launch file of the user's own.
-        actions[:0] = [SetEnvironmentVariable(name, str(image_profile())) for name in PROFILE_VARIABLES]
+    check_topic("image_topic", own["image_topic"])
+    check_namespace("namespace", own["namespace"])
+    for warning in _misspelled(texts):
+        get_logger("actionnet.launch.py").warning(warning)
+    actionnet = _actionnet(own, given)
     if not own["video"]:
-        return actions
-    return [*actions, _video_publisher(own, str(given.get("image_transport", "raw")))]
+        return [actionnet]
+    return [actionnet, _video_publisher(own, given)]
+
+
+def _misspelled(texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each argument that is nearly one of ours, which launch leaves without a word.
+
+    A launch file that includes this one has arguments of its own: one that is near to ours is theirs if ours is given too.
+    """
+    defaults = {**{p.name: "" for p in PARAMETERS}, **{a.name: _text(a.default) for a in ARGUMENTS}}
+    for name in texts:
+        near = get_close_matches(name, defaults, 1, 0.8)
+        if near and name not in defaults and texts[near[0]] == defaults[near[0]]:
+            yield f"there is no argument '{printable(name)}'; did you mean {near[0]}:={printable(texts[name])}?"
 
 
 def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
     params_file = Path(own["params_file"]).expanduser()
-    if not params_file.is_file():  # launch would warn and go on
-        raise SettingsError(f"params_file '{params_file}' does not exist; give the path of a ROS parameter file")
+    namespace = own["namespace"].strip("/")
+    for warning in check_params_file(params_file, f"/{namespace}/actionnet" if namespace else "/actionnet"):
+        get_logger("actionnet.launch.py").warning(warning)
     return Node(
         package=PACKAGE,
         executable="actionnet_node",
@@ -116,7 +146,8 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
     )
 
 
-def _video_publisher(own: dict[str, Any], transport: str) -> Node:
+def _video_publisher(own: dict[str, Any], given: dict[str, Value]) -> Node:
+    transport = str(given.get("image_transport", "raw"))
     # Without waiting for the node, which takes a second to start, the video's beginning would be lost.
     options = ["--topic", own["image_topic"], "--rate", str(own["rate"]), "--wait-for", "1", "--transport", transport]
     return Node(
@@ -124,6 +155,7 @@ def _video_publisher(own: dict[str, Any], transport: str) -> Node:
         executable="video_publisher",
         namespace=own["namespace"],
         arguments=[own["video"], *options, *(["--loop"] if own["loop"] else [])],
+        parameters=[{"use_sim_time": bool(given["use_sim_time"])}] if "use_sim_time" in given else [],
         output="screen",
     )
 
@@ -134,7 +166,7 @@ def _read(argument: Setting, text: str) -> Value:
     Raises SettingsError, naming the value and what is allowed.
     """
     if argument.kind == "string":
-        return argument.coerce(text)
+        return argument.coerce(text.lower() if argument.name == "log_level" else text)
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,26 @@ class FakeFunction:
         self.execute = function
 
 
+class FakeGroup:
+    """A group with scoped=True and forwarding=True: what it sets is gone after it."""
+
+    def __init__(self, actions: list[Any], *, scoped: bool, forwarding: bool) -> None:
+        assert (scoped, forwarding) == (True, True)
+        self.actions = actions
+
+    def execute(self, context: Any) -> list[Any]:
+        before = dict(context.launch_configurations)
+
+        def pop(context: Any) -> None:
+            context.launch_configurations.clear()
+            context.launch_configurations.update(before)
+
+        return [*self.actions, FakeFunction(function=pop)]
+
+    def describe_sub_entities(self) -> list[Any]:
+        return self.actions
+
+
 class FakeNode:
     def __init__(self, **options: Any) -> None:
         pass
@@ -51,9 +72,11 @@ def stand_in() -> dict[str, ModuleType]:
         },
         "launch.actions": {
             "DeclareLaunchArgument": FakeArgument,
+            "GroupAction": FakeGroup,
             "OpaqueFunction": FakeFunction,
             "SetEnvironmentVariable": lambda name, value: None,
         },
+        "launch.logging": {"get_logger": logging.getLogger},
         "launch_ros": {},
         "launch_ros.actions": {"Node": FakeNode},
     }
@@ -86,14 +109,40 @@ def launch_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return module
 
 
-def start_all(launch_file: Any, **arguments: str) -> Any:
-    """What `ros2 launch` does with `arguments`."""
-    context = launch_file.LaunchContext()
+@pytest.fixture(name="warnings")
+def warnings_fixture(launch_file: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The warnings that the launch file logs."""
+    found: list[str] = []
+    monkeypatch.setattr(launch_file, "get_logger", lambda name: SimpleNamespace(warning=found.append))
+    return found
+
+
+def visit(launch_file: Any, entity: Any, context: Any) -> list[Any]:
+    """Execute an entity and all that it leads to, as launch does, but no node; return the nodes."""
+    if isinstance(entity, launch_file.Node):
+        return [entity]
+    found = entity.execute(context) if entity is not None else None
+    return [node for sub in found or () for node in visit(launch_file, sub, context)]
+
+
+def include(launch_file: Any, context: Any, **arguments: str) -> list[Any]:
+    """Do what launch's IncludeLaunchDescription does with `arguments`; return the nodes."""
     context.launch_configurations.update(arguments)
-    nodes: Any = None
-    for entity in launch_file.generate_launch_description().entities:
-        nodes = entity.execute(context)
-    return nodes
+    entities = launch_file.generate_launch_description().entities
+    return [node for entity in entities for node in visit(launch_file, entity, context)]
+
+
+def start_all(launch_file: Any, **arguments: str) -> list[Any]:
+    """Return the nodes that `ros2 launch` starts with `arguments`."""
+    return include(launch_file, launch_file.LaunchContext(), **arguments)
+
+
+def declared(launch_file: Any) -> dict[str, Any]:
+    """Return the arguments by name, as --show-args finds them."""
+    entities = launch_file.generate_launch_description().entities
+    groups = [entity for entity in entities if isinstance(entity, launch_file.GroupAction)]
+    inside = [sub for group in groups for sub in group.describe_sub_entities()]
+    return {e.name: e for e in inside if isinstance(e, launch_file.DeclareLaunchArgument)}
 
 
 def start(launch_file: Any, **arguments: str) -> list[dict[str, Any]]:
@@ -113,7 +162,7 @@ def given(launch_file: Any, **arguments: str) -> dict[str, Any]:
 
 
 def test_every_setting_has_an_argument_that_is_described(launch_file: Any) -> None:
-    arguments = {e.name: e for e in launch_file.generate_launch_description().entities if hasattr(e, "description")}
+    arguments = declared(launch_file)
     assert {s.name for s in SETTINGS} < arguments.keys()
     for setting in SETTINGS:
         description = arguments[setting.name].description
@@ -177,6 +226,9 @@ def test_texts_become_values_of_the_settings_type(launch_file: Any, name: str, t
         ({"rate": "-1"}, "rate -1 is out of range"),
         ({"log_level": "loud"}, "log_level 'loud' is unknown"),
         ({"params_file": "/no/such.yaml"}, "params_file '/no/such.yaml' does not exist"),
+        ({"params_file": "/"}, "params_file '/' is a folder; give the path of a ROS parameter file in it"),
+        ({"image_topic": "/camera/image-raw"}, "such as /camera/image_raw"),
+        ({"namespace": "robot 1"}, "namespace 'robot 1' is no name of a namespace"),
     ],
 )
 def test_what_cannot_be_used_fails_the_launch(launch_file: Any, arguments: dict[str, str], message: str) -> None:
@@ -187,7 +239,7 @@ def test_what_cannot_be_used_fails_the_launch(launch_file: Any, arguments: dict[
 
 def test_arguments_of_the_launch_file_reach_the_node(launch_file: Any, tmp_path: Path) -> None:
     own = tmp_path / "my.yaml"
-    own.touch()
+    own.write_text("/**: {ros__parameters: {threshold: 0.3}}")
     (node,) = start(
         launch_file,
         params_file=str(own),
@@ -237,6 +289,49 @@ def test_the_profile_of_fast_dds_is_set_for_what_is_started_later_only_if_asked_
     start_all(launch_file, fastdds_images="true")
     assert list(set_to) == ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"]
     assert all(Path(path).is_file() for path in set_to.values())
+
+
+@pytest.mark.parametrize("text", ["WARN", "Warn", "warn"])
+def test_the_log_level_is_taken_in_any_case(launch_file: Any, text: str) -> None:
+    (node,) = start(launch_file, log_level=text)
+    assert node["ros_arguments"] == ["--log-level", "warn"]
+
+
+def test_a_misspelled_argument_is_a_warning_with_the_near_one(launch_file: Any, warnings: list[str]) -> None:
+    start(launch_file, imge_topic="/cam", treshold="0.3", colour="red")
+    assert warnings == [
+        "there is no argument 'imge_topic'; did you mean image_topic:=/cam?",
+        "there is no argument 'treshold'; did you mean threshold:=0.3?",
+    ]
+    warnings.clear()
+    start(launch_file, image_topics="/a /b", image_topic="/a")  # the first is of the file that includes this one
+    assert warnings == []
+
+
+def test_a_parameter_file_for_another_node_is_a_warning(launch_file: Any, warnings: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("/robot/actionnet: {ros__parameters: {threshold: 0.3}}")
+    start(launch_file, params_file=str(file), namespace="robot")
+    assert warnings == []
+    start(launch_file, params_file=str(file))
+    (warning,) = warnings
+    assert warning.endswith(
+        "has parameters for /robot/actionnet, but none for /actionnet; name its section /actionnet or /**"
+    )
+
+
+def test_no_default_of_this_file_is_left_in_one_that_includes_it(launch_file: Any) -> None:
+    context = launch_file.LaunchContext()
+    context.launch_configurations["robot_name"] = "anna"
+    include(launch_file, context, threshold="0.5")
+    assert dict(context.launch_configurations) == {"robot_name": "anna", "threshold": "0.5"}
+
+
+def test_a_video_keeps_to_simulated_time_as_the_node_does(launch_file: Any) -> None:
+    _, player = start(launch_file, video="clip.mp4", use_sim_time="true")
+    assert player["parameters"] == [{"use_sim_time": True}]
+    _, player = start(launch_file, video="clip.mp4")
+    assert player["parameters"] == []
 
 
 @pytest.mark.ros
