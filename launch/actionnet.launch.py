@@ -111,7 +111,7 @@ def _nodes(context: LaunchContext) -> list[Action]:
 def _misspelled(texts: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning for each argument that is nearly one of ours, which launch leaves without a word.
 
-    A launch file that includes this one has arguments of its own: one that is near to ours is theirs if ours is given too.
+    A launch file that includes this one has arguments of its own: one that is near to ours is theirs if ours is given.
     """
     defaults = {**{p.name: "" for p in PARAMETERS}, **{a.name: _text(a.default) for a in ARGUMENTS}}
     for name in texts:

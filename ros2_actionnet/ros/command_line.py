@@ -18,6 +18,7 @@ Topics out
   ~/annotated              sensor_msgs/Image, and ~/annotated/compressed
   ~/events                 ros2_actionnet/ActionEvent
   ~/vision_info            vision_msgs/VisionInfo
+  ~/ready                  std_msgs/Bool, latched: true once the network is loaded and the node active
   /diagnostics             diagnostic_msgs/DiagnosticArray
 Services
   ~/reset                  std_srvs/Trigger: clears the window"""

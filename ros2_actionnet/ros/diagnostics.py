@@ -16,7 +16,7 @@ from ros2_actionnet.live.inference_rounds import WorkerStatus
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.stream import Classified, Stream, StreamStatus
 from ros2_actionnet.networks.normalization import assumption
-from ros2_actionnet.ros.fastdds import loss_remedy
+from ros2_actionnet.ros.fastdds import loss_remedy, silence_cause
 from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
 from ros2_actionnet.system.text import printable
@@ -61,6 +61,7 @@ class Health:
     reliability: str = ""
     publishers: tuple[str, ...] = ()
     topic_problem: str = ""  # why what is published on the topic cannot be subscribed to
+    advice: str = ""  # what to type so that images come, while none does
     silent_for: float = 0.0  # s since the last image, or since activation
     received: int = 0
     rejected: int = 0
@@ -121,14 +122,16 @@ class CameraMonitor:
             restart_reason=intake.restart_reason,
         )
         if subscription is not None:
+            silent_for = now - max(self._activated, intake.last_arrival)
             health = replace(
                 health,
                 topic=subscription.topic,
                 topic_problem=subscription.problem,
                 reliability=subscription.reliability,
                 publishers=subscription.publishers,
+                advice=subscription.advice() if silent_for > SILENCE else "",
                 lost=subscription.lost,
-                silent_for=now - max(self._activated, intake.last_arrival),
+                silent_for=silent_for,
             )
         return self._with_rates(health, now)
 
@@ -247,13 +250,17 @@ def complaints(health: Health) -> Iterator[Complaint]:
 
 def _silence(health: Health) -> str:
     since = f"no image on {health.topic} for {health.silent_for:.0f} s"
+    if health.advice:
+        return f"{since}: {health.advice}"
     if not health.publishers:
         return (
             f"{since}: nobody publishes there; remap image to the camera's topic (image_topic:=... in the launch file)"
         )
+    if cause := silence_cause(get_rmw_implementation_identifier()):
+        cause = f". If it does: {cause}"
     return (
         f"{since} from {_join(health.publishers)}, subscribed {health.reliability}; see whether the camera runs "
-        f"(ros2 topic hz {health.topic})"
+        f"(ros2 topic hz {health.topic}){cause}"
     )
 
 

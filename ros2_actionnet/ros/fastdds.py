@@ -6,13 +6,21 @@ lost on the way. A profile gives the process that publishes the images a larger 
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 from ros2_actionnet.system.resources import shared_folder
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Where Fast DDS looks for its profile: version 2 (up to Jazzy) in the first, version 3 (from Kilted) in the second."""
+
+
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+"""Files by which a process knows that it runs in a container of Docker or Podman."""
+
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def image_profile() -> Path:
@@ -46,3 +54,41 @@ def loss_remedy(middleware: str) -> str:
         "Fast DDS's shared memory, 512 KB unless told otherwise, is too small for large images; start the camera's "
         f"process with {older}={image_profile()} (on Kilted or newer {newer}), or {reliable}"
     )
+
+
+def silence_cause(
+    middleware: str, shared_memory: Path = _SHARED_MEMORY, user: int | None = None, in_container: bool | None = None
+) -> str:
+    """Return why no data may come through `middleware` from a publisher that is seen, and the remedy; empty if unknown.
+
+    Fast DDS takes processes on one host for neighbors that share /dev/shm. Discovery goes over the network, the data
+    through shared memory: from a process in another container, or of another user, none arrives.
+    """
+    if "fastrtps" not in middleware:
+        return ""
+    user = os.geteuid() if user is None else user
+    others = sorted(_owners(shared_memory) - {user})
+    over_network = "or set FASTDDS_BUILTIN_TRANSPORTS=UDPv4 for both (Jazzy or newer)"
+    if others:
+        names = ", ".join(map(str, others[:3]))
+        return (
+            f"Fast DDS's shared memory in {shared_memory} belongs to another user (uid {names}, this node has {user}); "
+            f"run both as one user, {over_network}"
+        )
+    if any(mark.exists() for mark in _CONTAINER_MARKS) if in_container is None else in_container:
+        return (
+            "in containers, Fast DDS needs one shared memory and one user; start both with --ipc=host (and the same "
+            f"--user), {over_network}"
+        )
+    return ""
+
+
+def _owners(shared_memory: Path) -> set[int]:
+    """Return the users whose processes have shared memory of Fast DDS."""
+    owners = set()
+    with suppress(OSError):
+        for file in shared_memory.iterdir():
+            if file.name.startswith(("fastrtps_", "fastdds_")):
+                with suppress(OSError):
+                    owners.add(file.stat().st_uid)
+    return owners

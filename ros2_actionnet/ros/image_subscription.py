@@ -15,11 +15,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.ros.image_types import IMAGE, IMAGE_TYPES, TRANSPORTS, message_class
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # rclpy of Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+from ros2_actionnet.ros.subscription_events import create_subscription
+from ros2_actionnet.ros.topic_advice import ImageTopics
 
 _RELIABILITIES = {"reliable": QoSReliabilityPolicy.RELIABLE, "best_effort": QoSReliabilityPolicy.BEST_EFFORT}
 RCLError = rclpy_implementation.RCLError
@@ -42,6 +39,7 @@ class ImageSubscription:
         self._node = node
         name, self._usual_type = TRANSPORTS[transport]
         name = f"{camera}/{name}" if camera else name
+        self._transport = transport
         self.topic: str = node.resolve_topic_name(name)
         self.publishers: tuple[str, ...] = ()  # seen at the last look, each as `/node (reliability)`
         self.type_name = self._usual_type
@@ -83,6 +81,10 @@ class ImageSubscription:
         self.problem = ""
         self.type_name, self.reliability = type_name, reliability
 
+    def advice(self) -> str:
+        """Return what to type so that images come, as far as the topics that exist tell; empty if they do not."""
+        return ImageTopics.seen_by(self._node).advice(self.topic, self._transport)
+
     def destroy(self) -> None:
         """Unsubscribes."""
         subscription, self._subscription = self._subscription, None
@@ -121,14 +123,13 @@ class ImageSubscription:
         return value if value in _RELIABILITIES else reliability
 
     def _subscribe(self, message_type: Any, type_name: str, qos: QoSProfile) -> Any:
-        return self._node.create_subscription(
+        return create_subscription(
+            self._node,
             message_type,
             self._name,
             lambda message: self._on_message(message, type_name),
             qos,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda _: self.follow_publishers(), message_lost=self._on_lost
-            ),
+            {"incompatible_qos": lambda _: self.follow_publishers(), "message_lost": self._on_lost},
             qos_overriding_options=QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH]),
             raw=True,
         )

@@ -26,6 +26,7 @@ from ros2_actionnet.ros.lifecycle import GuardedLifecycleNode, LifecycleState, T
 from ros2_actionnet.ros.mailbox import Mailbox
 from ros2_actionnet.ros.node_settings import NodeSettings, parameter_name
 from ros2_actionnet.ros.parameters import Parameters
+from ros2_actionnet.ros.readiness import Readiness, awaited
 from ros2_actionnet.settings import SETTINGS, Effect, Settings
 
 
@@ -43,12 +44,15 @@ class ActionNetNode(GuardedLifecycleNode):
         self._health = HealthMonitor()
         self._next_warning: dict[tuple[str, str], float] = {}  # s, monotonic clock, by camera and kind of complaint
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._readiness = Readiness(self)
         self.create_service(Trigger, "~/reset", self._on_reset)
         # By the wall clock: with simulated time that stands still, diagnostics are wanted most.
         self.create_timer(1.0, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._starts_itself = self._settings.node.autostart
         if self._starts_itself:
             self.mailbox.post(self._start)
+        else:
+            self.get_logger().info(awaited(self.state, self.get_fully_qualified_name()))
 
     # Lifecycle.
 
@@ -196,6 +200,7 @@ class ActionNetNode(GuardedLifecycleNode):
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
         health = self._health.look(self.state, configured.worker if configured is not None else None)
         health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
+        self._readiness.update(health)
         of_cameras = [
             self._health.camera(camera.name).look(health, camera.stream, camera.intake, camera.subscription)
             for camera in cameras

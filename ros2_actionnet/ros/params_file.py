@@ -1,4 +1,4 @@
-"""What a ROS parameter file says to the node, told before the node starts: rcl's own words name neither file nor remedy."""
+"""Checks a ROS parameter file before the node starts, as rcl's messages name neither the file nor a remedy."""
 
 from __future__ import annotations
 

@@ -111,6 +111,11 @@ class TestSummary:
         for word in ("/cam (best_effort)", "subscribed reliable", "ros2 topic hz /camera/image_raw"):
             assert word in text
 
+    def test_silence_with_a_known_cause_says_what_to_type(self) -> None:
+        advice = "nobody publishes there; set image_topic:=/cam/image_raw image_transport:=compressed"
+        level, text = summary(replace(WELL, silent_for=60, advice=advice, publishers=("/cam (reliable)",)))
+        assert (level, text) == (Level.WARN, f"no image on /camera/image_raw for 60 s: {advice}")
+
     def test_a_short_silence_is_none(self) -> None:
         assert summary(replace(WELL, silent_for=SILENCE - 0.1))[0] is Level.OK
 
@@ -236,7 +241,12 @@ class TestMonitor:
             clock=SimpleNamespace(is_stuck=False),
         )
         subscription = SimpleNamespace(
-            problem="", topic="/image", reliability="reliable", lost=0, publishers=("/camera (reliable)",)
+            problem="",
+            topic="/image",
+            reliability="reliable",
+            lost=0,
+            publishers=("/camera (reliable)",),
+            advice=lambda: "set it right",
         )
         return stream, intake, subscription
 
@@ -295,9 +305,11 @@ class TestMonitor:
         clock.now += 50.0
         monitor.activated()
         clock.now += 7.0
-        assert monitor.look(NODE, *parts).silent_for == 7.0
+        health = monitor.look(NODE, *parts)
+        assert (health.silent_for, health.advice) == (7.0, "set it right")
         intake.last_arrival = clock.now - 2.0
-        assert monitor.look(NODE, *parts).silent_for == 2.0
+        health = monitor.look(NODE, *parts)
+        assert (health.silent_for, health.advice) == (2.0, "")
         monitor.activated()
         assert monitor.look(NODE, *parts).silent_for == 0.0
 

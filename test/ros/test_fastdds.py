@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile, loss_remedy, use_image_profile
+from ros2_actionnet.ros.fastdds import PROFILE_VARIABLES, image_profile, loss_remedy, silence_cause, use_image_profile
 
 SPACE = "{http://www.eprosima.com}"
 
@@ -63,3 +64,23 @@ def test_the_remedy_for_losses_fits_the_middleware() -> None:
     assert "reliable" in remedy
     assert "Fast DDS" not in loss_remedy("rmw_cyclonedds_cpp")
     assert "reliable" in loss_remedy("rmw_zenoh_cpp")
+
+
+class TestSilence:
+    def test_memory_of_another_user_is_named_with_both(self, tmp_path: Path) -> None:
+        (tmp_path / "fastrtps_port7411").touch()
+        mine = tmp_path.stat().st_uid
+        text = silence_cause("rmw_fastrtps_cpp", tmp_path, mine + 1, False)
+        assert f"belongs to another user (uid {mine}, this node has {mine + 1})" in text
+        assert "FASTDDS_BUILTIN_TRANSPORTS=UDPv4" in text
+        assert silence_cause("rmw_fastrtps_cpp", tmp_path, mine, False) == ""
+
+    def test_memory_of_other_programs_is_none_of_ours(self, tmp_path: Path) -> None:
+        (tmp_path / "pulse-shm-1").touch()
+        assert silence_cause("rmw_fastrtps_cpp", tmp_path, tmp_path.stat().st_uid + 1, False) == ""
+
+    def test_in_a_container_ipc_is_named(self, tmp_path: Path) -> None:
+        text = silence_cause("rmw_fastrtps_cpp", tmp_path, 1000, True)
+        assert "--ipc=host" in text
+        assert silence_cause("rmw_cyclonedds_cpp", tmp_path, 1000, True) == ""
+        assert silence_cause("rmw_fastrtps_cpp", tmp_path / "none", 1000, False) == ""
