@@ -262,13 +262,13 @@ class Settings:
         "Above 0 (Hz): sample by the images' stamps at this rate instead of by counting, "
         "so that a window keeps its length in seconds whatever the camera's rate.",
         minimum=0.0,
-        maximum=1000.0,
+        maximum=240.0,
         per_camera=True,
     )
     infer_every: int = _setting(1, "Sampled frames from one inference to the next.", minimum=1, per_camera=True)
     top_k: int = _setting(5, "Maximum number of results in a classification.", minimum=1, per_camera=True)
     smoothing: int = _setting(
-        1, "Scores are the mean over this many inferences.", minimum=1, maximum=1000, per_camera=True
+        1, "Scores are the mean over this many inferences.", minimum=1, maximum=100, per_camera=True
     )
     warmup: str = _setting(
         "wait",
@@ -334,7 +334,7 @@ class Settings:
         0.3,
         "An action must last this long (s) to be reported as an event.",
         minimum=0.0,
-        maximum=3600.0,
+        maximum=60.0,
         scope=Scope.NODE_AND_COMMAND,
         per_camera=True,
     )
@@ -360,7 +360,7 @@ class Settings:
         0,
         "Width of the annotated image in pixels; 0: that of the input.",
         minimum=0,
-        maximum=16384,
+        maximum=4096,
         scope=Scope.NODE,
         per_camera=True,
     )

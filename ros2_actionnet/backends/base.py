@@ -112,6 +112,9 @@ class Backend(Protocol):
     def unavailable(self, device: str) -> str | None:
         """Return why this backend cannot be used on `device` and what to do about it; None if it can."""
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        """Return why a backend that can be used has no such device here, or not in `precision`; None if it has."""
+
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> Session[Any]:

@@ -75,6 +75,27 @@ class OpenVINOBackend:
             return f"device '{device}' is not one of OpenVINO's ({', '.join(_DEVICES)}); leave device empty for CPU"
         return None
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        """Return why `device` or `precision` cannot be had on this machine, with what can; None if both can.
+
+        The first call in a process imports OpenVINO, which takes some tenths of a second.
+        """
+        try:
+            import openvino
+        except ImportError as error:
+            return f"OpenVINO cannot be imported: {error}; pip install openvino"
+        core = openvino.Core()
+        device = device.upper() or "CPU"
+        found = core.available_devices
+        if device not in found and not any(name.startswith(f"{device}.") for name in found):
+            return f"there is no device {device} here, but {', '.join(found)}; leave device empty for CPU"
+        try:
+            if precision != "auto":
+                self._element_type(core, device, precision)
+        except BackendError as error:
+            return str(error)
+        return None
+
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> OpenVINOSession:

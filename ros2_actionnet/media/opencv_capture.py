@@ -56,6 +56,10 @@ def open_capture(source: str) -> Capture:
     is_number = source.isdigit()
     if not is_number and not Path(source).exists():
         raise MediaError(f"there is no file or device '{source}'; give the path of a video or the number of a camera")
+    if is_number and Path("/dev").is_dir() and not Path(f"/dev/video{source}").exists():
+        there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*")))
+        hint = f"give one of {there}" if there else "connect a camera, or pass it into the container with --device"
+        raise MediaError(f"there is no camera {source}: no such device /dev/video{source}; {hint}")
     capture = cv2.VideoCapture(int(source) if is_number else source)
     if not capture.isOpened():
         raise MediaError(f"'{source}' cannot be opened as a video; check whether another player can play it")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
-from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.errors import ActionNetError, BackendError, about
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
 from ros2_actionnet.networks.normalization import remark
@@ -68,7 +68,12 @@ def check_change(before: Settings, after: Settings) -> None:
     """
     try:
         check_request(network_request(after))
-        choose_backend(after.backend, after.device)
+        choice = choose_backend(after.backend, after.device)
+        runs_on = ("backend", "device", "precision")
+        if any(getattr(before, name) != getattr(after, name) for name in runs_on):
+            with about(*runs_on):
+                if reason := choice.backend.unsupported(after.device, after.precision):
+                    raise BackendError(reason)
     except ActionNetError as error:
         if not error.settings or any(getattr(before, name) != getattr(after, name) for name in error.settings):
             raise

@@ -26,7 +26,7 @@ def awaited(state: str, node: str) -> str:
 
 
 class Readiness:
-    """Publishes changes, latched; nothing comes before the first True: `ros2 topic echo --once` waits for it."""
+    """Publishes changes, latched. Nothing comes before the first True: `ros2 topic echo --once` waits for it."""
 
     def __init__(self, node: Node) -> None:
         self._publisher = node.create_publisher(Bool, "~/ready", _LATCHED)

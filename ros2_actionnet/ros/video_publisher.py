@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,9 +17,10 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -28,6 +30,9 @@ from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.ros.fastdds import use_image_profile
 from ros2_actionnet.ros.messages import compressed_message, image_message
+from ros2_actionnet.system.termination import on_termination
+
+_PATIENCE = 0.1  # s, longest sleep before it is seen that the process is told to end
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,14 @@ def frames(source: str, loop: bool, size: tuple[int, int] | None) -> Iterator[ND
 
 
 class VideoPublisher(Node):
-    """Publishes images at an even rate, stamped with the time at which each is due."""
+    """Publishes images at an even rate, stamped with the time at which each is due: simulated with `use_sim_time`."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, ended: threading.Event | None = None) -> None:
+        """Open the video; `ended` is set, by any thread, to end `play`."""
         super().__init__("video_publisher")
+        self._ended = ended or threading.Event()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
         with closing(open_capture(options.input)) as capture:
             self.rate = options.rate or capture.rate
         self._options = options
@@ -123,24 +132,25 @@ class VideoPublisher(Node):
     def play(self) -> None:
         """Publishes until the video or the process ends."""
         options = self._options
-        while rclpy.ok() and sum(p.get_subscription_count() for p, _ in self._outputs) < options.wait_for:
+        while self._goes_on() and sum(p.get_subscription_count() for p, _ in self._outputs) < options.wait_for:
             time.sleep(0.02)
-        if not rclpy.ok():
-            return
         topics = " and ".join(publisher.topic_name for publisher, _ in self._outputs)
         self.get_logger().info(f"publishing {options.input} on {topics} at {self.rate:g} Hz")
-        started, start = time.monotonic(), self.get_clock().now().nanoseconds
+        now = self._simulated_time if self.get_parameter("use_sim_time").value else _steady_time
+        while self._goes_on() and now() == 0:  # there is no /clock yet
+            time.sleep(0.02)
+        started, start = now(), self.get_clock().now().nanoseconds
         for index, frame in enumerate(frames(options.input, options.loop, options.size)):
-            if not rclpy.ok():
+            due = nanoseconds(index / self.rate)
+            self._sleep(now, started + due)
+            if not self._goes_on():
                 return
-            due = index / self.rate
-            time.sleep(max(0.0, started + due - time.monotonic()))
-            header = FrameHeader.at(start + nanoseconds(due), options.frame_id)
+            header = FrameHeader.at(start + due, options.frame_id)
             try:
                 for publisher, message in self._outputs:
                     publisher.publish(message(frame, header))
             except Exception:
-                if rclpy.ok():
+                if self._goes_on():
                     raise
                 return  # told to end just now
             self.published += 1
@@ -148,6 +158,24 @@ class VideoPublisher(Node):
         for publisher, _ in self._outputs:
             publisher.wait_for_all_acked(Duration(seconds=2))
         self.get_logger().info(f"published {self.published} images")
+
+    def _goes_on(self) -> bool:
+        return rclpy.ok() and not self._ended.is_set()
+
+    def _simulated_time(self) -> int:
+        """Return the time of /clock in ns, after what has come of it; 0 before the first."""
+        self._executor.spin_once(timeout_sec=0.0)
+        return self.get_clock().now().nanoseconds
+
+    def _sleep(self, now: Callable[[], int], until: int) -> None:
+        """Sleep until the time `until` (ns) of `now`, or until the process is told to end."""
+        while self._goes_on() and (left := until - now()) > 0:
+            time.sleep(min(left * 1e-9, _PATIENCE))
+
+
+def _steady_time() -> int:
+    """Return the time in ns of a clock that nobody sets."""
+    return nanoseconds(time.monotonic())
 
 
 def _raw(frame: NDArray[np.uint8], header: FrameHeader) -> Image:
@@ -164,16 +192,17 @@ def main(args: list[str] | None = None) -> int:
     arguments = sys.argv if args is None else ["video_publisher", *args]
     options = parse_options(remove_ros_args(arguments)[1:])
     use_image_profile(os.environ)
-    rclpy.init(args=arguments)
+    ended = threading.Event()
+    undo = on_termination(ended.set)
     try:
-        VideoPublisher(options).play()
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        VideoPublisher(options, ended).play()
     except ActionNetError as error:
         print(f"video_publisher: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     finally:
         rclpy.try_shutdown()
+        undo()
     return 0
 
 

@@ -20,6 +20,9 @@ class AbsentBackend:
     def unavailable(self, device: str) -> str | None:
         return f"AbsentRT is not installed on {device or 'this machine'} (pip install absent)"
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        return None
+
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> Any:

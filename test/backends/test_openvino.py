@@ -198,6 +198,18 @@ def test_devices_of_openvino_are_taken_in_any_spelling(device: str) -> None:
     assert OpenVINOBackend().unavailable(device) is None
 
 
+def test_a_device_and_a_precision_are_refused_for_what_is_here() -> None:
+    backend = OpenVINOBackend()
+    offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    for precision in ("fp32", "fp16", "bf16"):
+        assert (backend.unsupported("cpu", precision) is None) is (precision.upper() in offered)
+    assert backend.unsupported("", "auto") is None
+    for device in {"GPU", "NPU"} - {name.split(".")[0] for name in openvino.Core().available_devices}:
+        assert backend.unsupported(device, "auto") == f"there is no device {device} here, but " + (
+            f"{', '.join(openvino.Core().available_devices)}; leave device empty for CPU"
+        )
+
+
 @pytest.mark.parametrize("device", ["0", "CUDA", "TPU.0"])
 def test_other_devices_are_named_with_the_ones_it_knows(device: str) -> None:
     reason = OpenVINOBackend().unavailable(device)

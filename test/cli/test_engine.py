@@ -68,6 +68,9 @@ class Backend:
     def unavailable(self, device: str) -> str | None:
         return self.reason
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        return None
+
     def load(self, network: PreparedNetwork, options: LoadOptions, monitor: LoadMonitor) -> Any:
         monitor.progress("building engine, 5 s so far")
         self.loaded.append((network.name, options))

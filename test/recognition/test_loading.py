@@ -130,6 +130,9 @@ def test_the_settings_say_which_network_and_how() -> None:
         ),  # one error at a time: labels are looked at first
         ({}, {"device": "TPU", "backend": "openvino"}, "TPU"),
         ({"device": "TPU", "backend": "openvino"}, {"precision": "fp32"}, ""),
+        ({"device": "TPU", "backend": "openvino"}, {"threshold": 0.5}, ""),
+        ({"backend": "openvino"}, {"device": "NPU"}, "there is no device NPU here, but CPU"),
+        ({"backend": "openvino"}, {"precision": "fp32"}, ""),
         ({"network": "camera_motion", "model": "/no/net.onnx"}, {"network": "no_such", "model": ""}, "no_such"),
     ],
 )

@@ -78,7 +78,7 @@ class TestDeclaration:
         (threshold,) = rig.node.describe_parameter("threshold").floating_point_range
         assert (threshold.from_value, threshold.to_value) == (0.0, 1.0)
         (width,) = rig.node.describe_parameter("annotated_width").integer_range
-        assert (width.from_value, width.to_value, width.step) == (0, 16384, 1)
+        assert (width.from_value, width.to_value, width.step) == (0, 4096, 1)
         skip = rig.node.describe_parameter("skip_frames")
         assert not list(skip.integer_range)
         assert skip.additional_constraints == ">= 0"

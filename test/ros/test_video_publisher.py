@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_actionnet.errors import MediaError
@@ -130,7 +133,7 @@ class TestFrames:
 class Playing:
     """A publisher that plays in a thread, and what a subscriber received of it."""
 
-    def __init__(self, domain: Domain, arguments: list[str]) -> None:
+    def __init__(self, domain: Domain, arguments: list[str], simulated: bool = False) -> None:
         self.images: list[Image] = []
         self.compressed: list[CompressedImage] = []
         options = parse_options(arguments)
@@ -138,7 +141,9 @@ class Playing:
         qos = QoSProfile(depth=100, reliability=QoSReliabilityPolicy[options.reliability.upper()])
         listener.create_subscription(Image, options.topic, self.images.append, qos)
         listener.create_subscription(CompressedImage, f"{options.topic}/compressed", self.compressed.append, qos)
-        self.publisher = VideoPublisher(options)
+        self.ended = threading.Event()
+        self.publisher = VideoPublisher(options, self.ended)
+        self.publisher.set_parameters([Parameter("use_sim_time", value=simulated)])
         self.thread = threading.Thread(target=self.publisher.play)
         self.thread.start()
 
@@ -211,7 +216,7 @@ class TestPlaying:
         publisher = VideoPublisher(parse_options([clip, "--rate", "10"]))
         publisher.play()
         assert publisher.published == COUNT
-        assert slept == pytest.approx([0.0] + [0.1] * (COUNT - 1))
+        assert slept == pytest.approx([0.1] * (COUNT - 1))
 
     def test_a_loop_goes_on_with_even_stamps(self, domain: Domain, clip: str) -> None:
         images = play(domain, clip, "--rate", "200", "--loop", count=2 * COUNT + 3)
@@ -229,6 +234,36 @@ class TestPlaying:
             assert pixels is not None
             assert np.abs(pixels.reshape(-1).astype(int) - np.frombuffer(raw.data, np.uint8)).max() <= 3
         assert "jpeg" in playing.compressed[0].format
+
+    def test_simulated_time_is_kept(self, domain: Domain, clip: str) -> None:
+        playing = Playing(domain, [clip, "--rate", "10", "--wait-for", "1"], simulated=True)
+        clock = domain.node("clock").create_publisher(Clock, "/clock", 10)
+        domain.spin_until(clock.get_subscription_count, "subscription to the clock")
+        now = 500 * 10**9
+
+        def images_after(step: int) -> int:
+            nonlocal now
+            now += step
+            clock.publish(Clock(clock=Time(sec=now // 10**9, nanosec=now % 10**9)))
+            return len(playing.images)
+
+        domain.spin_until(lambda: images_after(0) > 0, "first image")
+        for _ in range(5):  # time stands still: no other image is due
+            images_after(0)
+            domain.executor.spin_once(timeout_sec=0.1)
+        assert len(playing.images) == 1
+        domain.spin_until(lambda: images_after(20_000_000) == COUNT, "last image")
+        playing.thread.join(TIMEOUT)
+        assert stamps(playing.images)[0] == 500 * 10**9
+        assert set(np.diff(stamps(playing.images))) == {100_000_000}
+
+    def test_it_ends_at_once_when_told_to_in_a_long_pause(self, domain: Domain, clip: str) -> None:
+        playing = Playing(domain, [clip, "--rate", "0.01", "--wait-for", "1"])
+        domain.spin_until(lambda: playing.images, "first image")
+        playing.ended.set()
+        playing.thread.join(TIMEOUT)
+        assert not playing.thread.is_alive()
+        assert len(playing.images) == 1
 
     def test_images_are_of_the_size_asked_for(self, domain: Domain, clip: str) -> None:
         images = play(domain, clip, "--rate", "200", "--size", "30x20")

@@ -142,6 +142,9 @@ class FakeNetworks:
     def unavailable(self, device: str) -> str | None:
         return None
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        return None
+
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> Session[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
-from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu
+from ros2_actionnet.backends.tensorrt.builder import PRECISIONS, EngineRequest, Gpu
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext, Driver, find_device, load_driver
 from ros2_actionnet.backends.tensorrt.engine_cache import EngineCache
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
@@ -48,6 +48,12 @@ class TensorRTBackend:
         except BackendError as error:
             return str(error)
         return None
+
+    def unsupported(self, device: str, precision: str) -> str | None:
+        """Return why TensorRT has no such `precision`; None if it has. `unavailable` has looked for the device."""
+        if precision in ("auto", *PRECISIONS):
+            return None
+        return f"precision {precision} is not offered under TensorRT; set it to {', '.join(PRECISIONS)} or auto"
 
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED

@@ -302,3 +302,10 @@ class TestUnderTheWorker:
         stream.close()
         ((_, error),) = stream.said.load_failures
         assert "refused execute_async_v3" in str(error)
+
+
+def test_a_precision_that_tensorrt_is_not_used_in_is_refused_with_those_it_is() -> None:
+    assert [TensorRTBackend().unsupported("", precision) for precision in ("auto", "fp32", "fp16")] == [None] * 3
+    assert TensorRTBackend().unsupported("", "bf16") == (
+        "precision bf16 is not offered under TensorRT; set it to fp32, fp16 or auto"
+    )
