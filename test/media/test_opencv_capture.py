@@ -36,5 +36,5 @@ def test_what_is_not_there_and_what_is_no_video_are_named(tmp_path: Path) -> Non
     (tmp_path / "letter.mp4").write_text("dear robot")
     with pytest.raises(MediaError, match=r"letter\.mp4' cannot be opened as a video; check whether"):
         open_capture(str(tmp_path / "letter.mp4"))
-    with pytest.raises(MediaError, match="there is no camera 63: no such device /dev/video63; (connect|give)"):
+    with pytest.raises(MediaError, match=r"there is no camera 63: no such device /dev/video63; (connect|give)"):
         open_capture("63")
