@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
+from ros2_actionnet.networks.blob_names import check_blobs
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
 from ros2_actionnet.networks.download import Progress, download
 from ros2_actionnet.networks.resolve import as_meant, find_folder, manual_install_hint, resolve
@@ -26,10 +27,10 @@ MIRROR = "ACTIONNET_MIRROR"
 def check_request(request: NetworkRequest) -> None:
     """Reject, within milliseconds, a request that cannot succeed. Networks that still need a download are accepted.
 
-    Raises NetworkError as `resolve` does.
+    Raises NetworkError as `resolve` does, and for an input or output that the model has not.
     """
     with suppress(NetworkNotFetched):
-        resolve(request)
+        check_blobs(resolve(request))
 
 
 def obtain(request: NetworkRequest, monitor: LoadMonitor = UNMONITORED) -> NetworkSpec:
