@@ -197,6 +197,7 @@ def test_every_default_can_be_given(launch_file: Any) -> None:
         ("threshold", "1e-3", 0.001),
         ("skip_frames", "3", 3),
         ("autostart", "False", False),
+        ("autostart", "no", False),
         ("device", "0", "0"),
         ("network", "on", "on"),
         ("model", "~/a b: c.onnx", "~/a b: c.onnx"),

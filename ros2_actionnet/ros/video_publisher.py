@@ -165,7 +165,7 @@ class VideoPublisher(Node):
     def _simulated_time(self) -> int:
         """Return the time of /clock in ns, after what has come of it; 0 before the first."""
         self._executor.spin_once(timeout_sec=0.0)
-        return self.get_clock().now().nanoseconds
+        return int(self.get_clock().now().nanoseconds)
 
     def _sleep(self, now: Callable[[], int], until: int) -> None:
         """Sleep until the time `until` (ns) of `now`, or until the process is told to end."""

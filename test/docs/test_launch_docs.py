@@ -30,9 +30,9 @@ def test_xml_and_yaml_include_the_file_twice_in_groups_that_do_not_leak() -> Non
     assert [(group.get("scoped"), group.get("forwarding")) for group in groups] == [("true", "false")] * 2
     given = [{str(arg.get("name")): arg.get("value") for arg in group.iter("arg")} for group in groups]
     assert given == [FRONT, REAR]
-    groups = [entry["group"] for entry in yaml.safe_load(example("yaml"))["launch"]]
-    assert [(group["scoped"], group["forwarding"]) for group in groups] == [(True, False)] * 2
-    includes = [group["children"][0]["include"] for group in groups]
+    entries = [entry["group"] for entry in yaml.safe_load(example("yaml"))["launch"]]
+    assert [(entry["scoped"], entry["forwarding"]) for entry in entries] == [(True, False)] * 2
+    includes = [entry["children"][0]["include"] for entry in entries]
     assert [{arg["name"]: arg["value"] for arg in include["arg"]} for include in includes] == [FRONT, REAR]
 
 

@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 from rclpy.qos import QoSProfile
 
-from ros2_actionnet.ros.subscription_events import UnsupportedEventTypeError, create_subscription
+from ros2_actionnet.ros.subscription_events import create_subscription
 from support.own_domain import Domain
+
+try:
+    from rclpy.event_handler import UnsupportedEventTypeError
+except ImportError:  # rclpy of Humble
+    from rclpy.qos_event import UnsupportedEventTypeError
 
 pytestmark = pytest.mark.ros
 
