@@ -20,11 +20,19 @@ from ros2_actionnet.system.text import printable
 
 @dataclass(frozen=True)
 class Archive:
-    """The published .tar.gz with a network's files. `sha256` is "" until it is known."""
+    """The published file with a network: a .tar.gz with its files, or weights that have to be converted.
+
+    Attributes:
+        url: its address.
+        file: its name.
+        sha256: its SHA-256 in hex, or the first digits of it; "" until it is known.
+        torchvision: name of the weights in torchvision, for a .pth file of these; "" for a .tar.gz.
+    """
 
     url: str
     file: str
     sha256: str = ""
+    torchvision: str = ""
 
 
 @dataclass(frozen=True)

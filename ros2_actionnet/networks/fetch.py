@@ -13,6 +13,7 @@ from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks.blob_names import check_blobs
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, user_folder
 from ros2_actionnet.networks.download import Progress, download
+from ros2_actionnet.networks.published_weights import check_converter, convert
 from ros2_actionnet.networks.resolve import as_meant, find_folder, manual_install_hint, resolve
 from ros2_actionnet.networks.spec import NetworkRequest, NetworkSpec
 from ros2_actionnet.networks.unpack import unpack
@@ -72,6 +73,8 @@ def fetch(entry: CatalogueEntry, monitor: LoadMonitor = UNMONITORED, *, again: b
         raise NetworkError(
             f"{target} is there, but without {entry.model}: put that into it, or remove the folder to download it"
         )
+    if entry.archive.torchvision:
+        check_converter(entry.name, target)
     progress = Progress(entry.name, monitor)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,11 +144,15 @@ def _url(archive: Archive) -> str:
 
 def _install(entry: CatalogueEntry, archive: Archive, file: Path, target: Path, progress: Progress) -> None:
     """Create the network's folder from the archive `file`."""
-    progress.say(f"unpacking {entry.name}")
+    if not archive.torchvision:
+        progress.say(f"unpacking {entry.name}")
     digest = sha256_of(file)
     _check_digest(archive, file, digest)
     with scratch_folder(target) as scratch:
-        unpack(file, scratch, progress.check)
+        if archive.torchvision:
+            convert(entry.name, archive.torchvision, file, scratch, progress)
+        else:
+            unpack(file, scratch, progress.check)
         folder = _network_in(scratch, entry, archive)
         _describe(folder, entry, archive, digest)
         _pin(archive, digest)
@@ -156,12 +163,13 @@ def _check_digest(archive: Archive, file: Path, digest: str) -> None:
     """Reject an archive whose checksum is not the catalogue's or, if that has none, not that of the first download."""
     pin = pin_of(archive)
     pinned = pin.read_text().split()[:1] if pin.is_file() else []
-    if archive.sha256 and digest != archive.sha256.lower():
+    expected = archive.sha256.lower()
+    if not digest.startswith(expected):
         raise NetworkError(
-            f"{file} is not the {archive.file} of the catalogue: its sha256 is {digest}, not {archive.sha256}. It is "
-            "damaged or another file: get it again"
+            f"{file} is not the {archive.file} of the catalogue: its sha256 is {digest}, not {expected}"
+            f"{'...' if len(expected) < len(digest) else ''}. It is damaged or another file: get it again"
         )
-    if not archive.sha256 and pinned and digest != pinned[0]:
+    if len(expected) < len(digest) and pinned and digest != pinned[0]:
         raise NetworkError(
             f"{file} is not the {archive.file} that came first: its sha256 is {digest}, then it was {pinned[0]}. If it "
             f"was published anew, and you trust it, remove {pin} and fetch it again"

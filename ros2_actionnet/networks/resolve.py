@@ -129,7 +129,7 @@ def _catalogued(entry: CatalogueEntry) -> NetworkSpec:
         labels=folder / entry.labels if entry.labels else None,
         input_blob=entry.input_blob,
         output_blob=entry.output_blob,
-        mean_from="" if entry.own else "the catalogue",
+        mean_from="" if entry.own or _is_converted(entry) else "the catalogue",
         is_downloaded=entry.archive is not None,
     )
     return replace(_from_folder(folder, found), name=entry.name)
@@ -149,11 +149,19 @@ def manual_install_hint(entry: CatalogueEntry) -> str:
     """Return one sentence on how to install a network by hand on a machine that cannot download it."""
     folder = user_folder()
     archive = f"{entry.archive.file} (from {entry.archive.url})" if entry.archive else "its archive"
+    place = folder / entry.folder
+    files = f"put {entry.model} and {entry.labels} into {place}; set `model` and `labels` to these two files"
+    if _is_converted(entry):
+        files = f"copy the folder {place} from a machine that has fetched it"
     return (
         f"Without a connection, one of these: put {archive} into {folder}, or into a folder that ACTIONNET_MIRROR "
-        f"names; put {entry.model} and {entry.labels} into {folder / entry.folder}; set `model` and `labels` to these "
-        "two files; or take `network:=camera_motion`, which comes with the package and works at once"
+        f"names; {files}; or take `network:=camera_motion`, which comes with the package and works at once"
     )
+
+
+def _is_converted(entry: CatalogueEntry) -> bool:
+    """Return True if a network is published as weights; its folder then states mean and std, not the catalogue."""
+    return entry.archive is not None and bool(entry.archive.torchvision)
 
 
 def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:

@@ -40,13 +40,25 @@ def test_names_and_aliases(asked: str, found: str, catalogue: Catalogue) -> None
 
 
 def test_the_facts_about_actionnets_networks(catalogue: Catalogue) -> None:
-    assert catalogue.names == ("resnet-18", "resnet-34", "camera_motion")
-    blobs = {entry.name: (entry.input_blob, entry.output_blob) for entry in catalogue}
-    assert blobs == {"resnet-18": ("0", "198"), "resnet-34": ("0", "350"), "camera_motion": ("", "")}
+    assert catalogue.names == ("resnet-18", "resnet-34", "r3d_18", "mc3_18", "r2plus1d_18", "camera_motion")
+    blobs = {entry.name: (entry.input_blob, entry.output_blob) for entry in catalogue if entry.input_blob}
+    assert blobs == {"resnet-18": ("0", "198"), "resnet-34": ("0", "350")}
     archive = catalogue.find("resnet34").archive
     assert archive is not None
     assert (archive.file, archive.sha256) == ("Action-ResNet34.tar.gz", "")
     assert archive.url.startswith("https://nvidia.box.com/")
+
+
+def test_the_weights_of_torchvision_have_the_digits_of_their_file_name(catalogue: Catalogue) -> None:
+    found = {}
+    for name in ("r3d_18", "mc3_18", "r2plus1d_18"):
+        archive = catalogue.find(name.replace("_18", "-18")).archive
+        assert archive is not None
+        assert archive.url == f"https://download.pytorch.org/models/{archive.file}"
+        assert archive.file == f"{name}-{archive.sha256}.pth"
+        found[name] = archive.torchvision.partition(".")
+    weights = {"r3d_18": "R3D_18_Weights", "mc3_18": "MC3_18_Weights", "r2plus1d_18": "R2Plus1D_18_Weights"}
+    assert found == {name: (weights[name], ".", "KINETICS400_V1") for name in found}
 
 
 @pytest.mark.parametrize(
@@ -92,15 +104,16 @@ def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_networks_of_the_users_own(networks: Path) -> None:
-    assert Catalogue.load().names == ("resnet-18", "resnet-34", "camera_motion"), "there need be no folder"
+    known = Catalogue.load().names
+    assert known[-1] == "camera_motion", "there need be no folder"
     for name in ("turns", "Walks", ".turns.new", "resnet-18", "resnet18", "Camera-Motion"):
         (networks / name).mkdir(parents=True)
         (networks / name / "network.yaml").write_text("frames: 8\n")
     (networks / "no network").mkdir()
     (networks / "network.yaml").write_text("")
     catalogue = Catalogue.load()
-    assert catalogue.names == ("resnet-18", "resnet-34", "camera_motion", "Walks", "turns")
-    assert [entry.own for entry in catalogue] == [False] * 3 + [True] * 2
+    assert catalogue.names == (*known, "Walks", "turns")
+    assert [entry.own for entry in catalogue] == [False] * len(known) + [True] * 2
     assert catalogue.find("walks").folder == "Walks"
     assert catalogue.find("resnet18").name == "resnet-18", "a folder cannot take a name away"
     with pytest.raises(NetworkError, match=r"Did you mean 'turns'\?.*; Walks; turns"):
