@@ -33,7 +33,10 @@ def with_common_signature(model: Any, spec: NetworkSpec, conversion: Conversion)
     frames = operators.parameter(shape, np.uint8, name=INPUT_NAME)
     frames.output(0).get_tensor().set_names({INPUT_NAME})
     mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
-    scaled = operators.multiply(operators.convert(frames, "f32"), (1 / (255 * std)).astype(np.float32))
+    colors = operators.convert(frames, "f32")
+    if spec.colors == "BGR":
+        colors = operators.gather(colors, np.array([2, 1, 0]), np.int64(4))
+    scaled = operators.multiply(colors, (1 / (255 * std)).astype(np.float32))
     normalized = operators.add(scaled, (-mean / std).astype(np.float32))
     order = ["NTHWC".index(letter) for axis in axes_of(spec.layout or "NCTHW") for letter in axis if letter != "M"]
     ordered = operators.reshape(

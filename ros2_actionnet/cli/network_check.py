@@ -42,7 +42,7 @@ def understood(network: PreparedNetwork) -> Iterator[tuple[str, str]]:
     yield "input", describe_input(spec)
     yield "output", f"{spec.output_blob!r}"
     yield "scores", _SCORES[spec.scores or "logits"]
-    yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of RGB in [0, 1]"
+    yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of {spec.colors} in [0, 1]"
     yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
     yield "classes", describe_labels(network.labels)
@@ -54,7 +54,8 @@ def describe_input(spec: NetworkSpec) -> str:
     assert spec.layout and spec.frames and spec.height and spec.width
     sizes = shape_in(spec.layout, batch=1, frames=spec.frames, height=spec.height, width=spec.width)
     shape = ", ".join(["batch", *map(str, sizes[1:])])
-    return f"{spec.input_blob!r} [{shape}] ({spec.layout}): {spec.frames} frames of {spec.width}x{spec.height}"
+    frames = f"{spec.frames} frames of {spec.width}x{spec.height}"
+    return f"{spec.input_blob!r} [{shape}] ({spec.layout}): {frames}{', BGR' if spec.colors == 'BGR' else ''}"
 
 
 def describe_labels(labels: Sequence[str], most: int = 5) -> str:

@@ -32,7 +32,7 @@ from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_yaml import NOTES, description_of, notes_of
 from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
 from ros2_actionnet.networks.resolve import find_folder
-from ros2_actionnet.networks.spec import SCORE_KINDS
+from ros2_actionnet.networks.spec import COLORS, NORMALIZATIONS, NORMALIZED_INSIDE, SCORE_KINDS
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
@@ -264,17 +264,24 @@ def _overridden(spec: NetworkSpec, options: argparse.Namespace) -> NetworkSpec:
         "height": options.size and options.size[0],
         "width": options.size and options.size[1],
         "layout": options.layout,
-        "normalization": "outside" if options.mean or options.std else None,
+        "colors": options.colors,
         "input_blob": options.input_blob,
         "output_blob": options.output_blob,
         "scores": options.scores,
     }
+    return replace(spec, **{key: value for key, value in said.items() if value is not None}, **_normalization(options))
+
+
+def _normalization(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the attributes of a NetworkSpec that `--mean`, `--std` and `--normalization` state."""
     given = {key: three_numbers(f"--{key}", key, value) for key in ("mean", "std") if (value := getattr(options, key))}
-    return replace(
-        spec,
-        **{key: value for key, value in said.items() if value is not None},
-        **in_unit_range(given, "--mean, --std"),
-    )
+    if options.normalization == "inside":
+        if given:
+            raise NetworkError("--normalization inside leaves mean and std to the network; omit --mean and --std")
+        return NORMALIZED_INSIDE | {"mean_from": "--normalization inside"}
+    if not given and options.normalization is None:
+        return {}
+    return {"normalization": "outside", **in_unit_range(given, "--mean, --std")}
 
 
 def _notes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -344,8 +351,12 @@ def _add_description_flags(command: argparse.ArgumentParser) -> None:
     what.add_argument("--frames", type=_count, metavar="T", help="frames in a window")
     what.add_argument("--size", type=_count, nargs=2, metavar=("H", "W"), help="height and width of a frame")
     what.add_argument("--layout", choices=LAYOUTS, help="order of the input's dimensions")
-    what.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="subtracted from RGB in [0, 1]")
-    what.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides the difference")
+    what.add_argument("--colors", choices=COLORS, help="order of the colors in the input, and of mean and std")
+    what.add_argument("--mean", type=float, nargs=3, metavar="X", help="subtracted from the colors in [0, 1]")
+    what.add_argument("--std", type=float, nargs=3, metavar="X", help="divides the difference")
+    what.add_argument(
+        "--normalization", choices=NORMALIZATIONS, help="inside: the network takes [0, 255] and normalizes it itself"
+    )
     what.add_argument("--input-blob", metavar="NAME", help="the model's input")
     what.add_argument("--output-blob", metavar="NAME", help="the model's output")
     what.add_argument("--scores", choices=SCORE_KINDS, help="what the model gives for its classes")

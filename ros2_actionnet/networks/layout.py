@@ -10,7 +10,7 @@ import math
 import re
 from typing import Literal
 
-Layout = Literal["NCTHW", "NTCHW", "NTHWC", "N(CT)HW", "N(TC)HW", "NMCTHW", "NMTCHW"]
+Layout = Literal["NCTHW", "NTCHW", "NTHWC", "N(CT)HW", "N(TC)HW", "NHW(CT)", "NHW(TC)", "NMCTHW", "NMTCHW"]
 
 DESCRIPTIONS: dict[Layout, str] = {
     "NCTHW": "[1, 3, T, H, W]",
@@ -18,6 +18,8 @@ DESCRIPTIONS: dict[Layout, str] = {
     "NTHWC": "[1, T, H, W, 3]",
     "N(CT)HW": "[1, 3*T, H, W]: the reds of all frames, then all greens, then all blues",
     "N(TC)HW": "[1, 3*T, H, W]: frame by frame, each as red, green, blue",
+    "NHW(CT)": "[1, H, W, 3*T]: the reds of all frames, then all greens, then all blues",
+    "NHW(TC)": "[1, H, W, 3*T]: frame by frame, each as red, green, blue",
     "NMCTHW": "[1, 1, 3, T, H, W]: one clip",
     "NMTCHW": "[1, 1, T, 3, H, W]: one clip",
 }

@@ -16,7 +16,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.layout import LAYOUTS
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.normalization import in_unit_range, three_numbers
-from ros2_actionnet.networks.spec import NORMALIZATIONS, SCORE_KINDS, UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
+from ros2_actionnet.networks.spec import COLORS, NORMALIZATIONS, NORMALIZED_INSIDE, SCORE_KINDS, NetworkSpec
 from ros2_actionnet.networks.yaml_file import read_yaml
 from ros2_actionnet.system.text import printable
 
@@ -26,7 +26,8 @@ _COMMENTS = {
     "model": "The files, beside this one. Line i of the labels names class i.",
     "frames": "The model's input: frames in a window, and the size of each in pixels.",
     "layout": "Order of the input's dimensions; N: batch, C: red, green, blue; T: frames. NCTHW, NTCHW, NTHWC, ...",
-    "mean": "Red, green and blue are scaled to [0, 1]; then `mean` is subtracted, and `std` divides the rest.",
+    "colors": "Order of the colors in the input, and of mean and std: RGB or BGR.",
+    "mean": "The colors are scaled to [0, 1]; then `mean` is subtracted, and `std` divides the rest.",
     "normalization": "inside: the network takes red, green and blue in [0, 255], and normalizes them itself.",
     "input_blob": "Names of the model's input and output.",
     "scores": "What the model gives: logits (a softmax is added), probabilities, or sigmoid (several classes at once).",
@@ -60,6 +61,7 @@ def description_of(spec: NetworkSpec, notes: Mapping[str, Any], folder: Path) ->
         "height": spec.height,
         "width": spec.width,
         "layout": spec.layout,
+        "colors": spec.colors,
         "mean": None if inside else list(spec.mean),
         "std": None if inside else list(spec.std),
         "normalization": "inside" if inside else None,
@@ -120,7 +122,7 @@ def _spec_values(path: Path) -> dict[str, Any]:
                 f"{path}: `normalization: inside` leaves mean and std to the network; remove its lines `mean` and "
                 "`std`, or the line `normalization`"
             )
-        return values | {"mean": UNNORMALIZED_MEAN, "std": UNNORMALIZED_STD, "mean_from": str(path)}
+        return values | NORMALIZED_INSIDE | {"mean_from": str(path)}
     return values | in_unit_range(values, str(path))
 
 
@@ -141,6 +143,8 @@ def _value(path: Path, key: str, value: Any) -> Any:
     if key == "scores" and value not in SCORE_KINDS:
         kinds = ", ".join(SCORE_KINDS)
         raise NetworkError(f"{path}: scores is {printable(repr(value))}; it must be one of {kinds}, or auto")
+    if key == "colors" and value not in COLORS:
+        raise NetworkError(f"{path}: colors is {printable(repr(value))}; it must be {' or '.join(COLORS)}")
     if key == "normalization" and value not in NORMALIZATIONS:
         kinds = ", ".join(NORMALIZATIONS)
         raise NetworkError(f"{path}: normalization is {printable(repr(value))}; it must be one of {kinds}")

@@ -9,16 +9,18 @@ import ast
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from ros2_actionnet.errors import NetworkError
-from ros2_actionnet.networks.spec import ACTIONNET_MEAN, NetworkSpec, Triple
+from ros2_actionnet.networks.spec import ACTIONNET_MEAN, NORMALIZED_INSIDE, Colors, NetworkSpec, Triple
 from ros2_actionnet.networks.yaml_file import parse_yaml
 from ros2_actionnet.system.text import printable
 
@@ -27,9 +29,13 @@ logger = logging.getLogger(__name__)
 PREPROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json")
 """Files in which transformers states the normalization of a model."""
 
+OPEN_MODEL_ZOO = "model.yml"
+"""File in which Open Model Zoo states how a model is converted to OpenVINO's IR."""
+
 TORCHVISION = "mean: [0.43216, 0.394666, 0.37645], std: [0.22803, 0.22145, 0.216989]"
 """Mean and standard deviation of torchvision's video networks (such as r3d_18 on Kinetics-400)."""
 
+_ZEROS, _ONES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _LARGEST_CONFIG = 1_000_000  # bytes
 _MOST_CONFIGS = 50
 _DIVIDED = ", of 0..255 and divided by 255"
@@ -37,11 +43,26 @@ _DIVIDED = ", of 0..255 and divided by 255"
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of a network's input, of RGB in [0, 1], and the file that states them."""
+    """Mean and standard deviation of a network's input.
+
+    Attributes:
+        mean: subtracted from the colors in [0, 1], in the order of `colors`.
+        std: divides the difference.
+        source: the file that states them.
+        colors: order of the colors.
+        inside: True if the network takes colors in [0, 255]: mean and std leave them so.
+    """
 
     mean: Triple
     std: Triple
     source: str
+    colors: Colors = "RGB"
+    inside: bool = False
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of a NetworkSpec."""
+        values = {"mean": self.mean, "std": self.std, "colors": self.colors, "mean_from": self.source}
+        return values | NORMALIZED_INSIDE if self.inside else values
 
 
 def three_numbers(source: str, key: str, value: Any) -> Triple:
@@ -105,11 +126,17 @@ def assumption(spec: NetworkSpec) -> str:
     )
 
 
-def normalization_beside(folder: Path) -> Normalization | None:
+def normalization_beside(folder: Path, *, converted: bool = False) -> Normalization | None:
     """Return the normalization that the files in `folder` other than network.yaml state; None if none does.
 
-    These are the preprocessor_config.json of transformers, and the configurations of mmaction2 and TAO. They are read
-    as data and never run. A file that cannot be read, or states several, is passed over with a warning.
+    These are the preprocessor_config.json of transformers, the configurations of mmaction2 and TAO, and the model.yml
+    of Open Model Zoo. They are read as data and never run. A file that cannot be read, or states several, is passed
+    over with a warning.
+
+    Args:
+        folder: the folder of the model.
+        converted: True for a model in OpenVINO's IR, into which the conversion that a model.yml describes has put
+            mean, scale and the order of the colors.
 
     Raises NetworkError, naming the value, for a mean or std that cannot be right.
     """
@@ -118,7 +145,8 @@ def normalization_beside(folder: Path) -> Normalization | None:
         try:
             if file.stat().st_size > _LARGEST_CONFIG:
                 continue
-            found = reader(file)
+            found = _of_open_model_zoo(file, converted) if file.name == OPEN_MODEL_ZOO else None
+            found = found or reader(file)
         except (OSError, ValueError, SyntaxError, MemoryError, RecursionError, yaml.YAMLError) as error:
             logger.warning("%s cannot be read for mean and std: %s", file, error)
             continue
@@ -145,22 +173,28 @@ def _of_transformers(file: Path) -> Normalization | None:
     factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
         raise NetworkError(f"{file}: rescale_factor is {factor!r}; it must be a finite number above 0")
-    mean = _one_or_three(file, "mean", content.get("image_mean", 0.0)) if is_normalized else (0.0, 0.0, 0.0)
-    std = _one_or_three(file, "std", content.get("image_std", 1.0)) if is_normalized else (1.0, 1.0, 1.0)
+    mean = _one_or_three(file, "mean", content.get("image_mean", 0.0)) if is_normalized else _ZEROS
+    std = _one_or_three(file, "std", content.get("image_std", 1.0)) if is_normalized else _ONES
     offset = 1.0 if content.get("offset") and content.get("do_rescale", True) else 0.0
     red, green, blue = mean
     mean = (red + offset, green + offset, blue + offset)
-    if content.get("do_flip_channel_order"):
-        logger.warning("%s: do_flip_channel_order is on: the network was trained on BGR, and gets RGB", file)
-    return Normalization(_divided(mean, 255 * factor), _divided(std, 255 * factor), str(file))
+    mean, std, colors = _divided(mean, 255 * factor), _divided(std, 255 * factor), cast(Colors, "RGB")
+    if content.get("do_flip_channel_order"):  # the colors are reversed after the normalization
+        mean, std, colors = (mean[2], mean[1], mean[0]), (std[2], std[1], std[0]), "BGR"
+    return Normalization(mean, std, str(file), colors)
 
 
 def _of_mmaction(file: Path) -> Normalization | None:
-    """Read the mean and std of a Python config: in `dict(mean=[...], std=[...])` or a literal like it."""
+    """Read the mean and std of a Python config: in `dict(mean=[...], std=[...])` or a literal like it.
+
+    Colors are reversed where it says `to_bgr=True`, and also where `to_rgb=True` stands in a `data_preprocessor`, whose
+    frames are RGB. Those of the first mmaction, which had neither `data_preprocessor` nor `to_bgr`, were BGR: there
+    `to_rgb=False` leaves them so.
+    """
     text = file.read_text(encoding="utf-8-sig")
     if "img_norm_cfg" not in text and "data_preprocessor" not in text:
         return None  # some other script
-    found = set[tuple[Triple, Triple]]()
+    found = set[tuple[Triple, Triple, Colors]]()
     for node in ast.walk(ast.parse(text)):
         stated = dict[str | None, ast.expr]()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
@@ -173,31 +207,77 @@ def _of_mmaction(file: Path) -> Normalization | None:
             }
         if {"mean", "std"} <= set(stated):
             mean, std = (three_numbers(str(file), key, ast.literal_eval(stated[key])) for key in ("mean", "std"))
-            found.add((mean, std))
+            to_rgb, to_bgr = (_is_true(stated.get(key)) for key in ("to_rgb", "to_bgr"))
+            is_reversed = to_bgr or (to_rgb if "data_preprocessor" in text else to_rgb is False)
+            found.add((mean, std, "BGR" if is_reversed else "RGB"))
     return _only(file, found)
+
+
+def _is_true(node: ast.expr | None) -> bool | None:
+    """Return the value of a literal True or False; None for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, bool) else None
+
+
+def _of_open_model_zoo(file: Path, converted: bool) -> Normalization | None:
+    """Read what the `model_optimizer_args` of a model.yml say: `--mean_values`, `--scale_values` and the like.
+
+    Of the original model these are mean and std. A converted one has them inside; its colors are those that
+    `--reverse_input_channels` leaves.
+    """
+    content = file.read_bytes()
+    if b"model_optimizer_args" not in content:
+        return None
+    parsed = parse_yaml(content)
+    arguments = parsed.get("model_optimizer_args") if isinstance(parsed, Mapping) else None
+    stated = dict[str, str]()
+    for argument in arguments if isinstance(arguments, list) else ():
+        key, _, value = str(argument).removeprefix("--").partition("=")
+        stated[key] = value
+    mean = _numbers_of_one_input(stated.get("mean_values", ""))
+    std = _numbers_of_one_input(stated.get("scale_values", "") or stated.get("scale", ""))
+    if mean is None and std is None:
+        return None
+    is_large = max(map(abs, [*(mean or []), *(std or [])])) > 1
+    if converted:
+        colors: Colors = "BGR" if "reverse_input_channels" in stated else "RGB"
+        return Normalization(_ZEROS, _ONES, str(file), colors, inside=is_large)
+    found = (_one_or_three(file, "mean", mean or [0.0]), _one_or_three(file, "std", std or [1.0]))
+    if is_large:
+        return Normalization(_divided(found[0]), _divided(found[1]), str(file) + _DIVIDED)
+    return Normalization(*found, str(file))
+
+
+def _numbers_of_one_input(text: str) -> list[float] | None:
+    """Return the numbers in `[1, 2, 3]`, `input[1, 2, 3]` or `1`; None for none, and for those of several inputs."""
+    match = re.fullmatch(r"[^][,]*\[([^][]*)\]|([-+.\de]+)", text.strip())
+    if match is None:
+        return None
+    with suppress(ValueError):
+        return [float(number) for number in re.split(r"[,\s]+", (match[1] or match[2] or "").strip())]
+    return None
 
 
 def _of_tao(file: Path) -> Normalization | None:
     """Read `rgb_input_mean` and `rgb_input_std`, one number or three, of a TAO specification."""
-    found = set[tuple[Triple, Triple]]()
+    found = set[tuple[Triple, Triple, Colors]]()
     content = file.read_bytes()
     if b"rgb_input_mean" not in content:
         return None
     for values in _mappings(parse_yaml(content)):
         if {"rgb_input_mean", "rgb_input_std"} <= set(values):
             mean, std = (_one_or_three(file, key, values[f"rgb_input_{key}"]) for key in ("mean", "std"))
-            found.add((mean, std))
+            found.add((mean, std, "RGB"))
     return _only(file, found)
 
 
-def _only(file: Path, found: set[tuple[Triple, Triple]]) -> Normalization | None:
+def _only(file: Path, found: set[tuple[Triple, Triple, Colors]]) -> Normalization | None:
     if len(found) > 1:
         logger.warning("%s states %d different pairs of mean and std; none of them is used", file, len(found))
     if len(found) != 1:
         return None
-    ((mean, std),) = found
+    ((mean, std, colors),) = found
     values = in_unit_range({"mean": mean, "std": std}, str(file))
-    return Normalization(values["mean"], values["std"], values["mean_from"])
+    return Normalization(values["mean"], values["std"], values["mean_from"], colors)
 
 
 _READERS: dict[str, Callable[[Path], Normalization | None]] = {

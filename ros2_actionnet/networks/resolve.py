@@ -10,7 +10,7 @@ from typing import Any
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
-from ros2_actionnet.networks.model_files import check_model, default_model
+from ros2_actionnet.networks.model_files import check_model, default_model, is_ir
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
@@ -174,8 +174,11 @@ def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
 def _completed(defaults: NetworkSpec, folder: Path, values: dict[str, Any]) -> NetworkSpec:
     """Apply the values of a network.yaml to `defaults`, and what other files in `folder` state beside them."""
     spec = defaults
-    if not (spec.mean_from or "mean_from" in values) and (found := normalization_beside(folder)) is not None:
-        spec = replace(spec, mean=found.mean, std=found.std, mean_from=found.source)
+    if (
+        not (spec.mean_from or "mean_from" in values)
+        and (found := normalization_beside(folder, converted=is_ir(values.get("model", spec.model)))) is not None
+    ):
+        spec = replace(spec, **found.attributes())
     spec = replace(spec, **values)
     if spec.labels is None:
         spec = replace(spec, labels=_existing(folder / "labels.txt") or _config_with_labels(folder))

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ros2_actionnet.networks.layout import Layout
 from ros2_actionnet.networks.shared_labels import SharedLabels
@@ -28,9 +28,11 @@ BATCH_NAME = "batch"
 # Who scales and normalizes the frames: the package, by mean and std, or the network, which takes RGB in [0, 255].
 Normalization = Literal["outside", "inside"]
 NORMALIZATIONS: tuple[Normalization, ...] = ("outside", "inside")
-# Mean and standard deviation that leave RGB in [0, 255], for `inside`.
-UNNORMALIZED_MEAN = (0.0, 0.0, 0.0)
-UNNORMALIZED_STD = (1 / 255, 1 / 255, 1 / 255)
+# Order of the three colors in a network's input. Frames are RGB; mean and std are in this order.
+Colors = Literal["RGB", "BGR"]
+COLORS: tuple[Colors, ...] = ("RGB", "BGR")
+# Attributes of the NetworkSpec of a network that takes [0, 255]: mean and std leave the colors as they are.
+NORMALIZED_INSIDE: dict[str, Any] = {"normalization": "inside", "mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}
 
 # Mean and standard deviation of jetson-inference's actionNet, applied after scaling RGB to [0, 1].
 ACTIONNET_MEAN = (0.4344705882352941, 0.4050980392156863, 0.3774901960784314)
@@ -70,7 +72,8 @@ class NetworkSpec:
         height: height of a frame in pixels, H.
         width: width of a frame in pixels, W.
         layout: order of the original input's dimensions, as the module `layout` names them.
-        mean: subtracted from RGB in [0, 1].
+        colors: order of the three colors in the original input, and of `mean` and `std`.
+        mean: subtracted from the colors in [0, 1].
         std: divides the difference.
         normalization: "inside" if the network takes RGB in [0, 255]; mean and std are then 0 and 1/255.
         input_blob: name of the original model's input.
@@ -88,6 +91,7 @@ class NetworkSpec:
     height: int | None = None
     width: int | None = None
     layout: Layout | None = None
+    colors: Colors = "RGB"
     mean: Triple = ACTIONNET_MEAN
     std: Triple = ACTIONNET_STD
     normalization: Normalization = "outside"

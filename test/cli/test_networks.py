@@ -216,6 +216,7 @@ class TestAdd:
             "height": 8,
             "width": 8,
             "layout": "NCTHW",
+            "colors": "RGB",
             "mean": list(ACTIONNET_MEAN),
             "std": list(ACTIONNET_STD),
             "input_blob": "input",
@@ -434,6 +435,21 @@ class TestAdd:
         assert message in err
         assert list(networks.iterdir()) == []
         assert not (folder / "network.yaml").exists()
+
+    def test_what_a_network_takes_can_be_stated(self, run: Run, folder: Path) -> None:
+        assert run("add", folder, "--normalization", "inside", "--colors", "BGR")[0] == 0
+        written = yaml.safe_load((folder / "network.yaml").read_text())
+        assert (written["normalization"], written["colors"]) == ("inside", "BGR")
+        assert "mean" not in written
+        assert np.allclose(resolve(NetworkRequest("turns")).std, 1 / 255)
+        assert run("add", folder, "--again", "--mean", "0.4", "0.5", "0.6")[0] == 0
+        written = yaml.safe_load((folder / "network.yaml").read_text())
+        assert (written["mean"], written["colors"]) == ([0.4, 0.5, 0.6], "BGR")
+        assert "normalization" not in written
+
+    def test_mean_and_std_of_a_network_that_normalizes_itself_are_refused(self, run: Run, folder: Path) -> None:
+        code, _, err = run("add", folder, "--normalization", "inside", "--std", "1", "1", "1")
+        assert (code, "omit --mean and --std" in err) == (1, True)
 
     def test_labels_that_do_not_fit(self, run: Run, folder: Path, networks: Path) -> None:
         (folder / "labels.txt").write_text("one\n")

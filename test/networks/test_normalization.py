@@ -173,3 +173,96 @@ def test_labels_of_a_config_json_beside_the_model(conv3d: Build, save: Save, tmp
     (tmp_path / "labels.txt").unlink()
     (tmp_path / "config.json").write_text('{"layers": 3}')
     assert resolve(NetworkRequest(model=str(model))).labels is None
+
+
+@pytest.mark.parametrize(
+    ("files", "mean", "std", "colors"),
+    [
+        ({"c.py": "img_norm_cfg = dict(mean=[104, 117, 128], std=[1, 1, 1], to_bgr=True)"}, 104, 1, "BGR"),
+        ({"c.py": "img_norm_cfg = dict(mean=[104, 117, 128], std=[1, 1, 1], to_bgr=False)"}, 104, 1, "RGB"),
+        ({"c.py": "img_norm_cfg = {'mean': [104, 117, 128], 'std': [1, 1, 1], 'to_rgb': False}"}, 104, 1, "BGR"),
+        ({"c.py": "img_norm_cfg = dict(mean=[104, 117, 128], std=[1, 1, 1], to_rgb=True)"}, 104, 1, "RGB"),
+        ({"c.py": "data_preprocessor = dict(mean=[104, 117, 128], std=[1, 1, 1], to_rgb=True)"}, 104, 1, "BGR"),
+        ({"c.py": "data_preprocessor = dict(mean=[104, 117, 128], std=[1, 1, 1], to_rgb=False)"}, 104, 1, "RGB"),
+        ({"c.py": "data_preprocessor = dict(mean=[104, 117, 128], std=[1, 1, 1])"}, 104, 1, "RGB"),
+        (
+            {
+                "preprocessor_config.json": json.dumps(
+                    {"image_mean": [0.5, 0.25, 0.75], "image_std": [1, 1, 1], "do_flip_channel_order": True}
+                )
+            },
+            0.75 * 255,
+            255,
+            "BGR",
+        ),
+        ({"network.yaml": "mean: [104, 117, 128]\nstd: [1, 1, 1]\ncolors: BGR"}, 104, 1, "BGR"),
+    ],
+)
+def test_the_order_of_the_colors_is_read_with_the_mean_of_the_first_of_them(
+    files: dict[str, str], mean: float, std: float, colors: str, spec_beside: Callable[..., NetworkSpec]
+) -> None:
+    spec = spec_beside(files)
+    assert spec.colors == colors
+    assert np.allclose([spec.mean[0], spec.std[0]], [mean / 255, std / 255])
+
+
+OPEN_MODEL_ZOO = """\
+task_type: action_recognition
+framework: onnx
+model_optimizer_args:
+  - --input_shape=[1,3,8,224,224]
+  - --output=output
+  {arguments}
+license: https://example.org/LICENSE
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mean", "std"),
+    [
+        (
+            ["--mean_values=[123.675, 116.28, 103.53]", "--scale_values=[58.395, 57.12, 57.375]"],
+            [0.485, 0.456, 0.406],
+            [0.229, 0.224, 0.225],
+        ),
+        (["--mean_values=Placeholder[127.5]", "--scale_values=Placeholder[127.5]"], [0.5] * 3, [0.5] * 3),
+        (["--scale=255"], [0, 0, 0], [1, 1, 1]),
+        (["--mean_values=data[51,102,204]", "--reverse_input_channels"], [0.2, 0.4, 0.8], [1 / 255] * 3),
+        (["--mean_values=[0.5]", "--scale_values=[0.25]"], [0.5] * 3, [0.25] * 3),
+    ],
+)
+def test_the_model_yml_of_open_model_zoo(
+    arguments: list[str], mean: Any, std: Any, spec_beside: Callable[..., NetworkSpec]
+) -> None:
+    content = OPEN_MODEL_ZOO.format(arguments="\n  ".join(f"- {argument}" for argument in arguments))
+    spec = spec_beside({"model.yml": content})
+    assert np.allclose([spec.mean, spec.std], [mean, std])
+    assert (spec.colors, spec.normalization) == ("RGB", "outside"), "of the original network"
+    assert "model.yml" in spec.mean_from
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--mean_values=a[1,2,3],b[4,5,6]",
+        "--mean_values=",
+        "--mean_values=[]",
+        "--mean_values=[x]",
+        "--output=mean",
+    ],
+)
+def test_a_model_yml_that_states_no_mean_of_one_input(argument: str, spec_beside: Callable[..., NetworkSpec]) -> None:
+    assert spec_beside({"model.yml": OPEN_MODEL_ZOO.format(arguments=f"- {argument}")}).mean_from == ""
+
+
+@pytest.mark.parametrize(("argument", "colors"), [("--reverse_input_channels", "BGR"), ("--output=o", "RGB")])
+def test_beside_a_converted_model_its_mean_and_the_order_of_colors_are_inside(
+    argument: str, colors: str, tmp_path: Path
+) -> None:
+    for name in ("model.xml", "model.bin", "labels.txt"):
+        (tmp_path / name).write_text("<net/>")
+    arguments = f"- --mean_values=[123.675,116.28,103.53]\n  - {argument}"
+    (tmp_path / "model.yml").write_text(OPEN_MODEL_ZOO.format(arguments=arguments))
+    spec = resolve(NetworkRequest(model=str(tmp_path)))
+    assert (spec.normalization, spec.colors) == ("inside", colors)
+    assert np.allclose([spec.mean, spec.std], [[0] * 3, [1 / 255] * 3])

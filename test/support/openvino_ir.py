@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ def save_ir(
     name: str = "model",
     names: bool = True,
     yaml: str = "",
+    recorded: Mapping[str, str] = {},
 ) -> Path:
     """Save a network whose logits weigh the mean red, green and blue, with its labels; return the path of its .xml.
 
-    The later frames count more, so that it matters that time is where the network has it.
+    The later frames count more, so that it matters that time is where the network has it. `recorded` are arguments of
+    its conversion, as the Model Optimizer writes them.
     """
     usual = shape_in(layout, batch=1, frames=FRAMES, height=SIZE, width=SIZE)
     clip = operators.parameter(list(shape or usual), element, name="clip")
@@ -54,6 +56,10 @@ def save_ir(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.xml"
     openvino.save_model(openvino.Model([result], [clip], name), path, compress_to_fp16=False)
+    if recorded:
+        entries = "".join(f'<{key} value="{value}"/>' for key, value in recorded.items())
+        record = f"<meta_data><cli_parameters>{entries}</cli_parameters></meta_data></net>"
+        path.write_text(path.read_text().replace("</net>", record))
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
     if yaml:
         (folder / "network.yaml").write_text(yaml)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.networks.graph.ir_conversion import with_recorded_conversion
 from ros2_actionnet.networks.graph.onnx_graph import SMALL, Graph, Shape, attribute
 from ros2_actionnet.networks.graph.preparation import check_sha256, labels_of
 from ros2_actionnet.networks.graph.scores import read_ending
@@ -120,7 +121,8 @@ def prepare_ir(spec: NetworkSpec) -> PreparedNetwork:
     try:
         if spec.sha256:
             check_sha256(spec.model, spec.sha256)
-        return _prepare(spec, _Layers(spec))
+        root = _parse(spec.model)
+        return _prepare(with_recorded_conversion(spec, root), _Layers(spec, root))
     except NetworkError:
         raise
     except CycleError as error:
@@ -160,7 +162,7 @@ def _prepare(spec: NetworkSpec, layers: _Layers) -> PreparedNetwork:
 
 def _make_slow_path(graph: Graph, spec: NetworkSpec) -> SlowPath | None:
     """Remove the second input of a SlowFast network, and return how it is made; None for other networks."""
-    if not make_slow_path(graph, spec.layout):
+    if not make_slow_path(graph, spec.layout, spec.frames):
         return None
     gather = graph.nodes[0]
     frames = graph.constant(gather.input[1])
@@ -178,8 +180,7 @@ class _Layers:
         shapes: The tensors' shapes, for a batch of 1.
     """
 
-    def __init__(self, spec: NetworkSpec) -> None:
-        root = _parse(spec.model)
+    def __init__(self, spec: NetworkSpec, root: Element) -> None:
         self._layers = {layer.attrib["id"]: layer for layer in root.iterfind("layers/layer")}
         self._sources = {
             (edge.attrib["to-layer"], edge.attrib["to-port"]): (edge.attrib["from-layer"], edge.attrib["from-port"])

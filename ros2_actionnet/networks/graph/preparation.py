@@ -91,7 +91,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     output = select_output(graph, spec)
     graph.keep_only(output)
     names = [value.name for value in graph.inputs]
-    if make_slow_path(graph, spec.layout) and spec.input_blob in names:
+    if make_slow_path(graph, spec.layout, spec.frames) and spec.input_blob in names:
         spec = replace(spec, input_blob="")
     spec = complete(spec, select_input(graph, spec), output)
     graph.lift_constants()
@@ -175,9 +175,12 @@ def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:
     mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
     scale = graph.add_constant("actionnet/scale", (1 / (255 * std)).astype(np.float32))
     offset = graph.add_constant("actionnet/offset", (-mean / std).astype(np.float32))
-    chain = [
-        helper.make_node("Cast", [INPUT_NAME], ["actionnet/float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["actionnet/float", scale], ["actionnet/scaled"]),
+    chain = [helper.make_node("Cast", [INPUT_NAME], ["actionnet/float"], to=TensorProto.FLOAT)]
+    if spec.colors == "BGR":
+        backwards = graph.add_constant("actionnet/backwards", np.array([2, 1, 0], np.int64))
+        chain.append(helper.make_node("Gather", ["actionnet/float", backwards], ["actionnet/bgr"], axis=4))
+    chain += [
+        helper.make_node("Mul", [chain[-1].output[0], scale], ["actionnet/scaled"]),
         helper.make_node("Add", ["actionnet/scaled", offset], ["actionnet/normalized"]),
     ]
     if element != TensorProto.FLOAT:

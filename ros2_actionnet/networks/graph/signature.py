@@ -11,7 +11,7 @@ from onnx import TensorProto, ValueInfoProto
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, has_rank, shape_of, type_name
 from ros2_actionnet.networks.layout import DESCRIPTIONS, LAYOUTS, Layout, axes_of, shape_in
-from ros2_actionnet.networks.spec import UNNORMALIZED_MEAN, UNNORMALIZED_STD, NetworkSpec
+from ros2_actionnet.networks.spec import NORMALIZED_INSIDE, NetworkSpec
 from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
@@ -94,9 +94,9 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
     if len(inputs) != 1:
         raise NetworkError(
             f"{spec.model} needs {len(inputs)} inputs ({_listing(shapes)}); a network must take the frames in one "
-            "input_blob and nothing else, or in two as SlowFast does: the same shape with fewer frames, both numbers "
-            "known. Optical flow, sound or masks cannot be made from the frames; export it again with the others as "
-            "constants"
+            "input_blob and nothing else, or in two as SlowFast does: the same shape with fewer frames. Where the "
+            "model leaves their number open, say it in a network.yaml beside it, e.g. `frames: 32`. Optical flow, sound "
+            "or masks cannot be made from the frames; export it again with the others as constants"
         )
     (name,) = inputs
     element = inputs[name].type.tensor_type.elem_type
@@ -183,7 +183,7 @@ def _normalized_inside(spec: NetworkSpec) -> NetworkSpec:
             "; the mean and std that are stated for it are not applied" if stated else "",
         )
     source = spec.mean_from if spec.normalization == "inside" else "the type of its input: whole numbers"
-    return replace(spec, normalization="inside", mean=UNNORMALIZED_MEAN, std=UNNORMALIZED_STD, mean_from=source)
+    return replace(spec, **NORMALIZED_INSIDE, mean_from=source)
 
 
 def output_shape(value: ValueInfoProto, inferred: Shape | None) -> Shape | None:
@@ -243,11 +243,12 @@ def _read_layout(spec: NetworkSpec, value: ValueInfoProto) -> Layout:
         return "NTHWC"
     if len(candidates) == 1:
         return candidates[0]
-    of_one_image = len(shape) == 4 and shape[1] in (1, 3)
+    of_one_image = len(shape) == 4 and not {shape[1], shape[3]}.isdisjoint((1, 3))
     if not ranked or (of_one_image and not candidates):
         raise NetworkError(
             f"{spec.model}: input '{value.name}' has the shape {_show(shape)}; it must be [1, 3, T, H, W] or "
-            "[1, T, 3, H, W], [1, T, H, W, 3], [1, 1, 3, T, H, W] or [1, 3*T, H, W]: a batch of windows of frames"
+            "[1, T, 3, H, W], [1, T, H, W, 3], [1, 1, 3, T, H, W], [1, 3*T, H, W] or [1, H, W, 3*T]: a batch of "
+            "windows of frames"
         )
     why = "several of them could be the 3 colors" if candidates else "none of them is the 3 colors"
     said = "; or ".join(f"`layout: {layout}` ({DESCRIPTIONS[layout]})" for layout in candidates or ranked)

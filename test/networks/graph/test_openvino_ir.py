@@ -76,6 +76,37 @@ def test_a_network_that_normalizes_inside_gets_0_to_255(tmp_path: Path, element:
     assert np.abs(scores_of(model, window()) - softmax(logits_of(window(), (0, 0, 0), (1, 1, 1)))).max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("recorded", "takes", "colors"),
+    [
+        ({"mean_values": "data[123.675,116.28,103.53]", "reverse_input_channels": "True"}, 255, "BGR"),
+        ({"mean_scale_values": "{'198': {'mean': array([1., 2., 3.]), 'scale': None}}"}, 255, "RGB"),
+        ({"mean_values": "()", "scale_values": "()", "scale": "255", "reverse_input_channels": "False"}, 255, "RGB"),
+        ({"mean_values": "[0.485,0.456,0.406]", "scale_values": "[0.229,0.224,0.225]"}, 1, "RGB"),
+    ],
+)
+def test_what_the_conversion_has_put_inside_is_read_from_its_record(
+    tmp_path: Path, recorded: dict[str, str], takes: int, colors: str
+) -> None:
+    model = save_ir(tmp_path, recorded=recorded)
+    frames = window() // 64  # the softmax of logits of 0..255 is 0 or 1
+    seen = frames if colors == "RGB" else frames[..., ::-1]
+    expected = softmax(logits_of(np.ascontiguousarray(seen), (0, 0, 0), (1 / takes,) * 3))
+    assert np.abs(scores_of(model, frames) - expected).max() < 1e-5
+    assert (prepared(model).spec.colors, "converted" in prepared(model).spec.mean_from) == (colors, True)
+
+
+@pytest.mark.parametrize("recorded", [{"mean_values": "()", "scale": "1"}, {"mean_values": "", "scale_values": "none"}])
+def test_a_conversion_that_put_nothing_inside_states_no_mean(tmp_path: Path, recorded: dict[str, str]) -> None:
+    assert prepared(save_ir(tmp_path, recorded=recorded)).spec.mean_from == ""
+
+
+def test_what_network_yaml_states_comes_before_the_record_of_the_conversion(tmp_path: Path) -> None:
+    model = save_ir(tmp_path, yaml=f"{YAML}colors: BGR\n", recorded={"mean_values": "[123.7,116.3,103.5]"})
+    seen = np.ascontiguousarray(window()[..., ::-1])
+    assert np.abs(scores_of(model, window()) - softmax(logits_of(seen, MEAN, STD))).max() < 1e-5
+
+
 def test_the_slow_path_of_slowfast_is_made_from_the_fast_one(tmp_path: Path) -> None:
     fast = operators.parameter([1, 3, FRAMES, SIZE, SIZE], np.float32, name="fast")
     slow = operators.parameter([1, 3, 2, SIZE, SIZE], np.float32, name="slow")

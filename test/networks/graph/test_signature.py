@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ros2_actionnet import ActionNet
 from ros2_actionnet.errors import BackendError, NetworkError
-from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
+from ros2_actionnet.networks import ACTIONNET_MEAN, NetworkRequest, PreparedNetwork, prepare, resolve
 from ros2_actionnet.networks.network_yaml import description_of
 
 Array = NDArray[Any]
@@ -107,6 +107,20 @@ LAYOUTS: dict[str, tuple[list[Any], list[NodeProto], str]] = {
         [node("Reshape", ["x", "frames_first"], ["z"]), node("Transpose", ["z"], ["video"], perm=TURNED)],
         "layout: N(TC)HW",
     ),
+    "NHW(CT)": (
+        [H, W, 3 * T],
+        [node("Transpose", ["x"], ["z"], perm=[0, 3, 1, 2]), node("Reshape", ["z", "five"], ["video"])],
+        "layout: NHW(CT)",
+    ),
+    "NHW(TC)": (
+        [H, W, 3 * T],
+        [
+            node("Transpose", ["x"], ["planes"], perm=[0, 3, 1, 2]),
+            node("Reshape", ["planes", "frames_first"], ["z"]),
+            node("Transpose", ["z"], ["video"], perm=TURNED),
+        ],
+        "layout: NHW(TC)",
+    ),
     "NMCTHW": (["clips", 3, T, H, W], [node("Reshape", ["x", "five"], ["video"])], ""),
     "NMTCHW": (
         [1, T, 3, H, W],
@@ -125,6 +139,20 @@ def test_every_layout(layout: str, batch: int | str, save: Save, run_model: Run)
     assert (network.spec.layout, network.frames, network.height, network.width) == (layout, T, H, W)
 
 
+@pytest.mark.parametrize("layout", ["NCTHW", "N(TC)HW"])
+def test_a_network_that_takes_bgr(layout: str, save: Save, run_model: Run) -> None:
+    shape, before, yaml = LAYOUTS[layout]
+    *first, last = (NodeProto.FromString(each.SerializeToString()) for each in before)
+    last.output[0] = "bgr"
+    nodes = [*first, last, node("Gather", ["bgr", "backwards"], ["video"], axis=1)]
+    model = model_of(
+        nodes, inputs=[value("x", ["n", *shape])], five=FIVE, frames_first=FRAMES_FIRST, backwards=np.array([2, 1, 0])
+    )
+    stated = f"{yaml}\ncolors: BGR\nmean: {list(ACTIONNET_MEAN[::-1])}\n"
+    network = assert_right(save(model, yaml=stated, labels=LABELS), run_model)
+    assert network.spec.colors == "BGR"
+
+
 @pytest.mark.parametrize(
     ("shape", "yaml", "words"),
     [
@@ -133,6 +161,8 @@ def test_every_layout(layout: str, batch: int | str, save: Save, run_model: Run)
             "",
             r"several of them.*`layout: N\(CT\)HW` .*the reds.*`layout: N\(TC\)HW` .*frame by",
         ),
+        (["n", 16, 16, 12], "", r"several of them.*`layout: NHW\(CT\)` .*reds.*`layout: NHW\(TC\)` .*frame by"),
+        (["n", 16, 16, 3], "", r"has the shape \[\?, 16, 16, 3\]; it must be \[1, 3, T, H, W\] or"),
         (["n", 10, 6, 5], "layout: N(CT)HW", r"has 10 channels in layout N\(CT\)HW; frames have a multiple of 3"),
         (["n", 10, 3, 4, 6, 5], "", r"takes 10 clips of a video at once, always; export it with 1 clip"),
         (["n", 3, 4, 6, 5], "layout: NMCTHW", r"has 5 dimensions, but layout NMCTHW has 6: \[1, 1, 3, T, H, W\]"),

@@ -98,6 +98,48 @@ def test_other_second_inputs_are_refused_with_the_reason(slow: list[Any], save: 
         prepare(resolve(NetworkRequest(model=str(path))))
 
 
+@pytest.mark.parametrize("free", [("fast", "slow"), ("fast",), ("slow",)])
+@pytest.mark.parametrize("size", [16, "h"])
+def test_a_free_number_of_frames_is_that_at_which_the_paths_join(
+    free: tuple[str, ...], size: int | str, save: Callable[..., Path], run_model: Callable[[bytes, Array], Array]
+) -> None:
+    """As SlowFast has it: the fast path is convolved to as many steps as the slow one has, and they are joined."""
+    shapes = {name: ["n", 3, "t" if name in free else count, size, size] for name, count in (("fast", 8), ("slow", 2))}
+    random = np.random.default_rng(4)
+    weights = {"kernel": (5, 3, 4, 1, 1), "mixed": (CLASSES, 8, 1, 1, 1)}
+    nodes = [
+        node("Conv", ["fast", "kernel"], ["lateral"], strides=[4, 1, 1]),
+        node("Concat", ["slow", "lateral"], ["joined"], axis=1),
+        node("Conv", ["joined", "mixed"], ["mixture"]),
+        node("GlobalAveragePool", ["mixture"], ["pooled"]),
+        node("Flatten", ["pooled"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", CLASSES])],
+        [
+            numpy_helper.from_array(random.normal(0, 1, shape).astype(np.float32), name)
+            for name, shape in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    network = prepare(resolve(NetworkRequest(model=str(save(model, yaml="frames: 8\nheight: 16\nwidth: 16")))))
+    assert (network.frames, network.max_batch) == (8, None)
+    window = random.integers(0, 256, (1, 8, 16, 16, 3), np.uint8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    colors = (window / 255 - MEAN).astype(np.float32).transpose(0, 4, 1, 2, 3)
+    powers = np.exp(session.run(None, {"fast": colors, "slow": colors[:, :, [0, 7]]})[0].astype(np.float64))
+    np.testing.assert_allclose(run_model(network.model, window), powers / powers.sum(), atol=1e-6)
+
+
+def test_paths_that_are_joined_at_any_number_of_frames_are_refused(save: Callable[..., Path]) -> None:
+    model = slowfast(["n", 3, "t", H, W], fast=["n", 3, "t", H, W])
+    with pytest.raises(NetworkError, match=r"needs 2 inputs .* `frames: 32`"):
+        prepare(resolve(NetworkRequest(model=str(save(model, yaml="frames: 8")))))
+
+
 def test_the_frames_are_those_of_torch() -> None:
     torch = pytest.importorskip("torch")
     for frames in range(2, 34):
