@@ -17,7 +17,7 @@ from ros2_actionnet.system.text import printable
 logger = logging.getLogger(__name__)
 
 # Operators that choose the best classes, and those that may follow them.
-CHOOSING = ("ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression")
+CHOOSING = ("ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "TopK")
 REARRANGING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 # Types that hold RGB in [0, 255]: a network that takes one of them scales and normalizes the frames itself.
@@ -64,7 +64,7 @@ def _chosen_output(graph: Graph, spec: NetworkSpec) -> str:
 
 
 def _check_scored(graph: Graph, spec: NetworkSpec, output: str) -> None:
-    """Raise NetworkError if an output has the best classes only: by rank, or their numbers."""
+    """Raise NetworkError if an output has the best classes only: their scores by rank, or their numbers."""
     producers = graph.producers()
     node = producers.get(output)
     while node is not None and node.op_type in REARRANGING:
@@ -95,7 +95,7 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
         raise NetworkError(
             f"{spec.model} needs {len(inputs)} inputs ({_listing(shapes)}); a network must take the frames in one "
             "input_blob and nothing else, or in two as SlowFast does: the same shape with fewer frames. Where the "
-            "model leaves their number open, say it in a network.yaml beside it, e.g. `frames: 32`. Optical flow, sound "
+            "model leaves their number open, say it in a network.yaml beside it: `frames: 32`. Optical flow, sound "
             "or masks cannot be made from the frames; export it again with the others as constants"
         )
     (name,) = inputs

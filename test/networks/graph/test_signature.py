@@ -300,3 +300,20 @@ def test_nodes_that_need_each_other_are_refused(save: Save) -> None:
     model = model_of([node("Add", ["x", "logits"], ["video"])])
     with pytest.raises(NetworkError, match="nodes that need each other's results"):
         load(save(model, labels=LABELS))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([node("ArgMax", ["logits"], ["best"], axis=1), node("Cast", ["best"], ["y"], to=TensorProto.FLOAT)], "ArgMax"),
+        ([node("TopK", ["logits", "three"], ["y", "places"], axis=1)], "TopK"),
+    ],
+)
+def test_an_output_that_has_the_best_classes_only_is_refused(nodes: list[NodeProto], words: str, save: Save) -> None:
+    model = model_of([node("Identity", ["x"], ["video"])], nodes, output=None, three=np.array([3]))
+    with pytest.raises(NetworkError, match=rf"output 'y' has the best classes \({words}\), .*; export the network"):
+        load(save(model))
+    model.graph.output.append(value("logits", ["n", CLASSES]))
+    with pytest.raises(NetworkError, match=r"set output_blob to another output \(logits\), or export the network"):
+        load(save(model, yaml="output_blob: y"))
+    assert len(load(save(model, yaml="output_blob: logits")).labels) == CLASSES
