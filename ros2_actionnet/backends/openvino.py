@@ -108,6 +108,11 @@ class OpenVINOBackend:
             import openvino
         except ImportError as error:
             raise BackendError(f"OpenVINO cannot be imported: {error}; pip install openvino") from error
+        if network.is_engine:
+            raise BackendError(
+                f"OpenVINO cannot read {network.spec.model}, which is an engine of TensorRT; set backend tensorrt, or "
+                "`model` to the .onnx file that it was built from"
+            )
         core = openvino.Core()
         device = options.device.upper() or "CPU"
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}

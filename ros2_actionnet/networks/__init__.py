@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
+from ros2_actionnet.networks.engine_file import prepare_engine
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain
 from ros2_actionnet.networks.layout import Layout
-from ros2_actionnet.networks.model_files import is_ir
+from ros2_actionnet.networks.model_files import is_engine, is_ir
 from ros2_actionnet.networks.resolve import resolve
 from ros2_actionnet.networks.spec import (
     ACTIONNET_MEAN,
@@ -63,6 +64,8 @@ def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
         NetworkError: the file is not a readable ONNX model or OpenVINO IR, its checksum is not the stated one, its
             input or output is unsupported or ambiguous without further settings, or the labels do not fit.
     """
+    if is_engine(spec.model):
+        return prepare_engine(spec)
     try:
         # Imported here because onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
         from ros2_actionnet.networks.graph.openvino_ir import prepare_ir

@@ -1,4 +1,4 @@
-"""The formats of model files: ONNX, and OpenVINO's IR, an .xml with its weights in a .bin beside it."""
+"""The formats of model files: ONNX, OpenVINO's IR (an .xml with its weights in a .bin), and engines of TensorRT."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ _WHITESPACE = b" \t\r\n"
 def is_ir(model: Path) -> bool:
     """Return True if a model file is in OpenVINO's IR, by its suffix."""
     return model.suffix.lower() == ".xml"
+
+
+def is_engine(model: Path) -> bool:
+    """Return True if a model file is a ready engine of TensorRT, by its suffix."""
+    return model.suffix.lower() in _ENGINES
 
 
 def weights_of(model: Path) -> Path:
@@ -51,8 +56,8 @@ def check_model(model: Path) -> None:
         )
     if is_ir(model):
         _check_ir(model, start)
-    # The first field of an ONNX file is its format version: tag 0x08.
-    elif start[0] != 0x08:
+    # The first field of an ONNX file is its format version: tag 0x08. An engine only TensorRT can tell.
+    elif not is_engine(model) and start[0] != 0x08:
         raise NetworkError(
             f"the model {printable(model)} is not an ONNX file (it begins with {start[:8]!r}); export it to ONNX"
         )
@@ -60,14 +65,8 @@ def check_model(model: Path) -> None:
 
 def _check_suffix(model: Path) -> None:
     suffix = model.suffix.lower()
-    if suffix == ".onnx" or is_ir(model):
+    if suffix == ".onnx" or is_ir(model) or is_engine(model):
         return
-    if suffix in _ENGINES:
-        raise NetworkError(
-            f"the model {printable(model)} is an engine of TensorRT, which runs with one version on one kind of GPU "
-            "and does not say how frames are normalized; set `model` to the .onnx file that it was built from. Its "
-            "engine is built and kept at the first start, or ahead by `actionnet-engine build --model net.onnx`"
-        )
     if suffix == ".bin" and is_file(model.with_suffix(".xml")):
         raise NetworkError(
             f"the model {printable(model)} has only weights; set `model` to {printable(model.with_suffix('.xml'))}"

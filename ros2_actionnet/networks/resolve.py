@@ -10,7 +10,8 @@ from typing import Any
 
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
-from ros2_actionnet.networks.model_files import check_model, default_model, is_ir
+from ros2_actionnet.networks.engine_file import check_described
+from ros2_actionnet.networks.model_files import check_model, default_model, is_engine, is_ir
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
@@ -42,6 +43,8 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         else:
             spec = _catalogued((catalogue or Catalogue.load()).find(request.network))
         check_model(spec.model)
+        if is_engine(spec.model):
+            check_described(replace(spec, labels=labels or spec.labels))
         if labels is None and spec.labels is not None:
             _check_labels(spec.labels)
     return replace(

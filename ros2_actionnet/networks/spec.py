@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ros2_actionnet.networks.layout import Layout
+from ros2_actionnet.networks.model_files import is_engine
 from ros2_actionnet.networks.shared_labels import SharedLabels
 
 Triple = tuple[float, float, float]
@@ -183,6 +184,11 @@ class PreparedNetwork:
     def width(self) -> int:
         """Width of a frame in pixels."""
         return _known(self.spec.width)
+
+    @property
+    def is_engine(self) -> bool:
+        """True for a ready engine of TensorRT, which `file` is; nothing is known of it but what `spec` states."""
+        return is_engine(self.spec.model)
 
     @property
     def num_classes(self) -> int:

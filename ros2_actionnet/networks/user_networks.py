@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Catalogue, user_folder
-from ros2_actionnet.networks.model_files import default_model, is_ir, weights_of
+from ros2_actionnet.networks.model_files import default_model, is_engine, is_ir, weights_of
 from ros2_actionnet.networks.network_folder import path_inside
 from ros2_actionnet.networks.network_yaml import read_network_yaml
 from ros2_actionnet.networks.resolve import resolve
@@ -121,6 +121,10 @@ def _copies(spec: NetworkSpec, folder: Path) -> dict[Path, Path]:
     """Return the files of a network other than its network.yaml, by their paths relative to `folder`."""
     from ros2_actionnet.networks.graph.external_data import external_files
 
-    weights = [weights_of(spec.model)] if is_ir(spec.model) else external_files(spec.model)
+    weights = list[Path]()
+    if is_ir(spec.model):
+        weights = [weights_of(spec.model)]
+    elif not is_engine(spec.model):
+        weights = external_files(spec.model)
     files = [spec.model, *weights, *filter(None, [spec.labels])]
     return {path_inside(folder, file.absolute(), spec.name): file for file in files}

@@ -151,7 +151,9 @@ def load(
 
 
 def _choice_for(network: PreparedNetwork, settings: Settings, choose: Choose) -> Choice:
-    """Choose the backend of `settings`; `auto` for a model in OpenVINO's IR is the one that reads it."""
+    """Choose the backend of `settings`; `auto` for a model that only one backend reads is that one."""
+    if settings.backend == "auto" and network.is_engine:
+        return replace(choose("tensorrt", settings.device), reason="tensorrt (the model is an engine of it)")
     if settings.backend != "auto" or network.conversion is None:
         return choose(settings.backend, settings.device)
     return replace(choose("openvino", settings.device), reason="openvino (the model is in its IR)")

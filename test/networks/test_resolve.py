@@ -165,7 +165,11 @@ def test_what_a_network_yaml_must_not_say(line: str, message: str, conv3d: Build
     [
         ("net.pt", b"\x08\x08", r"net.pt is not an .onnx file, nor an .xml of OpenVINO's IR; export"),
         ("net.engine", b"ftrt", r"is an engine of TensorRT.*actionnet-engine build --model net.onnx"),
-        ("net.plan", b"ftrt", r"is an engine of TensorRT.*set `model` to the .onnx file"),
+        (
+            "net.plan",
+            b"ftrt",
+            r"is an engine .*network.yaml beside it states frames, height, width, labels$",
+        ),
         ("net.xml", b"", r"net.xml is empty"),
         ("net.xml", b"\x08\x08", r"net.xml is not in OpenVINO's IR \(it begins with b'"),
         ("net.xml", b"\xef\xbb\xbf<?xml version='1.0'?>", r"there is no net.bin beside it; copy or download both"),

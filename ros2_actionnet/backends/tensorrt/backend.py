@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
@@ -67,20 +68,26 @@ class TensorRTBackend:
             LoadCancelled: `monitor` cancelled the load.
         """
         # Not at the top: the process that builds engines must not import this module before it runs a part of it.
-        from ros2_actionnet.backends.tensorrt.engines import engine_for
+        from ros2_actionnet.backends.tensorrt.engines import engine_for, ready_engine
 
         found = find(options.device)
         precision = options.precision
         if precision == "auto":
             precision = "fp16" if _is_fast_in_fp16(found.gpu.compute_capability) else "fp32"
         max_batch = min(options.max_batch, network.max_batch or options.max_batch)
-        request = EngineRequest(network, precision, max_batch)
         cache = EngineCache(options.engine_cache)
+        if network.is_engine:
+            make_engine = partial(ready_engine, found.tensorrt, network)
+            precision = "the precision it was built in"
+        else:
+            request = EngineRequest(network, precision, max_batch)
+            deserialize = found.tensorrt.deserialize
+            make_engine = partial(engine_for, found.tensorrt, request, found.gpu, cache, monitor, deserialize)
         try:
             return TensorRTSession(
                 network,
                 CudaContext(found.driver, found.device),
-                lambda: engine_for(found.tensorrt, request, found.gpu, cache, monitor, found.tensorrt.deserialize),
+                make_engine,
                 device=f"GPU {found.gpu.index} ({found.gpu.name})",
                 precision=precision,
                 max_batch=max_batch,

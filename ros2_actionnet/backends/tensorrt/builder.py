@@ -58,6 +58,10 @@ class EngineRequest:
                 f"TensorRT cannot read {self.network.spec.model}, which is in OpenVINO's IR; set backend openvino, "
                 "or export the network to ONNX and set `model` to that"
             )
+        if self.network.is_engine:
+            raise BackendError(
+                f"{self.network.spec.model} is an engine already; set `model` to the .onnx file that it was built from"
+            )
         if self.precision not in PRECISIONS:
             raise BackendError(
                 f"precision {self.precision} is not offered under TensorRT; set it to {', '.join(PRECISIONS)} or auto"

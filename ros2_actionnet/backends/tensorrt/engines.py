@@ -14,8 +14,9 @@ from ros2_actionnet.backends.tensorrt.engine_cache import DamagedEngine, EngineC
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import LoadMonitor
+from ros2_actionnet.networks import PreparedNetwork
 
-__all__ = ["EngineRequest", "Gpu", "build_engine", "engine_for", "identify"]
+__all__ = ["EngineRequest", "Gpu", "build_engine", "engine_for", "identify", "ready_engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,22 @@ def engine_for(
             f"{tensorrt.name} cannot load the engine of {request.network.name} that it has just built: "
             f"{tensorrt.logger.last_error or 'it does not say why'}; free memory on the GPU, and see whether "
             "the driver is new enough for this TensorRT"
+        )
+    return engine
+
+
+def ready_engine(tensorrt: TensorRT, network: PreparedNetwork) -> Any:
+    """Return the deserialized engine of a network that is one. Raises BackendError if TensorRT cannot load it here."""
+    try:
+        plan = network.spec.model.read_bytes()
+    except OSError as error:
+        raise BackendError(f"the engine {network.spec.model} cannot be read: {error.strerror or error}") from error
+    engine = tensorrt.deserialize(plan)
+    if engine is None:
+        raise BackendError(
+            f"{tensorrt.name} cannot load the engine {network.spec.model}: "
+            f"{tensorrt.logger.last_error or 'it does not say why'}. An engine runs with the version of TensorRT and "
+            "on the kind of GPU that it was built for; set `model` to the .onnx file that it was built from"
         )
     return engine
 

@@ -119,17 +119,27 @@ class TensorRTSession(Session[DeviceWindow]):
     def _check_signature(self) -> None:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         found = {name: self._engine.get_tensor_dtype(name).name for name in names}
-        if found != _SIGNATURE:
-            raise BackendError(
-                f"the engine of {self.network.name} takes and gives {found}, not {_SIGNATURE}; remove it from the "
-                "engine cache"
+        remedy = "remove it from the engine cache"
+        if self.network.is_engine:
+            remedy = (
+                "build it of what `actionnet-engine build --model net.onnx --onnx-only FILE` writes, or set `model` to "
+                "the .onnx file"
             )
+        if found != _SIGNATURE:
+            raise BackendError(f"the engine of {self.network.name} takes and gives {found}, not {_SIGNATURE}; {remedy}")
+        window, stated = list(self._engine.get_tensor_shape(INPUT_NAME))[1:], self._window_shape()
+        if window != stated:
+            raise BackendError(f"the engine of {self.network.name} takes windows of {window}, not {stated}; {remedy}")
         classes, labels = self._engine.get_tensor_shape(OUTPUT_NAME)[-1], self.network.num_classes
         if classes not in (labels, -1):
             raise BackendError(
                 f"{self.network.name} gives {classes} scores a window, but its label file has {labels} labels "
                 f"({self.network.spec.labels}); it needs {classes} lines, one for each class"
             )
+
+    def _window_shape(self) -> list[int]:
+        """Return T, H, W, 3."""
+        return [self.network.frames, self.network.height, self.network.width, 3]
 
     def _drop_engine(self) -> None:
         for name in ("_execution", "_engine"):  # in this order

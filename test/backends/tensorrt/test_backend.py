@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends import BACKENDS, Choice, LoadOptions, choose_backend
 from ros2_actionnet.backends.tensorrt import backend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
+from ros2_actionnet.backends.tensorrt.builder import EngineRequest
 from ros2_actionnet.errors import BackendError, LoadCancelled
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.inference_worker import InferenceWorker
-from ros2_actionnet.networks import Conversion, PreparedNetwork
+from ros2_actionnet.networks import Conversion, NetworkRequest, PreparedNetwork, prepare, resolve
+from ros2_actionnet.networks.prepare_process import prepare_in_process
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.loading import load, warm_up
 from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.score_check import score_window
 from ros2_actionnet.settings import Settings
-from support.cuda_doubles import FakeCuda, scores_of
+from support.cuda_doubles import FakeCuda, FakeEngine, scores_of
 from support.fakes import TIMEOUT, RecordingListener, make_network
 from support.tensorrt_rig import TensorRTRig
 
@@ -99,11 +102,62 @@ class TestUnavailable:
             assert "install TensorRT itself" in reason
 
 
+def save_engine(folder: Path, engine: FakeEngine) -> Path:
+    """A ready engine with its labels, and a network.yaml that describes windows of SIZE."""
+    (folder / "labels.txt").write_text("\n".join(LABELS))
+    (folder / "network.yaml").write_text(f"model: net.engine\nframes: {N}\nheight: {SIZE}\nwidth: {SIZE}\n")
+    path = folder / "net.engine"
+    path.write_bytes(engine.serialize())
+    return path
+
+
 class TestLoad:
     def test_a_model_in_openvinos_ir_is_refused_with_what_to_do(self, rig: TensorRTRig) -> None:
         ir = replace(network(), conversion=Conversion((1, 3, N, SIZE, SIZE)))
         with pytest.raises(BackendError, match="in OpenVINO's IR; set backend openvino, or export the"):
             TensorRTBackend().load(ir)
+
+    def test_a_ready_engine_is_run_as_it_is(self, rig: TensorRTRig, tmp_path: Path) -> None:
+        path = save_engine(tmp_path, FakeEngine(N, SIZE, SIZE, len(LABELS)))
+        with prepare_in_process(resolve(NetworkRequest(model=str(path)))) as prepared:
+            session = TensorRTBackend().load(prepared, LoadOptions(max_batch=4))
+        assert (session.max_batch, session.network.labels, rig.requests) == (1, LABELS, [])
+        window = np.stack([image(number) for number in range(N)])
+        found = score_window(session, session.create_ring(), window)
+        np.testing.assert_allclose(found, scores_of(window, len(LABELS)), atol=1e-6)
+        session.close()
+
+    @pytest.mark.parametrize(
+        ("engine", "words"),
+        [
+            (
+                FakeEngine(N, SIZE, SIZE, 3, tensors={"x": "FLOAT", "scores": "FLOAT"}),
+                r"takes and gives .*'x': 'FLOAT'",
+            ),
+            (FakeEngine(N, SIZE + 1, SIZE, 3), r"takes windows of \[4, 17, 16, 3\], not \[4, 16, 16, 3\]"),
+        ],
+    )
+    def test_an_engine_of_another_signature_is_refused(
+        self, engine: FakeEngine, words: str, rig: TensorRTRig, tmp_path: Path
+    ) -> None:
+        prepared = prepare(resolve(NetworkRequest(model=str(save_engine(tmp_path, engine)))))
+        with pytest.raises(BackendError, match=rf"{words}.*; build it of what `actionnet-engine build .*--onnx-only"):
+            TensorRTBackend().load(prepared)
+
+    def test_an_engine_that_tensorrt_refuses_or_that_is_for_another_backend(
+        self, rig: TensorRTRig, tmp_path: Path
+    ) -> None:
+        path = save_engine(tmp_path, FakeEngine(N, SIZE, SIZE, 3))
+        prepared = prepare(resolve(NetworkRequest(model=str(path))))
+        with pytest.raises(
+            BackendError, match=r"OpenVINO cannot read .* set backend tensorrt, or `model` to the .onnx"
+        ):
+            BACKENDS["openvino"]().load(prepared)
+        with pytest.raises(BackendError, match="is an engine already"):
+            EngineRequest(prepared, "fp16")
+        path.write_bytes(b"ftrt")
+        with pytest.raises(BackendError, match=r"cannot load the engine .*; set `model` to the .onnx file"):
+            TensorRTBackend().load(prepared)
 
     def test_a_session_says_what_it_runs_on_and_gives_the_scores(self, rig: TensorRTRig) -> None:
         session = TensorRTBackend().load(network())
