@@ -28,7 +28,8 @@ def check_described(spec: NetworkSpec) -> None:
 def prepare_engine(spec: NetworkSpec) -> PreparedNetwork:
     """Implement `ros2_actionnet.networks.prepare` for an engine: nothing is read from it."""
     check_described(spec)
-    assert spec.labels
+    labels = spec.labels
+    assert labels is not None
     digest = sha256_of(spec.model)
     if spec.sha256 and digest != spec.sha256.lower():
         raise NetworkError(
@@ -44,4 +45,4 @@ def prepare_engine(spec: NetworkSpec) -> PreparedNetwork:
         scores=spec.scores or "probabilities",
         mean_from="the engine, which normalizes the frames itself",
     )
-    return PreparedNetwork(spec, read_labels(spec.labels), model=b"", max_batch=1, file=spec.model, digest=digest)
+    return PreparedNetwork(spec, read_labels(labels), model=b"", max_batch=1, file=spec.model, digest=digest)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -178,10 +178,10 @@ def _of_transformers(file: Path) -> Normalization | None:
     offset = 1.0 if content.get("offset") and content.get("do_rescale", True) else 0.0
     red, green, blue = mean
     mean = (red + offset, green + offset, blue + offset)
-    mean, std, colors = _divided(mean, 255 * factor), _divided(std, 255 * factor), cast(Colors, "RGB")
+    mean, std = _divided(mean, 255 * factor), _divided(std, 255 * factor)
     if content.get("do_flip_channel_order"):  # the colors are reversed after the normalization
-        mean, std, colors = (mean[2], mean[1], mean[0]), (std[2], std[1], std[0]), "BGR"
-    return Normalization(mean, std, str(file), colors)
+        return Normalization((mean[2], mean[1], mean[0]), (std[2], std[1], std[0]), str(file), "BGR")
+    return Normalization(mean, std, str(file))
 
 
 def _of_mmaction(file: Path) -> Normalization | None:

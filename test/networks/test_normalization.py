@@ -265,4 +265,5 @@ def test_beside_a_converted_model_its_mean_and_the_order_of_colors_are_inside(
     (tmp_path / "model.yml").write_text(OPEN_MODEL_ZOO.format(arguments=arguments))
     spec = resolve(NetworkRequest(model=str(tmp_path)))
     assert (spec.normalization, spec.colors) == ("inside", colors)
-    assert np.allclose([spec.mean, spec.std], [[0] * 3, [1 / 255] * 3])
+    assert spec.mean == (0, 0, 0)
+    assert np.allclose(spec.std, 1 / 255)

@@ -34,7 +34,8 @@ def make_slow_path(graph: Graph, layout: Layout | None, frames: int | None = Non
     """
     if len(graph.inputs) != 2:
         return False
-    axis = _axis_of_time(*graph.inputs, layout)
+    first, second = graph.inputs
+    axis = _axis_of_time(first, second, layout)
     if axis is None:
         return False
     slow, fast = sorted(graph.inputs, key=lambda value: shape_of(value)[axis] or math.inf)

@@ -23,7 +23,7 @@ MEAN, STD = (0.45, 0.4, 0.35), (0.22, 0.25, 0.28)
 TURNED = {"NTCHW": (0, 1, 4, 2, 3), "NCTHW": (0, 4, 1, 2, 3), "NMCTHW": (0, 4, 1, 2, 3)}
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """One block of a transformer, without what else makes it large."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         return tokens + functional.gelu(self.out(mixed))
 
 
-class Tubelets(nn.Module):
+class Tubelets(nn.Module):  # type: ignore[misc]
     """As VideoMAE has it: tubelets of two frames [B, T, 3, H, W], attention over all of them, and their mean."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class ClassToken(Tubelets):
         return self.head(self.block(tokens)[:, 0])
 
 
-class DividedSpaceTime(nn.Module):
+class DividedSpaceTime(nn.Module):  # type: ignore[misc]
     """As TimeSformer has it: frame by frame patches, attention over time, then over space, with the batch in both."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class DividedSpaceTime(nn.Module):
         return self.head(self.space(frames).reshape(batch, T * 4, WIDTH).mean(1))
 
 
-class TemporalShift(nn.Module):
+class TemporalShift(nn.Module):  # type: ignore[misc]
     """As TSM has it: channels of neighboring frames, and the mean over frames."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class TemporalShift(nn.Module):
         return self.head(self.second(shifted).relu().mean((2, 3))).reshape(-1, T, CLASSES).mean(1)
 
 
-class Recurrent(nn.Module):
+class Recurrent(nn.Module):  # type: ignore[misc]
     """A 2D-CNN and an LSTM."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
         return self.head(self.memory(frames)[0][:, -1])
 
 
-class FlattenedVolume(nn.Module):
+class FlattenedVolume(nn.Module):  # type: ignore[misc]
     """As C3D has it: a 3D-CNN whose last volume is flattened to a row."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class FlattenedVolume(nn.Module):
         return self.head(self.stem(x).relu().view(-1, 4 * T * 64))
 
 
-class AveragedProbabilities(nn.Module):
+class AveragedProbabilities(nn.Module):  # type: ignore[misc]
     """As pytorchvideo's X3D has it: a projection of every place, softmax, and then the mean of all places."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class AveragedProbabilities(nn.Module):
         return functional.avg_pool3d(places, (T, 8, 8)).flatten(1)
 
 
-class Clips(nn.Module):
+class Clips(nn.Module):  # type: ignore[misc]
     """As mmaction2's 3D recognizers have it: [B, clips, 3, T, H, W], softmax, and then the mean of the clips."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class Clips(nn.Module):
         return clips.reshape(x.shape[0], -1, CLASSES).softmax(2).mean(1)
 
 
-class Cosine(nn.Module):
+class Cosine(nn.Module):  # type: ignore[misc]
     """As CLIP has it: the angle to an embedding of each class, times a learned number."""
 
     def __init__(self) -> None:
