@@ -208,6 +208,11 @@ def _why(core: Any, device: str, error: RuntimeError) -> str:
     lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)] or lines
     reason = textwrap.shorten("; ".join(kept), 400, placeholder=" ...")
+    if "com.microsoft" in reason:
+        return (
+            f": {reason}; ONNX Runtime's quantizer or optimizer has put in operators of its own: quantize with "
+            "quant_format=QuantFormat.QDQ, or take the model as it was before"
+        )
     if "OpConversionFailure" in str(error):
         return (
             f": {reason}; export it again with the other exporter of torch.onnx.export, dynamo=True in place of "

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.batching import make_batch_dynamic, takes_any_batch
 from ros2_actionnet.networks.graph.external_data import load_checked
-from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, shape_of, sort_nodes, taken_by
+from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute, shape_of, sort_nodes, taken_by
 from ros2_actionnet.networks.graph.scores import append_scores
 from ros2_actionnet.networks.graph.signature import (
     complete,
@@ -88,12 +88,13 @@ def load_model(spec: NetworkSpec) -> ModelProto:
 
 def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> PreparedNetwork:
     graph = Graph(model)
-    output = select_output(graph, spec)
-    graph.keep_only(output)
+    named = select_output(graph, spec)
+    graph.keep_only(named)
+    output = _dequantized(graph, named)
     names = [value.name for value in graph.inputs]
     if make_slow_path(graph, spec.layout, spec.frames) and spec.input_blob in names:
         spec = replace(spec, input_blob="")
-    spec = complete(spec, select_input(graph, spec), output)
+    spec = complete(spec, select_input(graph, spec), named)
     graph.lift_constants()
     is_dynamic = not shape_of(graph.inputs[0]) or shape_of(graph.inputs[0])[0] is None
     graph.fix_input(spec.input_blob, input_shape(spec))
@@ -158,6 +159,20 @@ def _flatten(graph: Graph, output: str, shape: Shape | None) -> str:
         graph.nodes.append(helper.make_node("Reshape", [output, target], [flat]))
     graph.proto.output[0].name = flat
     return flat
+
+
+def _dequantized(graph: Graph, output: str) -> str:
+    """Append what undoes a QuantizeLinear that the network ends in, if it does; return the name of the new output."""
+    node = graph.producers().get(output)
+    if node is None or node.op_type != "QuantizeLinear":
+        return output
+    name, scale = graph.new_name("actionnet/dequantized"), graph.constant(node.input[1])
+    axis = {"axis": attribute(node, "axis")} if attribute(node, "axis") is not None else {}
+    graph.nodes.append(helper.make_node("DequantizeLinear", [output, *node.input[1:]], [name], **axis))
+    is_half = scale is not None and scale.dtype == np.float16
+    graph.proto.output[0].name = name
+    graph.proto.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16 if is_half else TensorProto.FLOAT
+    return name
 
 
 def accept_frames(graph: Graph, spec: NetworkSpec, batch: str | int) -> None:

@@ -317,3 +317,29 @@ def test_an_output_that_has_the_best_classes_only_is_refused(nodes: list[NodePro
     with pytest.raises(NetworkError, match=r"set output_blob to another output \(logits\), or export the network"):
         load(save(model, yaml="output_blob: y"))
     assert len(load(save(model, yaml="output_blob: logits")).labels) == CLASSES
+
+
+@pytest.mark.parametrize("ends", ["logits", "probabilities"])
+def test_a_quantized_output_is_what_it_stands_for(ends: str, save: Save, run_model: Run) -> None:
+    scale, zero = (np.float32(0.01), np.uint8(128)) if ends == "logits" else (np.float32(1 / 255), np.uint8(0))
+    after = [
+        node("Identity" if ends == "logits" else "Softmax", ["logits"], ["real"]),
+        node("QuantizeLinear", ["real", "scale", "zero"], ["y"]),
+    ]
+    model = model_of([node("Identity", ["x"], ["video"])], after, scale=scale, zero=zero)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    network = load(save(model, labels=LABELS))
+    assert (network.spec.scores, network.spec.output_blob, network.max_batch) == (ends, "y", None)
+    video = ((WINDOWS / 255 - MEAN).astype(np.float32)).transpose(0, 4, 1, 2, 3)
+    real = (run_model(model.SerializeToString(), video).astype(np.float64) - zero) * scale
+    powers = np.exp(real)
+    wanted = powers / powers.sum(1, keepdims=True) if ends == "logits" else real
+    assert np.ptp(wanted) > 0.05
+    np.testing.assert_allclose(run_model(network.model, WINDOWS), wanted, atol=1e-6)
+
+
+def test_operators_of_onnxruntimes_own_are_refused_with_what_to_do(save: Save) -> None:
+    model = model_of([node("Identity", ["x"], ["video"])], [node("Unheard", ["logits"], ["y"], domain="com.microsoft")])
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(BackendError, match=r"com\.microsoft\.Unheard.*; ONNX Runtime's quantizer .*QuantFormat\.QDQ"):
+        scores_of(save(model, labels=LABELS))
