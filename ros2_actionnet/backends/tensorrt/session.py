@@ -127,7 +127,8 @@ class TensorRTSession(Session[DeviceWindow]):
             )
         if found != _SIGNATURE:
             raise BackendError(f"the engine of {self.network.name} takes and gives {found}, not {_SIGNATURE}; {remedy}")
-        window, stated = list(self._engine.get_tensor_shape(INPUT_NAME))[1:], self._window_shape()
+        shape, stated = self._engine.get_tensor_shape(INPUT_NAME), self._window_shape()
+        window = [shape[axis] for axis in range(1, len(shape))]
         if window != stated:
             raise BackendError(f"the engine of {self.network.name} takes windows of {window}, not {stated}; {remedy}")
         classes, labels = self._engine.get_tensor_shape(OUTPUT_NAME)[-1], self.network.num_classes
