@@ -1,5 +1,7 @@
 """Prints what pip must add to an installed ROS 2: the requirements of pyproject.toml that are not met yet.
 
+    missing_requirements.py [--dev]     also those of the tests
+
 NumPy keeps the major version that is there, because the message packages of that ROS 2 were compiled against it.
 """
 
@@ -34,7 +36,8 @@ def main() -> None:
     pyproject = Path(__file__).parents[1] / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for line in [*project["dependencies"], *extras["openvino"], *extras["media"], *extras["dev"]]:
+    dev = extras["dev"] if "--dev" in sys.argv[1:] else []
+    for line in [*project["dependencies"], *extras["openvino"], *extras["media"], *dev]:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
