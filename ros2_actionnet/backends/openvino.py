@@ -20,6 +20,8 @@ from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.networks.prepare_process import prepare_in_process
+from ros2_actionnet.system.imports import import_remedy, pip_install
+from ros2_actionnet.system.text import printable
 
 _ELEMENT_TYPES = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _PRECISIONS = {element: precision for precision, element in _ELEMENT_TYPES.items()}
@@ -70,7 +72,7 @@ class OpenVINOBackend:
     def unavailable(self, device: str) -> str | None:
         """Return why OpenVINO cannot be used on `device`, and what to do about it; None if it can."""
         if importlib.util.find_spec("openvino") is None:
-            return "OpenVINO is not installed (pip install openvino)"
+            return f"OpenVINO is not installed ({pip_install('openvino')})"
         if device.split(".")[0].upper() not in ("", *_DEVICES):
             return f"device '{device}' is not one of OpenVINO's ({', '.join(_DEVICES)}); leave device empty for CPU"
         return None
@@ -107,7 +109,8 @@ class OpenVINOBackend:
         try:
             import openvino
         except ImportError as error:
-            raise BackendError(f"OpenVINO cannot be imported: {error}; pip install openvino") from error
+            remedy = import_remedy(error, pip_install("openvino"))
+            raise BackendError(f"OpenVINO cannot be imported: {printable(error)}; {remedy}") from error
         if network.is_engine:
             raise BackendError(
                 f"OpenVINO cannot read {network.spec.model}, which is an engine of TensorRT; set backend tensorrt, or "

@@ -27,6 +27,8 @@ from ros2_actionnet.networks.spec import (
     PreparedNetwork,
     ScoreKind,
 )
+from ros2_actionnet.system.imports import import_remedy, pip_install
+from ros2_actionnet.system.text import printable
 
 __all__ = [
     "ACTIONNET_MEAN",
@@ -71,5 +73,8 @@ def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
         from ros2_actionnet.networks.graph.openvino_ir import prepare_ir
         from ros2_actionnet.networks.graph.preparation import prepare_network
     except ImportError as error:
-        raise NetworkError(f"networks are prepared with the Python package onnx: pip install onnx ({error})") from error
+        remedy = import_remedy(error, pip_install("onnx"))
+        raise NetworkError(
+            f"networks are prepared with the Python package onnx: {remedy} ({printable(error)})"
+        ) from error
     return prepare_ir(spec) if is_ir(spec.model) else prepare_network(spec, fold_stem=fold_stem)

@@ -19,6 +19,7 @@ from ros2_actionnet.report.pictures import Filmstrip
 from ros2_actionnet.report.timeline import Column, Timeline
 from ros2_actionnet.settings import SETTINGS, Effect
 from ros2_actionnet.system.files import write_atomically
+from ros2_actionnet.system.imports import pip_install
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -93,7 +94,7 @@ class ReportPage:
     def __init__(self, path: Path | str, details: RunDetails) -> None:
         self._path, self._details = Path(path), details
         if find_spec("jinja2") is None:
-            raise MediaError(f"the report '{path}' needs Jinja2: pip install Jinja2")
+            raise MediaError(f"the report '{path}' needs Jinja2: {pip_install('Jinja2')}")
         try:
             self._path.touch()
         except OSError as error:

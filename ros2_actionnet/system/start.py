@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import signal
+import sys
 from importlib import import_module
+
+from ros2_actionnet.system.imports import import_remedy
+from ros2_actionnet.system.text import printable
 
 
 def run(module: str) -> int:
-    """Return the result of main() of `module`; Ctrl-C while that is imported ends the process without a traceback."""
+    """Return the result of main() of `module`; Ctrl-C while that is imported ends the process without a traceback.
+
+    If a package that it needs cannot be imported, the message says what to type.
+    """
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    main = import_module(module).main
+    try:
+        main = import_module(module).main
+    except ImportError as error:
+        remedy = import_remedy(error, "install what the section Install of the README names")
+        sys.stderr.write(f"{error.name or module} cannot be imported: {printable(error, 1000)}; {remedy}\n")
+        return 1
     signal.signal(signal.SIGINT, before)
     return int(main())
