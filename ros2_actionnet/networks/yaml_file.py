@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.system.text import printable
@@ -42,12 +46,32 @@ def parse_yaml(content: bytes | str, name: str = "this file") -> Any:
     Raises NetworkError for what is dangerous to build, as `read_yaml` does, and ValueError or YAMLError for what is
     not YAML.
     """
-    _check_events(name, content)
-    return yaml.load(content, Loader=_LOADER)
+    return _Builder(_checked_events(name, content)).get_single_data()
 
 
-def _check_events(name: str, content: bytes | str) -> None:
-    """Reject what is dangerous to build. The parser's events come one by one, without recursion."""
+class _Builder(Composer, SafeConstructor, Resolver):
+    """PyYAML's safe loader, from the parser's events on."""
+
+    def __init__(self, events: Iterator[yaml.Event]) -> None:
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+        self._events = events
+        self._next: yaml.Event | None = next(events)
+
+    def peek_event(self) -> yaml.Event | None:
+        return self._next
+
+    def get_event(self) -> yaml.Event | None:
+        event, self._next = self._next, next(self._events, None)
+        return event
+
+    def check_event(self, *kinds: type[yaml.Event]) -> bool:
+        return isinstance(self._next, kinds or yaml.Event)
+
+
+def _checked_events(name: str, content: bytes | str) -> Iterator[yaml.Event]:
+    """Yield the parser's events one by one, without recursion. Raises NetworkError for what is dangerous to build."""
     depth = 0
     for event in yaml.parse(content, Loader=_LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -61,6 +85,7 @@ def _check_events(name: str, content: bytes | str) -> None:
             raise NetworkError(f"{line}: aliases (*{printable(event.anchor, 40)}) are not read; repeat the value")
         if isinstance(event, yaml.ScalarEvent) and not event.style and _is_long_number(event.value):
             raise NetworkError(f"{line}: a number has {len(event.value)} characters; put text in quotes")
+        yield event
 
 
 def _is_long_number(text: str) -> bool:
