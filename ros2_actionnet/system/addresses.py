@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _MASK = "***"
-_HOST_AND_PORT = re.compile(r"(\[[^\]@]*\]|[^@:]*)(:\d*)?")
+# No user name and password, of which `user:12` may be the beginning: `rtsp://user:12/34@host/`.
+_HOST_AND_PORT = re.compile(r"(\[[^\]@]*\]|(?:\d{1,3}\.){3}\d{1,3})(:\d*)?|[^@:]*:?")
 _ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/+[^\s'\"<>]+")
 # `?token=x`, and the `/user=admin&password=x` of many cameras.
 _SECRET_PARAMETER = re.compile(r"(?i)(?<![\w-])([\w-]*(?:pass|pwd|psw|token|secret|key|auth|sig)[\w-]*=)[^&#\s'\"]+")
@@ -15,7 +16,8 @@ def without_password(address: str) -> str:
     """Return a URL with user name, password and secret parameters masked, for display: `rtsp://***@host/stream`.
 
     Any text is accepted, also one that is no valid URL. The user information ends at the last "@", since nobody encodes
-    the special characters of a password; an "@" in the path is left alone if a plain host comes before it.
+    the special characters of a password; an "@" in the path is left alone if a host without a port, or a numerical one,
+    comes before it.
     """
     match = re.match(r"([A-Za-z][\w+.-]*:)?/*", address)
     assert match is not None, "everything in the pattern is optional"

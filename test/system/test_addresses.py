@@ -13,6 +13,9 @@ from ros2_actionnet.system.addresses import without_password, without_passwords
         ("rtsp://robot:secret@host:554/a", "rtsp://***@host:554/a"),
         ("rtsp://admin:s3cret@word@host/s", "rtsp://***@host/s"),
         ("rtsp://robot:se/cret@host:554/a", "rtsp://***@host:554/a"),
+        ("rtsp://robot:12/34@host/", "rtsp://***@host/"),
+        ("rtsp://robot:554/34@host", "rtsp://***@host"),
+        ("rtsp://host:554/a@b", "rtsp://***@b"),  # cannot be told from the one before
         ("rtsp://robot:se?c#ret@host/a", "rtsp://***@host/a"),
         ("rtsp://robot:se cret@host/a", "rtsp://***@host/a"),
         ("rtsp://robot:se:cret@host/a", "rtsp://***@host/a"),
@@ -37,7 +40,8 @@ def test_nothing_of_a_password_is_shown(address: str, shown: str) -> None:
     "address",
     [
         "",
-        "rtsp://host:554/a@b",
+        "rtsp://192.168.1.5:554/a@b",
+        "rtsp://host/a@b",
         "rtsp://[::1]:554/a@b",
         "http://host/picture@2x.png?mail=a@b",
         "rtp://@:5000",
