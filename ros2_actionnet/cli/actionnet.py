@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.cli.actionnet"))
+
 import argparse
 import logging
 import os
@@ -277,7 +284,3 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             command.show(error)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.cli.engine"))
+
 import argparse
-import logging
 import shlex
 import sys
 import time
@@ -23,7 +29,9 @@ from ros2_actionnet.load_monitor import LoadMonitor
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
 from ros2_actionnet.recognition.loading import load_options, network_request, prepared_in_process
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.system.logs import LIMIT, log_to_terminal
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
+from ros2_actionnet.system.text import printable
 
 _SETTINGS = ("network", "model", "labels", "input_blob", "output_blob", "scores", "precision", "device")
 
@@ -38,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     print_in_any_encoding()
     options = make_parser().parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
-    logging.basicConfig(level=logging.WARNING, format="actionnet-engine: %(message)s")
+    log_to_terminal("actionnet-engine: ")
     try:
         code: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         return leave_closed_pipe()
     except (ActionNetError, OSError) as error:
-        print(f"actionnet-engine: {error}", file=sys.stderr)
+        print(f"actionnet-engine: {printable(error, LIMIT)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -186,7 +194,7 @@ def list_engines(options: argparse.Namespace) -> int:
 def _row(engine: CachedEngine) -> tuple[str, ...]:
     names = ("network", "precision", "max_batch")
     size, used = f"{engine.size / 1e6:.1f}", time.strftime("%Y-%m-%d %H:%M", time.localtime(engine.used))
-    said = {name: str(value) for name, value in engine.description.items()}
+    said = {name: printable(value, 40) for name, value in engine.description.items()}
     library = said.get("tensorrt", "?").removeprefix("TensorRT ")
     return (engine.key[:SHOWN], *(said.get(name, "?") for name in names), size, library, said.get("gpu", "?"), used)
 
@@ -263,7 +271,3 @@ def _settings(options: argparse.Namespace) -> Settings:
     """Return the settings of the command line, which names a device under TensorRT."""
     given = {name: getattr(options, name) for name in _SETTINGS}
     return Settings(backend="tensorrt", engine_cache=options.cache, **given)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from ros2_actionnet.load_monitor import DownloadInWords
+from ros2_actionnet.system.text import printable
 
 
 class LoadProgress:
@@ -27,6 +28,7 @@ class LoadProgress:
         if self._quiet:
             return
         self._close_bar()
+        what = printable(what)
         sys.stderr.write(f"\r{what}\x1b[K" if self._is_terminal else f"{what}\n")
         sys.stderr.flush()
         self._pending = self._is_terminal

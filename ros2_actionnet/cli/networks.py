@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.cli.networks"))
+
 import argparse
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -36,6 +42,7 @@ from ros2_actionnet.networks.spec import COLORS, NORMALIZATIONS, NORMALIZED_INSI
 from ros2_actionnet.networks.user_networks import file_in, install, network_in, place_for
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.files import sha256_of
+from ros2_actionnet.system.logs import LIMIT, log_to_terminal
 from ros2_actionnet.system.paths import is_dir, is_file, user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED
@@ -48,7 +55,7 @@ _WIDTH = 12  # of the names in what is printed
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     print_in_any_encoding()
-    logging.basicConfig(level=logging.WARNING, format="actionnet-networks: %(message)s")
+    log_to_terminal("actionnet-networks: ")
     options = _parser().parse_args(arguments)
     try:
         code = int(options.run(options))
@@ -57,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return leave_closed_pipe()
     except (ActionNetError, OSError) as error:
-        print(f"actionnet-networks: {printable(error, 4000)}", file=sys.stderr)
+        print(f"actionnet-networks: {printable(error, LIMIT)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return TERMINATED
@@ -104,7 +111,7 @@ def verify_networks(options: argparse.Namespace) -> int:
             with LoadProgress() as monitor:
                 trial = try_out(spec, _settings(options), monitor)
         except ActionNetError as error:
-            print(f"{name}: FAILED: {printable(error, 4000)}")
+            print(f"{name}: FAILED: {printable(error, LIMIT)}")
             failed += 1
             continue
         checksum = "the checksum matches" if spec.sha256 else "there is no checksum to compare with"
@@ -376,6 +383,3 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "number"
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,6 +20,7 @@ from ros2_actionnet.networks.unpack import unpack
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.files import file_lock, replace_folder, scratch_folder, sha256_of, write_atomically
 from ros2_actionnet.system.paths import user_path
+from ros2_actionnet.system.text import printable
 
 MIRROR = "ACTIONNET_MIRROR"
 """Environment variable: a folder that contains the archives under their names, or the URL of one."""
@@ -113,7 +114,7 @@ def _fetch(entry: CatalogueEntry, archive: Archive, target: Path, progress: Prog
             return
         except NetworkError as error:
             if not went_on:
-                raise NetworkError(f"{entry.name} from {without_password(url)}: {error}") from error
+                raise NetworkError(f"{entry.name} from {printable(without_password(url))}: {error}") from error
             # The partial download and the resumed part may be from two different files: download it in one go.
             went_on = False
         finally:
@@ -129,7 +130,7 @@ def _local(archive: Archive) -> Path | None:
         return None
     file = user_path(mirror) / archive.file
     if not file.is_file():
-        raise NetworkError(f"{MIRROR} names the folder {mirror}, which has no {archive.file}")
+        raise NetworkError(f"{MIRROR} names the folder {printable(mirror)}, which has no {archive.file}")
     return file
 
 
@@ -137,7 +138,7 @@ def _url(archive: Archive) -> str:
     mirror = os.environ.get(MIRROR, "")
     if "://" in mirror and not mirror.startswith(("http://", "https://")):
         raise NetworkError(
-            f"{MIRROR} is {without_password(mirror)}; it must be a folder, or begin with http:// or https://"
+            f"{MIRROR} is {printable(without_password(mirror))}; it must be a folder, or begin with http:// or https://"
         )
     return f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
 
@@ -171,8 +172,8 @@ def _check_digest(archive: Archive, file: Path, digest: str) -> None:
         )
     if len(expected) < len(digest) and pinned and digest != pinned[0]:
         raise NetworkError(
-            f"{file} is not the {archive.file} that came first: its sha256 is {digest}, then it was {pinned[0]}. If it "
-            f"was published anew, and you trust it, remove {pin} and fetch it again"
+            f"{file} is not the {archive.file} that came first: its sha256 is {digest}, then it was "
+            f"{printable(pinned[0], 64)}. If it was published anew, and you trust it, remove {pin} and fetch it again"
         )
 
 
@@ -187,7 +188,7 @@ def _network_in(folder: Path, entry: CatalogueEntry, archive: Archive) -> Path:
         if model.name == entry.model and (model.parent / entry.labels).is_file():
             return model.parent
     listing = ", ".join(str(path.relative_to(folder)) for path in files) or "nothing"
-    raise NetworkError(f"{archive.file} does not hold {entry.model} and {entry.labels}; it holds {listing}")
+    raise NetworkError(f"{archive.file} does not hold {entry.model} and {entry.labels}; it holds {printable(listing)}")
 
 
 def _describe(folder: Path, entry: CatalogueEntry, archive: Archive, digest: str) -> None:
@@ -207,6 +208,7 @@ def _describe(folder: Path, entry: CatalogueEntry, archive: Archive, digest: str
 
 
 def _remedy(error: OSError) -> str:
+    reason = printable(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error}). Free some of it, or set ACTIONNET_NETWORKS to a folder elsewhere"
-    return f"{error}. Set ACTIONNET_NETWORKS to a folder that can be written"
+        return f"the disk is full ({reason}). Free some of it, or set ACTIONNET_NETWORKS to a folder elsewhere"
+    return f"{reason}. Set ACTIONNET_NETWORKS to a folder that can be written"

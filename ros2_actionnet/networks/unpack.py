@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ros2_actionnet.errors import NetworkError
+from ros2_actionnet.system.text import printable
 
 MAX_MEMBERS = 100
 MAX_DEPTH = 8
@@ -48,7 +49,7 @@ def unpack(archive: Path, folder: Path, on_block: Callable[[], None] = lambda: N
         try:
             _unpack(stream, folder, on_block)
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
-            raise NetworkError(f"{archive.name} is damaged or incomplete ({error})") from error
+            raise NetworkError(f"{archive.name} is damaged or incomplete ({printable(error)})") from error
         except _Refused as error:
             raise NetworkError(f"{archive.name} is refused: {error}") from error
 
@@ -97,7 +98,7 @@ def _unpack(stream: _Allowance, folder: Path, on_block: Callable[[], None]) -> N
                     _write(tar, member, target, on_block)
                     stream.allow(0)
             except (FileExistsError, NotADirectoryError):
-                raise _Refused(f"it holds {member.name!r} twice") from None
+                raise _Refused(f"it holds '{printable(member.name)}' twice") from None
     while stream.read(_BLOCK):  # to the end, where gzip's checksum is
         on_block()
 
@@ -107,11 +108,11 @@ def _checked_name(member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if not member.isdir() and (not member.isreg() or member.issparse()):
         kind = "a link" if member.issym() or member.islnk() else "no plain file"
-        raise _Refused(f"{member.name!r} is {kind}")
+        raise _Refused(f"'{printable(member.name)}' is {kind}")
     if name.is_absolute() or ".." in name.parts or not (name.parts or member.isdir()):
-        raise _Refused(f"{member.name!r} leads out of the folder")
+        raise _Refused(f"'{printable(member.name)}' leads out of the folder")
     if len(name.parts) > MAX_DEPTH or any(len(os.fsencode(part)) > 255 for part in name.parts):
-        raise _Refused(f"the name {member.name[:80]!r}... is too long")
+        raise _Refused(f"the name '{printable(member.name, 80)}' is too long")
     return name
 
 

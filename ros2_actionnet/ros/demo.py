@@ -5,6 +5,13 @@ The publisher and the node run as processes of their own, as on a robot; the rec
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.ros.demo"))
+
 import argparse
 import json
 import math
@@ -30,7 +37,9 @@ from ros2_actionnet.errors import ActionNetError, SettingsError
 from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.ros.messages import to_frame_header
+from ros2_actionnet.system.logs import LIMIT
 from ros2_actionnet.system.resources import shared_folder
+from ros2_actionnet.system.text import printable
 
 _TOPIC = "/camera/image_raw"
 _READY_TIMEOUT = 60.0  # s, for a network that must be compiled first
@@ -81,7 +90,7 @@ class Recorder(Node):
         top, score = (message.results[0].class_id, message.results[0].score) if message.results else ("none", 0.0)
         if top != self._top:
             self._top = top
-            print(f"  {stamp - self._start:6.2f} s   {top:<24} {score:.2f}", flush=True)
+            print(f"  {stamp - self._start:6.2f} s   {printable(top, 60):<24} {score:.2f}", flush=True)
 
     def _on_annotated(self, message: Image) -> None:
         self._note(message)
@@ -123,7 +132,7 @@ def run(video: Path, network: str, folder: Path) -> None:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]
         node = _start(["ros2_actionnet.ros.main", *remaps], processes)
         _spin_until_ready(recorder, node)
-        print(f"{recorder.network} is ready; playing {video.name}", flush=True)
+        print(f"{printable(recorder.network)} is ready; playing {printable(video.name)}", flush=True)
         arguments = [str(video), "--topic", _TOPIC, "--wait-for", "1", "--ros-args", "--log-level", "warn"]
         publisher = _start(["ros2_actionnet.ros.video_publisher", *arguments], processes)
         _spin_until_over(recorder, node, publisher)
@@ -198,14 +207,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise SettingsError(f"there is no video '{video}'; give the path of one")
         run(video, options.network, options.output)
     except ActionNetError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {printable(error, LIMIT)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
         rclpy.try_shutdown()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

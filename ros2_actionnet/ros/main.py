@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.ros.main"))
+
 import os
 import sys
 import threading
@@ -61,7 +68,3 @@ def main(args: list[str] | None = None) -> int:
         sys.stdout.flush()
         os._exit(0)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

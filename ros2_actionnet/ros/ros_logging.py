@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ros2_actionnet.system.logs import PrintableFormatter
+
 
 class RosLogHandler(logging.Handler):
     """Hands log records to an rclpy logger, at the level that ROS calls the same."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.INFO)
+        self.setFormatter(PrintableFormatter())
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:

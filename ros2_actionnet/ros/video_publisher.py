@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    import sys
+
+    from ros2_actionnet.system import start
+
+    sys.exit(start.run("ros2_actionnet.ros.video_publisher"))
+
 import argparse
 import os
 import sys
@@ -30,7 +37,10 @@ from ros2_actionnet.media.opencv_capture import open_capture
 from ros2_actionnet.recognition.frame_header import FrameHeader, nanoseconds
 from ros2_actionnet.ros.fastdds import use_image_profile
 from ros2_actionnet.ros.messages import compressed_message, image_message
+from ros2_actionnet.system.addresses import without_password
+from ros2_actionnet.system.logs import LIMIT
 from ros2_actionnet.system.termination import on_termination
+from ros2_actionnet.system.text import printable
 
 _PATIENCE = 0.1  # s, longest sleep before it is seen that the process is told to end
 
@@ -135,7 +145,9 @@ class VideoPublisher(Node):
         while self._goes_on() and sum(p.get_subscription_count() for p, _ in self._outputs) < options.wait_for:
             time.sleep(0.02)
         topics = " and ".join(publisher.topic_name for publisher, _ in self._outputs)
-        self.get_logger().info(f"publishing {options.input} on {topics} at {self.rate:g} Hz")
+        self.get_logger().info(
+            f"publishing {printable(without_password(options.input))} on {topics} at {self.rate:g} Hz"
+        )
         now = self._simulated_time if self.get_parameter("use_sim_time").value else _steady_time
         while self._goes_on() and now() == 0:  # there is no /clock yet
             time.sleep(0.02)
@@ -198,13 +210,9 @@ def main(args: list[str] | None = None) -> int:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         VideoPublisher(options, ended).play()
     except ActionNetError as error:
-        print(f"video_publisher: {error}", file=sys.stderr)
+        print(f"video_publisher: {printable(error, LIMIT)}", file=sys.stderr)
         return 1
     finally:
         rclpy.try_shutdown()
         undo()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -50,6 +50,15 @@ def test_levels_and_arguments_arrive_and_debug_does_not(package: logging.Logger)
     ]
 
 
+def test_foreign_text_is_one_bounded_line(package: logging.Logger) -> None:
+    logger = RecordingLogger()
+    log_to_ros(logger)
+    logging.getLogger("ros2_actionnet.networks.labels").warning("label %s", "a\x1b[2J\n" + "b" * 10_000_000)
+    ((_, message),) = logger.said
+    assert message.startswith(r"label a\x1b[2J\nbbb")
+    assert len(message) < 5000
+
+
 def test_a_real_ros_logger_takes_one_level_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
     handler = RosLogHandler(get_logger("actionnet"))
     for level in (logging.INFO, logging.ERROR, logging.WARNING, logging.INFO):

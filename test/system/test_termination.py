@@ -63,6 +63,19 @@ def test_ctrl_c_while_modules_are_imported_gives_no_traceback(tmp_path: Path) ->
     assert process.returncode == -signal.SIGINT
 
 
+# A stand-in for NumPy, which all programs import, and during which the signal comes.
+@pytest.mark.parametrize("module", ["cli.actionnet", "cli.engine", "cli.networks"])
+def test_ctrl_c_while_a_program_starts_gives_no_traceback(tmp_path: Path, module: str) -> None:
+    (tmp_path / "numpy.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    process = start(
+        f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['program']\n"
+        f"runpy.run_module('ros2_actionnet.{module}', run_name='__main__', alter_sys=True)"
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
 def test_then_ctrl_c_is_what_it_was(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import signal\ndef main():\n    print('ready', flush=True)\n"

@@ -7,7 +7,6 @@ node.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from ros2_actionnet.errors import BackendError
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.system.child_process import Ended, answer_parent, in_memory, run_module
+from ros2_actionnet.system.logs import log_to_terminal
 
 
 def build_engine(
@@ -80,7 +80,7 @@ def _opened(network: PreparedNetwork) -> Iterator[int]:
 
 
 def _build(question: Any) -> bytes | memoryview:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_to_terminal()
     request, gpu, timing_cache = question
     return build_here(find_tensorrt(), request, gpu, timing_cache)
 
