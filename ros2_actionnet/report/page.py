@@ -94,7 +94,7 @@ class ReportPage:
     def __init__(self, path: Path | str, details: RunDetails) -> None:
         self._path, self._details = Path(path), details
         if find_spec("jinja2") is None:
-            raise MediaError(f"the report '{path}' needs Jinja2: {pip_install('Jinja2')}")
+            raise MediaError(f"the report '{path}' needs Jinja2: {pip_install('Jinja2', numpy='')}")
         try:
             self._path.touch()
         except OSError as error:
