@@ -116,7 +116,7 @@ def test_pycuda_has_all_that_its_double_has(gpu: Any) -> None:
         "Device": ("count", "name", "compute_capability", "retain_primary_context"),
         "Context": ("push", "pop"),
         "Stream": ("synchronize", "handle"),
-        "Event": ("record", "synchronize", "time_till"),
+        "Event": ("record", "query", "synchronize", "time_till"),
         "DeviceAllocation": ("free", "__int__"),
         "PagelockedHostAllocation": ("free",),
     }.items():

@@ -56,6 +56,10 @@ class CudaRuntimeError(CudaError):
     """pycuda.driver.RuntimeError."""
 
 
+class CudaLaunchError(CudaError):
+    """pycuda.driver.LaunchError."""
+
+
 @dataclass
 class Call:
     """A call of the real libraries' functions."""
@@ -74,6 +78,7 @@ class FakeCuda:
 
     Error = CudaError
     LogicError = CudaLogicError
+    LaunchError = CudaLaunchError
     MemoryError = CudaMemoryError
     RuntimeError = CudaRuntimeError
 
@@ -394,7 +399,7 @@ class Stream:
 
 
 def _synchronize(cuda: FakeCuda, handle: int) -> None:
-    cuda._called_in_context("synchronize")
+    cuda._called_in_context("spin")  # as CU_CTX_SCHED_AUTO does where contexts are few
     cuda._finish(handle)
 
 
@@ -404,12 +409,16 @@ class Event:
     def __init__(self, cuda: FakeCuda, flags: int = 0) -> None:
         context = cuda._called_in_context("Event")
         self._state = state = {"time": -1, "stream": 0}
+        self._has_time = not flags & 2  # CU_EVENT_DISABLE_TIMING
         handle = cuda._made("event")
         self._destroy = partial(cuda._destroyed, handle, context)
         self.record = partial(_record, cuda, state)
-        self.synchronize = partial(_synchronize_event, cuda, state)
+        self.query = partial(_query_event, cuda, state)
+        # CU_EVENT_BLOCKING_SYNC: the thread sleeps, as that of the real one does, and spins otherwise.
+        self.synchronize = partial(_synchronize_event, cuda, state, "sleep" if flags & 1 else "spin")
 
     def time_till(self, other: Event) -> float:
+        assert self._has_time and other._has_time, "cuEventElapsedTime failed: invalid resource handle"
         assert self._state["time"] >= 0 and other._state["time"] >= 0, "an event that has not happened yet"
         return float(other._state["time"] - self._state["time"])
 
@@ -420,13 +429,19 @@ class Event:
 
 def _record(cuda: FakeCuda, state: dict[str, int], stream: Stream) -> None:
     state["stream"] = cuda._handle(stream)
+    state["time"] = -1
     del stream
     cuda._called_in_context("record")
     cuda._queue(state["stream"], lambda: state.update(time=cuda._clock))
 
 
-def _synchronize_event(cuda: FakeCuda, state: dict[str, int]) -> None:
-    cuda._called_in_context("synchronize_event")
+def _query_event(cuda: FakeCuda, state: dict[str, int]) -> bool:
+    cuda._called_in_context("query")
+    return state["time"] >= 0
+
+
+def _synchronize_event(cuda: FakeCuda, state: dict[str, int], how: str) -> None:
+    cuda._called_in_context(how)
     cuda._finish(state["stream"])
 
 

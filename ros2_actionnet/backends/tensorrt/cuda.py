@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -19,13 +20,37 @@ from typing import Any, Protocol
 from numpy.typing import DTypeLike, NDArray
 
 from ros2_actionnet.errors import BackendError
+from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
 ALIGNMENT = 256
 """Bytes, alignment that TensorRT requires of input and output addresses; CUDA allocates memory with this alignment."""
 
+GPU_REMEDY = (
+    "see whether nvidia-smi (PC) or tegrastats (Jetson) shows a GPU. On a Jetson, most often the user may not open it: "
+    "sudo usermod -aG video,render USER, then log in again or restart the service; start a container with --runtime "
+    "nvidia or --gpus all, and as another user than root with --group-add video"
+)
+"""What to do where CUDA sees no GPU, although there is a driver."""
+
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of cuda.h: the stream does not wait for other work in the process
+_BLOCKING_SYNC, _DISABLE_TIMING = 1, 2  # CU_EVENT_BLOCKING_SYNC, CU_EVENT_DISABLE_TIMING
+
+# Words of cuGetErrorString, of the errors after which no further call in the process succeeds: "leaves the process in
+# an inconsistent state" (cuda.h).
+_ENDS_ALL_WORK = (
+    "illegal memory access",
+    "unspecified launch failure",
+    "misaligned address",
+    "illegal instruction",
+    "invalid program counter",
+    "hardware stack error",
+    "not supported on global/shared address space",
+    "launch timed out",
+    "device-side assert",
+    "uncorrectable",
+)
 
 
 class Driver(Protocol):
@@ -46,6 +71,10 @@ class Driver(Protocol):
     @property
     def Event(self) -> Any:  # noqa: N802
         """Class of events."""
+
+    @property
+    def device_attribute(self) -> Any:
+        """Names of the properties that `Device.get_attribute` returns."""
 
     @property
     def Error(self) -> type[Exception]:  # noqa: N802
@@ -73,6 +102,9 @@ class Driver(Protocol):
 def load_driver() -> Driver:
     """Return pycuda, initialized; only the first call in a process takes some time. Creates no context.
 
+    Kernels are loaded when they are first used, also before CUDA 12.2 made that the default (CUDA_MODULE_LOADING, which
+    a user's own value overrides): loading all of TensorRT's takes seconds and hundreds of MB. CUDA 11.4 ignores it.
+
     Raises BackendError, with what to install, if there is no NVIDIA driver, no pycuda or no GPU.
     """
     try:
@@ -87,20 +119,18 @@ def load_driver() -> Driver:
             "pycuda is not installed; put CUDA's nvcc on the PATH (Jetson: apt install nvidia-jetpack, PC: the CUDA "
             "toolkit; then export PATH=/usr/local/cuda/bin:$PATH) and pip install pycuda"
         )
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # read when CUDA is initialized
     try:
         import pycuda.driver as driver
-    except ImportError as error:
+    except Exception as error:  # also what a NumPy, or a CUDA, that it was not built for makes of it
         raise BackendError(
-            f"pycuda cannot be imported: {error}; build it again for this Python and CUDA "
+            f"pycuda cannot be imported: {printable(error, 1000) or type(error).__name__}; build it again for this Python and CUDA "
             "(pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda)"
         ) from error
     try:
         driver.init()
     except driver.Error as error:
-        raise BackendError(
-            f"CUDA cannot use any GPU here: {error}; see whether nvidia-smi (PC) or tegrastats (Jetson) shows one, and "
-            "start a container with --gpus all or --runtime nvidia"
-        ) from error
+        raise BackendError(f"CUDA cannot use any GPU here: {error}; {GPU_REMEDY}") from error
     loaded: Driver = driver
     return loaded
 
@@ -136,16 +166,18 @@ class CudaContext:
     def __init__(self, driver: Driver, device: Any) -> None:
         """Raise BackendError if CUDA provides no context on `device` or no stream."""
         self._driver = driver
-        self._cleanup = ExitStack()  # of all resources, in reverse order
         self._closed = False
-        self._stream: Any = None
         try:
             self._context = _primary_context(device)
         except driver.Error as error:
             raise _translated(error) from error
-        with self.pushed():
+        with self.pushed(), ExitStack() as made:
+            # pycuda destroys both with their last reference.
             self._stream = driver.Stream(_NON_BLOCKING)
-        self._cleanup.callback(self._drop_stream)
+            made.callback(delattr, self, "_stream")
+            self._done = driver.Event(_BLOCKING_SYNC | _DISABLE_TIMING)
+            made.callback(delattr, self, "_done")
+            self._cleanup = made.pop_all()  # of all resources, in reverse order
 
     @contextmanager
     def pushed(self) -> Iterator[None]:
@@ -195,8 +227,14 @@ class CudaContext:
         self._driver.memcpy_dtod_async(to, source, size, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until all queued work is done, with the GIL released."""
-        self._stream.synchronize()
+        """Wait until all queued work is done, with the GIL released and the thread asleep.
+
+        Waiting for the stream itself would keep a core busy: that is CUDA's choice where a process has fewer contexts
+        than the machine has cores, and belongs to the primary context, which other users of the process share.
+        """
+        self._done.record(self._stream)
+        if not self._done.query():
+            self._done.synchronize()
 
     def time(self, steps: Sequence[Callable[[], object]]) -> list[float]:
         """Run `steps`, which queue work, and wait; return the time of each one's work on the device, in ms."""
@@ -228,9 +266,6 @@ class CudaContext:
         except Exception as error:
             logger.warning("what a TensorRT session held on the GPU could not all be freed: %s", error)
 
-    def _drop_stream(self) -> None:
-        self._stream = None  # pycuda destroys it with its last reference
-
 
 @cache
 def _primary_context(device: Any) -> Any:
@@ -245,5 +280,13 @@ def _primary_context(device: Any) -> Any:
 
 
 def _translated(error: Exception) -> BackendError:
-    remedy = "; free memory on the GPU, or take a smaller network" if "out of memory" in str(error) else ""
-    return BackendError(f"CUDA failed: {error}{remedy}")
+    return BackendError(f"CUDA failed: {error}{remedy_for(str(error))}")
+
+
+def remedy_for(message: str) -> str:
+    """Return what to do about an error with CUDA's own `message`, to append to it; empty if there is no advice."""
+    if "out of memory" in message:
+        return "; free memory on the GPU, or take a smaller network"
+    if any(words in message for words in _ENDS_ALL_WORK):
+        return "; CUDA does nothing more in this process: restart it, and report it with its log if it happens again"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import logging
+import os
 import sys
 import threading
 from types import ModuleType
@@ -16,6 +17,17 @@ import pytest
 from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, find_device, load_driver
 from ros2_actionnet.errors import BackendError
 from support.cuda_doubles import FakeCuda
+
+
+class _Raising:
+    """An import that fails with any error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pycuda.driver":
+            raise self._error
 
 
 def make_context(driver: FakeCuda) -> CudaContext:
@@ -112,8 +124,8 @@ class TestContext:
             cuda.allocate_pinned((1,), np.uint8)
             cuda.on_close(lambda: told.append(driver.names()[-1]))
         cuda.close()
-        assert driver.names()[-5:] == ["push", "synchronize", "free_pinned", "free", "pop"]
-        assert told == ["synchronize"]
+        assert driver.names()[-7:] == ["push", "record", "query", "sleep", "free_pinned", "free", "pop"]
+        assert told == ["sleep"]
         driver.assert_clean()
         calls = len(driver.calls)
         cuda.close()
@@ -134,7 +146,7 @@ class TestContext:
         with cuda.pushed():
             cuda.allocate(10)
             cuda.allocate_pinned((1,), np.uint8)
-        driver.fail_at = len(driver.calls) + 2  # the first `free`
+        driver.fail_at = len(driver.calls) + 4  # the first `free`
         with caplog.at_level(logging.WARNING):
             cuda.close()
         assert "could not all be freed: CUDA failed: free_pinned failed: injected" in caplog.text
@@ -152,13 +164,52 @@ class TestContext:
         cuda.close()
         driver.assert_clean()
 
-    def test_a_stream_that_cannot_be_made_leaves_nothing_behind(self) -> None:
+    @pytest.mark.parametrize(("number", "call"), [(1, "push"), (2, "Stream"), (3, "Event")])
+    def test_what_cannot_be_made_leaves_nothing_behind(self, number: int, call: str) -> None:
         driver = FakeCuda()
         device = find_device(driver, "")
-        driver.fail_at = len(driver.calls) + 2  # retain_primary_context, push, Stream
-        with pytest.raises(BackendError, match="Stream failed"):
+        driver.fail_at = len(driver.calls) + number  # after retain_primary_context
+        with pytest.raises(BackendError, match=f"{call} failed"):
             CudaContext(driver, device)
         driver.assert_clean()
+
+    @pytest.mark.parametrize(("eager", "calls"), [(0.0, ["record", "query", "sleep"]), (1.0, ["record", "query"])])
+    def test_waiting_leaves_the_core_to_others_and_is_left_out_where_nothing_is_to_be_waited_for(
+        self, eager: float, calls: list[str]
+    ) -> None:
+        driver = FakeCuda(eager=eager)  # at 1, queued work is done at once
+        cuda = make_context(driver)
+        with cuda.pushed():
+            memory = cuda.allocate(10)
+            for _ in range(2):  # the same event, again and again
+                made = len(driver.calls)
+                cuda.copy(memory, memory + 5, 5)
+                cuda.synchronize()
+                assert driver.names()[made + 1 :] == calls
+        cuda.close()
+        assert "spin" not in driver.names()
+        assert driver.names("Event") == ["Event"]
+        driver.assert_clean()
+
+    @pytest.mark.parametrize(
+        ("words", "remedy"),
+        [
+            ("out of memory", "free memory on the GPU"),
+            ("an illegal memory access was encountered", "restart it"),
+            ("unspecified launch failure", "restart it"),
+            ("misaligned address", "restart it"),
+            ("the launch timed out and was terminated", "restart it"),
+            ("invalid argument", ""),
+        ],
+    )
+    def test_an_error_that_ends_all_work_in_the_process_says_what_helps(self, words: str, remedy: str) -> None:
+        driver = FakeCuda()
+        cuda = make_context(driver)
+        with pytest.raises(BackendError) as caught, cuda.pushed():
+            raise driver.LaunchError(f"cuEventSynchronize failed: {words}")
+        cuda.close()
+        said = f"CUDA failed: cuEventSynchronize failed: {words}"
+        assert str(caught.value) == said if not remedy else remedy in str(caught.value)
 
     def test_the_time_of_each_step_on_the_device(self) -> None:
         driver = FakeCuda()
@@ -230,6 +281,36 @@ class TestDriver:
         with pytest.raises(BackendError, match=r"pycuda is not installed.*Jetson.*PC.*pip install pycuda"):
             load_driver()
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ImportError("libcurand.so.11: cannot open shared object file"),
+            AttributeError("_ARRAY_API not found"),
+            RuntimeError("module compiled against ABI version 0x1000009"),
+            SystemError("initialization of _driver failed"),
+        ],
+    )
+    def test_whatever_its_import_raises_is_our_error(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        package = ModuleType("pycuda")
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, "pycuda", package)
+        monkeypatch.delitem(sys.modules, "pycuda.driver")
+        monkeypatch.setattr(sys, "meta_path", [_Raising(error), *sys.meta_path])
+        with pytest.raises(BackendError, match="pycuda cannot be imported: .*build it again") as caught:
+            load_driver()
+        assert str(error) in str(caught.value)
+
+    def test_kernels_are_loaded_when_they_are_used_unless_the_user_says_otherwise(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[str | None] = []
+        monkeypatch.setattr(self.driver, "init", lambda: seen.append(os.environ.get("CUDA_MODULE_LOADING")))
+        monkeypatch.setenv("CUDA_MODULE_LOADING", "EAGER")
+        load_driver()
+        monkeypatch.delenv("CUDA_MODULE_LOADING")
+        load_driver()
+        assert seen == ["EAGER", "LAZY"]
+
     def test_a_pycuda_that_cannot_be_imported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pycuda.driver", None)
         monkeypatch.delattr(sys.modules["pycuda"], "driver")
@@ -238,8 +319,10 @@ class TestDriver:
 
     def test_no_gpu(self) -> None:
         self.driver.gpus.clear()
-        with pytest.raises(BackendError, match=r"cannot use any GPU here: cuInit failed: no CUDA-capable.*nvidia-smi"):
+        with pytest.raises(BackendError, match=r"cannot use any GPU here: cuInit failed: no CUDA-capable") as caught:
             load_driver()
+        for remedy in ("nvidia-smi", "usermod -aG video,render", "--gpus all", "--group-add video"):
+            assert remedy in str(caught.value)
 
     def test_here_where_there_is_no_driver_the_real_one_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()

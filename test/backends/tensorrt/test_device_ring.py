@@ -78,7 +78,7 @@ def test_a_frame_crosses_the_bus_once_and_the_writer_may_reuse_it_at_once(rig: R
     rig.ring.write(2, image)
     image[:] = 0
     assert rig.driver.moved == {"host to device": 105, "device to host": 0, "within the device": 105}
-    assert rig.driver.names()[-5:] == ["push", "synchronize", "memcpy_htod_async", "memcpy_dtod_async", "pop"]
+    assert rig.driver.names()[-5:] == ["query", "sleep", "memcpy_htod_async", "memcpy_dtod_async", "pop"]
     np.testing.assert_array_equal(rig.pixels(rig.ring.window(2))[0], frame(1))
 
 
@@ -119,7 +119,7 @@ def test_a_frame_of_another_shape_is_refused_and_changes_nothing(rig: Rig) -> No
 
 
 def test_what_cuda_refuses_comes_as_our_error_and_leaves_no_context_pushed(rig: Rig) -> None:
-    for failing in range(4):  # push, synchronize, and the two copies
+    for failing in range(6):  # push, the three calls that wait, and the two copies
         rig.driver.fail_at = len(rig.driver.calls) + failing
         with pytest.raises(BackendError, match="injected"):
             rig.ring.write(0, frame(0))
