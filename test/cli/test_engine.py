@@ -84,7 +84,7 @@ class Backend:
 def keep(folder: Path, number: int, version: str = "", network: str = "resnet-18") -> str:
     """Keeps an engine; its key."""
     version = version or find_tensorrt().name
-    identity = EngineIdentity(f"{number:064d}", "fp16", 1, 1 << 30, version, "Orin", "8.7")
+    identity = EngineIdentity(f"{number:064d}", "fp16", 1, 1 << 30, version, "Orin", "8.7", "8 multiprocessors")
     EngineCache(folder).store(identity, bytes(1_500_000), network=network)
     used = time.mktime((2026, 11, 1 + number, 12, 0, 0, 0, 0, -1))
     os.utime(folder / f"{identity.key}.json", (used, used))
@@ -237,7 +237,7 @@ class TestRemove:
         assert self.left(folder, keys) == [2]
 
     def test_all_of_them_with_what_was_measured(self, command: Command, folder: Path, keys: list[str]) -> None:
-        EngineCache(folder).timing_cache("TensorRT 10.3.0.30", "Orin").write_bytes(b"measured")
+        (folder / "TensorRT_10_3_0_30-Orin.timing").write_bytes(b"measured")
         assert command("remove", "--all")[0] == 0
         assert list(folder.iterdir()) == []
 

@@ -113,7 +113,8 @@ def test_pycuda_has_all_that_its_double_has(gpu: Any) -> None:
         assert callable(getattr(double, name))
         assert callable(getattr(gpu.driver, name))
     for kind, names in {
-        "Device": ("count", "name", "compute_capability", "retain_primary_context"),
+        "Device": ("count", "name", "compute_capability", "get_attribute", "retain_primary_context"),
+        "device_attribute": [attribute.name for attribute in cuda_doubles.device_attribute],
         "Context": ("push", "pop"),
         "Stream": ("synchronize", "handle"),
         "Event": ("record", "query", "synchronize", "time_till"),

@@ -69,6 +69,23 @@ class Call:
     contexts: int  # pushed in the thread
 
 
+class device_attribute(Enum):  # noqa: N801 - pycuda's name
+    """pycuda.driver.device_attribute, with the numbers of cuda.h."""
+
+    MULTIPROCESSOR_COUNT = 16
+    INTEGRATED = 18
+    GLOBAL_MEMORY_BUS_WIDTH = 37
+    L2_CACHE_SIZE = 38
+
+
+ORIN_NANO = {
+    "MULTIPROCESSOR_COUNT": 8,
+    "INTEGRATED": 1,
+    "GLOBAL_MEMORY_BUS_WIDTH": 128,
+    "L2_CACHE_SIZE": 2 << 20,
+}
+
+
 class FakeCuda:
     """The module pycuda.driver, on host memory.
 
@@ -86,6 +103,7 @@ class FakeCuda:
         self, gpus: Sequence[tuple[str, tuple[int, int]]] = (("Orin", (8, 7)),), eager: float = 0.0, seed: int = 0
     ) -> None:
         self.gpus = list(gpus)
+        self.attributes: dict[str, dict[str, int]] = {}  # by the GPU's name, what differs from an Orin Nano's
         self.eager = eager
         self.calls: list[Call] = []
         self.refused: list[str] = []
@@ -102,6 +120,7 @@ class FakeCuda:
         self._handles = itertools.count(0x5000)
         self._alive: dict[int, str] = {}  # what has been made and not destroyed: streams, events, engines
         self._streams: dict[int, deque[Callable[[], None]]] = {}
+        self.device_attribute = device_attribute
         self.Device = _device_class(self)
         self.Context = _ContextFunctions(self)
         self.Stream = partial(Stream, self)
@@ -313,6 +332,10 @@ def _device_class(cuda: FakeCuda) -> type:
         def compute_capability(self) -> tuple[int, int]:
             return cuda.gpus[self._ordinal][1]
 
+        def get_attribute(self, attribute: device_attribute) -> int:
+            cuda._called("get_attribute")
+            return {**ORIN_NANO, **cuda.attributes.get(self.name(), {})}[attribute.name]
+
         def retain_primary_context(self) -> _Context:
             cuda._called("retain_primary_context")
             return _Context(cuda, self._ordinal)
@@ -480,6 +503,9 @@ class FakeEngine:
 class ILogger:
     """tensorrt.ILogger."""
 
+    def __init__(self) -> None:
+        self.initialized = True
+
     class Severity(Enum):
         """tensorrt.ILogger.Severity."""
 
@@ -499,7 +525,13 @@ class FakeTensorRT:
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.Runtime = partial(Runtime, cuda)
+        self.init_libnvinfer_plugins = partial(_init_plugins, cuda)
         self.IProfiler = IProfiler
+
+
+def _init_plugins(cuda: FakeCuda, logger: Any, namespace: str) -> bool:
+    assert isinstance(logger, ILogger)
+    return not _fails(cuda, "init_libnvinfer_plugins")
 
 
 class IProfiler:

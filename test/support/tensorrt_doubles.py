@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +63,8 @@ class Machine:
     words_before_failure: str = ""  # if set, the build fails with them
     warnings: list[str] = field(default_factory=list)
     timing_caches: list[bytes] = field(default_factory=list)  # that were given to builds
+    calls: list[str] = field(default_factory=list)  # of the functions whose order counts
+    has_plugins: bool = True
 
 
 def make_tensorrt(surface: Surface, machine: Machine | None = None) -> TensorRT:
@@ -80,7 +83,9 @@ def make_module(surface: Surface, machine: Machine) -> ModuleType:
         "NetworkDefinitionCreationFlag": IntEnum("NetworkDefinitionCreationFlag", surface.creation_flags),
         "BuilderFlag": _flags(surface),
         "Builder": lambda logger: Builder(surface, machine, logger),
-        "OnnxParser": OnnxParser,
+        "OnnxParser": partial(OnnxParser, machine),
+        "Runtime": partial(Runtime, machine),
+        "init_libnvinfer_plugins": partial(_init_plugins, machine),
     }
     if surface.compute_capabilities:
         names["ComputeCapability"] = IntEnum("ComputeCapability", {"CURRENT": 1, "SM75": 75})
@@ -110,6 +115,27 @@ class ILogger:
 
     def log(self, severity: Severity, msg: str) -> None:
         raise NotImplementedError("log must be overridden")
+
+
+def _init_plugins(machine: Machine, logger: ILogger, namespace: str) -> bool:
+    assert isinstance(logger, ILogger)
+    assert namespace == ""
+    machine.calls.append("init_libnvinfer_plugins")
+    return machine.has_plugins
+
+
+class Runtime:
+    """tensorrt.Runtime; its engine is the plan."""
+
+    def __init__(self, machine: Machine, logger: ILogger) -> None:
+        if not machine.has_gpu:
+            logger.log(ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        self._machine = machine
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> bytes:
+        self._machine.calls.append("deserialize_cuda_engine")
+        return serialized_engine
 
 
 class Dims(list[int]):
@@ -191,7 +217,10 @@ class Network:
 class OnnxParser:
     """tensorrt.OnnxParser."""
 
-    def __init__(self, network: Network, logger: ILogger) -> None:
+    def __init__(self, machine: Machine, network: Network, logger: ILogger) -> None:
+        machine.calls.append("OnnxParser")
+        if network is None:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self._network, self._errors = network, list[Any]()
 
     def parse(self, model: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
 from ros2_actionnet.backends.tensorrt.builder import PRECISIONS, EngineRequest, Gpu
-from ros2_actionnet.backends.tensorrt.cuda import CudaContext, Driver, find_device, load_driver
+from ros2_actionnet.backends.tensorrt.cuda import CudaContext, Driver, find_device, hardware_of, load_driver
 from ros2_actionnet.backends.tensorrt.engine_cache import EngineCache
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.backends.tensorrt.session import TensorRTSession
@@ -106,7 +106,7 @@ def find(device: str) -> Found:
     # The driver comes first: without a GPU, no large module is imported.
     driver = load_driver()
     handle = find_device(driver, device)
-    gpu = Gpu(handle.name(), handle.compute_capability(), int(device or 0))
+    gpu = Gpu(handle.name(), handle.compute_capability(), int(device or 0), hardware_of(driver, handle))
     tensorrt = find_tensorrt()
     if tensorrt.is_rtx and not _rtx_runs_on(gpu.compute_capability):
         raise BackendError(

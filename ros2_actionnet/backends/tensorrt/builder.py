@@ -28,11 +28,19 @@ _RTX_PORTABLE_FROM = (8, 0)
 
 @dataclass(frozen=True)
 class Gpu:
-    """The properties of a GPU that engines depend on; `index` is its CUDA device index in this process."""
+    """The properties of a GPU that engines depend on.
+
+    Attributes:
+        name: as CUDA reports it; one name may stand for several GPUs: every Orin is "Orin", with 8.7.
+        compute_capability: (8, 7).
+        index: its CUDA device index in this process.
+        hardware: what distinguishes GPUs of one name, in words; see `hardware_of`.
+    """
 
     name: str
     compute_capability: tuple[int, int]
     index: int = 0
+    hardware: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,16 +107,10 @@ def build_here(
         import tensorrt as trt
     else:
         trt = tensorrt.module
-    tensorrt.logger.last_error = ""
-    try:
-        builder = trt.Builder(tensorrt.logger)
-    except (TypeError, RuntimeError) as error:  # raised by pybind11 for a null pointer
-        raise BackendError(
-            f"{tensorrt.name} cannot build engines here: {tensorrt.logger.last_error or error}; see whether nvidia-smi "
-            "(PC) or tegrastats (Jetson) shows a GPU that this process may use"
-        ) from error
-    network = builder.create_network(_creation_flags(tensorrt))
-    parser = trt.OnnxParser(network, tensorrt.logger)  # owns the weights: it must outlive the build
+    builder = tensorrt.make(trt.Builder, tensorrt.logger)
+    network = tensorrt.make(builder.create_network, _creation_flags(tensorrt))
+    tensorrt.register_plugins()
+    parser = tensorrt.make(trt.OnnxParser, network, tensorrt.logger)  # owns the weights: it must outlive the build
     read_network(tensorrt, request, parser)
     config = configure(tensorrt, request, builder, gpu)
     if tensorrt.has_timing_cache and timing_cache is not None:
@@ -136,9 +138,24 @@ def read_network(tensorrt: TensorRT, request: EngineRequest, parser: trt.OnnxPar
     words = "; ".join(_describe(tensorrt, error, model) for error in errors)
     raise BackendError(
         f"{tensorrt.name} cannot read the network {request.network.name}: "
-        f"{words or tensorrt.logger.last_error or 'it does not say why'}. Export the network without that operator, or "
-        "set backend openvino"
+        f"{words or tensorrt.logger.last_error or 'it does not say why'}. {_opset_words(tensorrt, model)}Export the "
+        "network without that operator, or set backend openvino"
     )
+
+
+def _opset_words(tensorrt: TensorRT, model: bytes) -> str:
+    """Return a sentence about the opset of `model`, if the parser is not known to read it; else an empty text."""
+    import onnx
+
+    try:
+        imported = onnx.load_model_from_string(model).opset_import
+    except Exception:  # anything that protobuf raises for an invalid model
+        return ""
+    opset = next((entry.version for entry in imported if entry.domain in ("", "ai.onnx")), 0)
+    oldest, newest = tensorrt.opsets
+    if oldest <= opset <= newest:
+        return ""
+    return f"It is in ONNX opset {opset}, and this parser reads {oldest} to {newest}: export it with opset {newest}. "
 
 
 def onnx_for(tensorrt: TensorRT, request: EngineRequest) -> bytes:
@@ -167,7 +184,7 @@ def configure(tensorrt: TensorRT, request: EngineRequest, builder: trt.Builder, 
         import tensorrt as trt
     else:
         trt = tensorrt.module
-    config = builder.create_builder_config()
+    config = tensorrt.make(builder.create_builder_config)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
     # TF32 has 10 bits of mantissa, like fp16: a request for fp32 means full fp32.
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -177,7 +194,7 @@ def configure(tensorrt: TensorRT, request: EngineRequest, builder: trt.Builder, 
         target: Any = config  # only RTX's config has this
         target.num_compute_capabilities = 1
         target.set_compute_capability(tensorrt.module.ComputeCapability.CURRENT, 0)
-    profile = builder.create_optimization_profile()
+    profile = tensorrt.make(builder.create_optimization_profile)
     profile.set_shape(INPUT_NAME, *(trt.Dims(list(shape)) for shape in request.shapes))
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(

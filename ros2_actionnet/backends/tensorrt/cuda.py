@@ -124,8 +124,8 @@ def load_driver() -> Driver:
         import pycuda.driver as driver
     except Exception as error:  # also what a NumPy, or a CUDA, that it was not built for makes of it
         raise BackendError(
-            f"pycuda cannot be imported: {printable(error, 1000) or type(error).__name__}; build it again for this Python and CUDA "
-            "(pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda)"
+            f"pycuda cannot be imported: {printable(error, 1000) or type(error).__name__}; build it again for this "
+            "Python and CUDA (pip install --force-reinstall --no-cache-dir --no-binary pycuda pycuda)"
         ) from error
     try:
         driver.init()
@@ -154,6 +154,31 @@ def find_device(driver: Driver, device: str) -> Any:
         raise _translated(error) from error
     known = ", ".join(f"{number}: {name}" for number, name in enumerate(names)) or "none"
     raise BackendError(f"there is no GPU {index} here (CUDA sees {known}); leave device empty for the first one")
+
+
+def hardware_of(driver: Driver, device: Any) -> str:
+    """Return what distinguishes GPUs of the same name, for which TensorRT chooses other kernels.
+
+    "8 multiprocessors, L2 2048 KiB, memory of 128 bits, integrated" is an Orin Nano's. The multiprocessors are those of
+    a Jetson's current power mode.
+
+    Raises BackendError if CUDA fails.
+    """
+    names = driver.device_attribute
+    try:
+        count, l2, bits, integrated = (
+            device.get_attribute(attribute)
+            for attribute in (
+                names.MULTIPROCESSOR_COUNT,
+                names.L2_CACHE_SIZE,
+                names.GLOBAL_MEMORY_BUS_WIDTH,
+                names.INTEGRATED,
+            )
+        )
+    except driver.Error as error:
+        raise _translated(error) from error
+    kind = "integrated" if integrated else "discrete"
+    return f"{count} multiprocessors, L2 {l2 // 1024} KiB, memory of {bits} bits, {kind}"
 
 
 class CudaContext:

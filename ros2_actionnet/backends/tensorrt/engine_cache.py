@@ -52,6 +52,7 @@ class EngineIdentity:
         tensorrt: name and full version.
         gpu: the GPU's name; "any" for an engine that is not bound to one.
         compute_capability: "8.7"; "any" likewise.
+        hardware: what distinguishes GPUs of that name, `Gpu.hardware`; "any" likewise.
         operating_system: "Linux".
         architecture: "x86_64", "aarch64".
         recipe: see RECIPE.
@@ -64,6 +65,7 @@ class EngineIdentity:
     tensorrt: str
     gpu: str
     compute_capability: str
+    hardware: str
     operating_system: str = platform.system()
     architecture: str = platform.machine()
     recipe: int = RECIPE
@@ -221,15 +223,27 @@ class EngineCache:
             except OSError as error:
                 logger.warning("the engine %s cannot be removed to make room: %s", engine.path, error)
 
-    def timing_cache(self, tensorrt: str, gpu: str) -> Path:
-        """Return the file with the timings that `tensorrt` measured on `gpu`."""
-        name = re.sub("[^A-Za-z0-9-]", "_", f"{tensorrt}-{gpu}")
-        return self.folder / f"{name}.timing"
+    def timing_cache(self, identity: EngineIdentity) -> Path:
+        """Return the file with the timings that the engine's TensorRT measured on its GPU."""
+        return self.folder / f"{_gpu_file_name(identity.tensorrt, identity.gpu, identity.hardware)}.timing"
 
     def remove_timing_caches(self) -> None:
         """Remove the timings of all GPUs. Raises OSError on failure."""
         for path in self.folder.glob("*.timing"):
             path.unlink(missing_ok=True)
+
+    def note_refusal(self, key: str, reason: str) -> None:
+        """Note in the sidecar why TensorRT refused the engine when it had just been built; "" takes that back."""
+        path = self._sidecar(key)
+        with suppress(OSError, ValueError, TypeError):  # without a sidecar, or a folder to write in, it is built again
+            sidecar = {**json.loads(path.read_bytes()), "refused": reason}
+            write_atomically(path, json.dumps(sidecar, indent=2).encode() + b"\n")
+
+    def is_refused(self, key: str) -> bool:
+        """Return True if TensorRT refused this engine when it was new, so that another one is unlikely to do."""
+        with suppress(OSError, ValueError, AttributeError):
+            return bool(json.loads(self._sidecar(key).read_bytes()).get("refused"))
+        return False
 
     def _remove_leftovers(self, held: str) -> None:
         """Remove incomplete files, which only a killed process leaves; a live process holds the lock."""
@@ -249,3 +263,8 @@ class EngineCache:
 
     def _lock(self, key: str) -> Path:
         return self.folder / f"{key}.lock"
+
+
+def _gpu_file_name(*parts: str) -> str:
+    """Return a readable file name for one TensorRT on one kind of GPU."""
+    return re.sub("[^A-Za-z0-9-]+", "_", "-".join(parts))[:200]

@@ -42,7 +42,8 @@ def engine_for(
         deserialize: returns the engine of a plan, or None if this TensorRT and GPU cannot load it.
 
     Raises:
-        BackendError: the engine cannot be built, or cannot be deserialized although it was just built here.
+        BackendError: the engine cannot be built, or cannot be deserialized although it was built here for this GPU; it
+            is then not built again.
         NetworkError: the network cannot be rewritten for this TensorRT.
         LoadCancelled: `monitor` cancelled the load.
     """
@@ -52,9 +53,14 @@ def engine_for(
         level = logging.WARNING
         try:
             engine = deserialize(cache.read(identity.key))
+            was_refused = cache.is_refused(identity.key)
             if engine is not None:
+                if was_refused:
+                    cache.note_refusal(identity.key, "")
                 return engine
-            why = f"the cached one was refused ({tensorrt.logger.last_error or 'TensorRT does not say why'})"
+            if was_refused:
+                raise _refused(tensorrt, request, identity.key)
+            why = f"the cached one was refused ({_reason(tensorrt)})"
         except DamagedEngine as error:
             why = str(error)
         except NotCached as error:
@@ -69,18 +75,15 @@ def engine_for(
             why,
         )
         started = time.monotonic()
-        timing_cache = cache.timing_cache(identity.tensorrt, identity.gpu)
+        timing_cache = cache.timing_cache(identity)
         plan = build_engine(tensorrt, request, monitor, timing_cache, gpu)
         seconds = round(time.monotonic() - started, 1)
         logger.info("built the engine of %s in %s s", request.network.name, seconds)
         cache.store(identity, plan, network=request.network.name, model=_origin(request), build_seconds=seconds)
         engine = deserialize(plan)
-    if engine is None:
-        raise BackendError(
-            f"{tensorrt.name} cannot load the engine of {request.network.name} that it has just built: "
-            f"{tensorrt.logger.last_error or 'it does not say why'}; free memory on the GPU, and see whether "
-            "the driver is new enough for this TensorRT"
-        )
+        if engine is None:
+            cache.note_refusal(identity.key, _reason(tensorrt))
+            raise _refused(tensorrt, request, identity.key)
     return engine
 
 
@@ -94,10 +97,22 @@ def ready_engine(tensorrt: TensorRT, network: PreparedNetwork) -> Any:
     if engine is None:
         raise BackendError(
             f"{tensorrt.name} cannot load the engine {network.spec.model}: "
-            f"{tensorrt.logger.last_error or 'it does not say why'}. An engine runs with the version of TensorRT and "
+            f"{_reason(tensorrt)}. An engine runs with the version of TensorRT and "
             "on the kind of GPU that it was built for; set `model` to the .onnx file that it was built from"
         )
     return engine
+
+
+def _reason(tensorrt: TensorRT) -> str:
+    return tensorrt.logger.last_error or "it does not say why"
+
+
+def _refused(tensorrt: TensorRT, request: EngineRequest, key: str) -> BackendError:
+    return BackendError(
+        f"{tensorrt.name} cannot load the engine of {request.network.name} that it has built here: "
+        f"{_reason(tensorrt)}; free memory on the GPU, and see whether the driver is new enough for this TensorRT. The "
+        f"next load tries the same engine; to build another, actionnet-engine remove {key[:12]}"
+    )
 
 
 def identify(tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None) -> EngineIdentity:
@@ -106,13 +121,13 @@ def identify(tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None) -> Eng
     Raises BackendError if it would depend on a GPU and there is none.
     """
     if portable(tensorrt, gpu):
-        name, capability = "any", "any"
+        name = capability = hardware = "any"
     elif gpu is None:
         raise BackendError(
             f"an engine of {tensorrt.name} can be built only on the GPU that it is to run on, and none is given"
         )
     else:
-        name, capability = gpu.name, ".".join(map(str, gpu.compute_capability))
+        name, capability, hardware = gpu.name, ".".join(map(str, gpu.compute_capability)), gpu.hardware
     return EngineIdentity(
         onnx_sha256=request.network.sha256,
         precision=request.precision,
@@ -121,6 +136,7 @@ def identify(tensorrt: TensorRT, request: EngineRequest, gpu: Gpu | None) -> Eng
         tensorrt=tensorrt.name,
         gpu=name,
         compute_capability=capability,
+        hardware=hardware,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ros2_actionnet.backends.tensorrt.cuda import GPU_REMEDY, remedy_for
 from ros2_actionnet.errors import BackendError
 
 logger = logging.getLogger(__name__)
@@ -15,8 +17,13 @@ logger = logging.getLogger(__name__)
 # TensorRT, then TensorRT for RTX as installed from NVIDIA's archive, and from PyPI's packages.
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
+Made = TypeVar("Made")
+
 # The newest opset that the ONNX parsers of 8.5 and 8.6 support.
 OPSET_OF_8 = 17
+
+# Opsets that the parser reads, from this version on: docs/operators.md of onnx-tensorrt.
+_OPSETS = {(8, 5): (7, OPSET_OF_8), (10, 0): (9, 20), (10, 15): (9, 24)}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,10 @@ class TensorRT:
     def major(self) -> int:
         """First number of the version."""
         return int(self.version.partition(".")[0])
+
+    @property
+    def _major_and_minor(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")[:2]))
 
     @property
     def needs_explicit_batch(self) -> bool:
@@ -74,6 +85,25 @@ class TensorRT:
         return None if self.has_strong_typing else OPSET_OF_8
 
     @property
+    def opsets(self) -> tuple[int, int]:
+        """Oldest and newest ONNX opset that the parser is known to read."""
+        if self.is_rtx:
+            return _OPSETS[10, 15]
+        return max((since, opsets) for since, opsets in _OPSETS.items() if since <= max(self._major_and_minor, (8, 5)))[
+            1
+        ]
+
+    @property
+    def holds_interpreter(self) -> bool:
+        """True if no other Python thread runs while an execution context is created, which may take seconds."""
+        return not self.is_rtx and self.major < 10
+
+    @property
+    def has_runtime_cache(self) -> bool:
+        """True if kernels are compiled when an engine is loaded, and can be kept for the next time."""
+        return self.is_rtx
+
+    @property
     def names_failed_nodes(self) -> bool:
         """True if the parser's errors name the node and its operator, and not only its number."""
         return self.is_rtx or self.major >= 10
@@ -83,17 +113,53 @@ class TensorRT:
         """The only logger for all TensorRT objects, since TensorRT accepts just one per process; see `Logger`."""
         return _logger_class(self.module)()
 
+    def register_plugins(self) -> bool:
+        """Register TensorRT's own plugins, once per process; return False, and log it, if that fails.
+
+        Networks with InstanceNormalization or RoiAlign contain such plugins under TensorRT 8. Its parser registers them
+        by itself, in its process; no other process can load the engine unless it has registered them too.
+        """
+        return self._has_plugins
+
+    @cached_property
+    def _has_plugins(self) -> bool:
+        registered: bool = self.module.init_libnvinfer_plugins(self.logger, "")
+        if not registered:
+            logger.warning("the plugins of %s cannot be registered; networks that need none still run", self.name)
+        return registered
+
+    def make(self, function: Callable[..., Made | None], *arguments: Any) -> Made:
+        """Return `function(*arguments)`, an object of TensorRT.
+
+        Raises BackendError, with TensorRT's reason, if the library has given none: its constructors then raise an
+        error of pybind11, without a reason, and its functions return None.
+        """
+        self.logger.last_error = ""
+        try:
+            made = function(*arguments)
+        except (TypeError, RuntimeError) as error:
+            raise self._cannot_start(str(error)) from error
+        if made is None:
+            raise self._cannot_start("it does not say why")
+        return made
+
+    def _cannot_start(self, otherwise: str) -> BackendError:
+        reason = self.logger.last_error or otherwise
+        return BackendError(f"{self.name} cannot be started here: {reason}{remedy_for(reason) or f'; {GPU_REMEDY}'}")
+
     def deserialize(self, plan: bytes) -> Any | None:
         """Deserialize `plan`, with a context on its GPU pushed; None if this TensorRT and GPU cannot load it.
 
-        The logger's `last_error` then has TensorRT's reason.
+        The logger's `last_error` then has TensorRT's reason. Raises BackendError if TensorRT does not start.
         """
         if TYPE_CHECKING:
             import tensorrt as trt
         else:
             trt = self.module
+        runtime = self.make(trt.Runtime, self.logger)
+        self.register_plugins()
         self.logger.last_error = ""
-        return trt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        return runtime.deserialize_cuda_engine(plan)
 
 
 @cache

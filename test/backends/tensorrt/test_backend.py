@@ -201,6 +201,7 @@ class TestLoad:
         assert session.device == "GPU 1 (RTX 4090)"
         assert gpu is not None
         assert (gpu.name, gpu.compute_capability, gpu.index) == ("RTX 4090", (8, 9), 1)
+        assert gpu.hardware == "8 multiprocessors, L2 2048 KiB, memory of 128 bits, integrated"
         assert (request.max_batch, session.max_batch, cache.folder) == (3, 3, tmp_path)
         session.close()
         rig.cuda.assert_clean()
@@ -347,8 +348,8 @@ class TestUnderTheWorker:
         loaded = TensorRTBackend().load(network())
         warm_up(loaded)
         loaded.close()
-        # The primary context is there already, which is one call less.
-        rig.cuda.fail_at = len(rig.cuda.calls) + rig.cuda.names().index("execute_async_v3") - 1
+        # The primary context and the plugins are there already, which are two calls less.
+        rig.cuda.fail_at = len(rig.cuda.calls) + rig.cuda.names().index("execute_async_v3") - 2
         stream.worker.request_network(Settings(network="tiny"))
         stream.said.wait_for(lambda: stream.said.load_failures, "failure")
         stream.close()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, find_device, load_driver
+from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, find_device, hardware_of, load_driver
 from ros2_actionnet.errors import BackendError
 from support.cuda_doubles import FakeCuda
 
@@ -248,6 +248,22 @@ class TestDevice:
         with pytest.raises(BackendError, match=r"no GPU 2 here \(CUDA sees 0: Orin, 1: RTX 4090\)"):
             find_device(FakeCuda(self.GPUS), "2")
 
+    def test_gpus_of_one_name_are_distinguished_by_their_hardware(self) -> None:
+        nano, agx = FakeCuda(), FakeCuda()
+        agx.attributes["Orin"] = {"MULTIPROCESSOR_COUNT": 16, "GLOBAL_MEMORY_BUS_WIDTH": 256, "L2_CACHE_SIZE": 4 << 20}
+        assert hardware_of(nano, find_device(nano, "")) == (
+            "8 multiprocessors, L2 2048 KiB, memory of 128 bits, integrated"
+        )
+        assert hardware_of(agx, find_device(agx, "")) == (
+            "16 multiprocessors, L2 4096 KiB, memory of 256 bits, integrated"
+        )
+        agx.attributes["Orin"]["INTEGRATED"] = 0
+        assert hardware_of(agx, find_device(agx, "")).endswith(", discrete")
+        agx.fail_at = len(agx.calls) + 1
+        device = agx.Device(0)
+        with pytest.raises(BackendError, match="get_attribute failed"):
+            hardware_of(agx, device)
+
 
 class TestDriver:
     """Each missing thing has a message of its own, with what to install."""
@@ -296,7 +312,7 @@ class TestDriver:
         monkeypatch.setitem(sys.modules, "pycuda", package)
         monkeypatch.delitem(sys.modules, "pycuda.driver")
         monkeypatch.setattr(sys, "meta_path", [_Raising(error), *sys.meta_path])
-        with pytest.raises(BackendError, match="pycuda cannot be imported: .*build it again") as caught:
+        with pytest.raises(BackendError, match=r"pycuda cannot be imported: .*build it again") as caught:
             load_driver()
         assert str(error) in str(caught.value)
 

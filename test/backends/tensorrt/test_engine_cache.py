@@ -39,6 +39,7 @@ IDENTITY = EngineIdentity(
     tensorrt="TensorRT 10.3.0.30",
     gpu="Orin",
     compute_capability="8.7",
+    hardware="8 multiprocessors",
 )
 KEY = IDENTITY.key
 PLAN = bytes(range(256)) * 40
@@ -396,11 +397,13 @@ class TestRoom:
 class TestTimingCaches:
     def test_each_tensorrt_and_gpu_has_its_own_and_all_go_at_once(self, cache: EngineCache) -> None:
         paths = {
-            cache.timing_cache(version, gpu)
+            cache.timing_cache(replace(IDENTITY, tensorrt=version, gpu=gpu, hardware=hardware))
             for version in ("TensorRT 10.3.0.30", "TensorRT 8.5.2.2")
             for gpu in ("Orin", "NVIDIA GeForce RTX 4090 / 24GB")
+            for hardware in ("8 multiprocessors, integrated", "16 multiprocessors, integrated")
         }
-        assert len(paths) == 4
+        assert len(paths) == 8
+        assert cache.folder / "TensorRT_10_3_0_30-Orin-8_multiprocessors_integrated.timing" in paths
         cache.folder.mkdir()
         for path in paths:
             files.write_atomically(path, b"measured")

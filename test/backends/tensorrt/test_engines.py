@@ -256,9 +256,31 @@ class TestVersions:
 
     @pytest.mark.parametrize("surface", [TENSORRT_8_5, TENSORRT_10, TENSORRT_11])
     def test_without_a_gpu_it_says_so_in_tensorrts_words(self, tiny: PreparedNetwork, surface: Surface) -> None:
-        with pytest.raises(BackendError, match="cannot build engines here: CUDA initialization failure with error: 35"):
+        said = "cannot be started here: CUDA initialization failure with error: 35; .*usermod -aG video"
+        with pytest.raises(BackendError, match=said):
             built(surface, EngineRequest(tiny, "fp32"), machine=Machine(has_gpu=False))
         assert built(TENSORRT_RTX, EngineRequest(tiny, "fp32"), machine=Machine(has_gpu=False))
+
+    @pytest.mark.parametrize("surface", [TENSORRT_8_5, TENSORRT_10, TENSORRT_11, TENSORRT_RTX])
+    def test_plugins_are_registered_once_before_the_first_network_is_parsed(
+        self, tiny: PreparedNetwork, surface: Surface
+    ) -> None:
+        machine = Machine()
+        tensorrt = make_tensorrt(surface, machine)
+        for _ in range(2):
+            build_here(tensorrt, EngineRequest(tiny, "fp32"), ORIN)
+        assert machine.calls == ["init_libnvinfer_plugins", "OnnxParser", "OnnxParser"]
+
+    def test_an_opset_that_the_parser_does_not_read_is_named_with_those_that_it_does(
+        self, tiny: PreparedNetwork
+    ) -> None:
+        model = onnx.load_model_from_string(tiny.model)
+        model.opset_import[0].version = 22
+        newer = replace(tiny, model=model.SerializeToString())
+        said = "It is in ONNX opset 22, and this parser reads 9 to 20: export it with opset 20. Export the network"
+        with pytest.raises(BackendError, match=said):
+            built(TENSORRT_10, EngineRequest(newer, "fp32"))
+        assert built(TENSORRT_11, EngineRequest(newer, "fp32"))
 
     def test_a_build_that_fails_says_why(self, tiny: PreparedNetwork) -> None:
         machine = Machine(words_before_failure="Could not find any implementation for node conv1 (out of memory)")
@@ -477,6 +499,13 @@ class TestEngineFor:
         assert engine(gpu=Gpu("Orin", (8, 7), index=1)) == "plan 1"
         assert engine(gpu=Gpu("Xavier", (7, 2))) == "plan 4"
 
+    def test_gpus_of_one_name_have_engines_and_timings_of_their_own(
+        self, builder: Builder, engine: Callable[..., Any]
+    ) -> None:
+        nano, agx = (replace(ORIN, hardware=f"{count} multiprocessors") for count in (8, 16))
+        assert [engine(gpu=gpu) for gpu in (nano, agx, nano)] == ["plan 1", "plan 2", "plan 1"]
+        assert len({timing for _, timing, _ in builder.built}) == 2
+
     def test_one_that_is_refused_is_built_again_with_one_line_that_says_why(
         self, builder: Builder, engine: Callable[..., Any], tensorrt: TensorRT, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -513,8 +542,27 @@ class TestEngineFor:
         def refuse(plan: bytes) -> None:
             tensorrt.logger.last_error = "CUDA error 2"
 
-        with pytest.raises(BackendError, match="cannot load the engine of tiny that it has just built: CUDA error 2"):
+        with pytest.raises(BackendError, match="cannot load the engine of tiny that it has built here: CUDA error 2"):
             engine(refuse)
+
+    def test_one_that_was_refused_when_it_was_new_is_tried_again_but_not_built_again(
+        self, builder: Builder, engine: Callable[..., Any], tensorrt: TensorRT, tmp_path: Path
+    ) -> None:
+        tried: list[bytes] = []
+
+        def refuse(plan: bytes) -> None:
+            tried.append(plan)
+            tensorrt.logger.last_error = "Cannot find plugin: InstanceNormalization_TRT"
+
+        for _ in range(3):
+            with pytest.raises(BackendError, match=r"InstanceNormalization_TRT.*actionnet-engine remove [0-9a-f]{12}$"):
+                engine(refuse)
+        assert (tried, len(builder.built)) == ([b"plan 1"] * 3, 1)
+        (sidecar,) = tmp_path.glob("*.json")
+        assert json.loads(sidecar.read_text())["refused"] == "Cannot find plugin: InstanceNormalization_TRT"
+        assert engine() == "plan 1"  # there is memory now, say
+        # It has been loaded once, so a later refusal has another cause.
+        assert engine(lambda plan: None if plan == b"plan 1" else plan.decode()) == "plan 2"
 
     def test_without_a_folder_it_works_all_the_same(
         self, builder: Builder, tensorrt: TensorRT, tiny: PreparedNetwork, tmp_path: Path
@@ -571,8 +619,8 @@ class TestEngineFor:
     def test_engines_of_rtx_need_no_gpu_and_are_for_all_from_sm_8_on(self, tiny: PreparedNetwork) -> None:
         rtx, request = make_tensorrt(TENSORRT_RTX), EngineRequest(tiny, "fp16")
         portable = identify(rtx, request, None)
-        assert (portable.gpu, portable.compute_capability) == ("any", "any")
-        assert identify(rtx, request, Gpu("NVIDIA GeForce RTX 4090", (8, 9))) == portable
+        assert (portable.gpu, portable.compute_capability, portable.hardware) == ("any", "any", "any")
+        assert identify(rtx, request, Gpu("NVIDIA GeForce RTX 4090", (8, 9), hardware="128")) == portable
         assert identify(rtx, request, TURING).gpu == "GeForce RTX 2080"
 
     def test_those_of_tensorrt_itself_need_one(self, tiny: PreparedNetwork) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.errors import BackendError
-from support.tensorrt_doubles import TENSORRT_10, ILogger, make_tensorrt
+from support.tensorrt_doubles import TENSORRT_8_5, TENSORRT_10, ILogger, Machine, make_tensorrt
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,23 +104,85 @@ class TestFinding:
 @pytest.mark.parametrize(
     ("version", "is_rtx", "decided"),
     [
-        ("8.5.2.2", False, {"needs_explicit_batch", "has_timing_cache"}),
-        ("8.6.2.3", False, {"needs_explicit_batch", "has_timing_cache"}),
+        ("8.5.2.2", False, {"needs_explicit_batch", "has_timing_cache", "holds_interpreter"}),
+        ("8.6.2.3", False, {"needs_explicit_batch", "has_timing_cache", "holds_interpreter"}),
         (
             "10.3.0.30",
             False,
             {"has_strong_typing", "needs_strong_typing_flag", "has_timing_cache", "names_failed_nodes"},
         ),
         ("11.1.0.106", False, {"has_strong_typing", "has_timing_cache", "names_failed_nodes"}),
-        ("1.7.1.116", True, {"has_strong_typing", "has_portable_engines", "names_failed_nodes"}),
+        ("1.7.1.116", True, {"has_strong_typing", "has_portable_engines", "has_runtime_cache", "names_failed_nodes"}),
     ],
 )
 def test_what_is_decided_by_the_version(version: str, is_rtx: bool, decided: set[str]) -> None:
     tensorrt = TensorRT(None, version, is_rtx)
     predicates = {name for name, member in vars(TensorRT).items() if isinstance(member, property)}
-    predicates -= {"name", "major", "newest_opset"}
+    predicates -= {"name", "major", "newest_opset", "opsets", "_major_and_minor"}
     assert {name for name in predicates if getattr(tensorrt, name)} == decided
     assert tensorrt.newest_opset == (17 if version.startswith("8.") else None)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_rtx", "opsets"),
+    [
+        ("8.5.2.2", False, (7, 17)),
+        ("8.6.2.3", False, (7, 17)),
+        ("10.0.1.6", False, (9, 20)),
+        ("10.3.0.30", False, (9, 20)),
+        ("10.16.1.11", False, (9, 24)),
+        ("11.1.0.106", False, (9, 24)),
+        ("1.7.1.116", True, (9, 24)),
+    ],
+)
+def test_the_opsets_that_a_parser_reads(version: str, is_rtx: bool, opsets: tuple[int, int]) -> None:
+    assert TensorRT(None, version, is_rtx).opsets == opsets
+
+
+class TestPlugins:
+    def test_they_are_registered_once_before_an_engine_is_deserialized(self) -> None:
+        machine = Machine()
+        tensorrt = make_tensorrt(TENSORRT_8_5, machine)
+        assert [tensorrt.deserialize(b"plan") for _ in range(2)] == [b"plan", b"plan"]
+        assert machine.calls == ["init_libnvinfer_plugins", "deserialize_cuda_engine", "deserialize_cuda_engine"]
+
+    def test_where_they_cannot_be_other_networks_still_run(self, caplog: pytest.LogCaptureFixture) -> None:
+        tensorrt = make_tensorrt(TENSORRT_8_5, Machine(has_plugins=False))
+        assert tensorrt.deserialize(b"plan") == tensorrt.deserialize(b"plan") == b"plan"
+        assert [record.message for record in caplog.records] == [
+            "the plugins of TensorRT 8.5.2.2 cannot be registered; networks that need none still run"
+        ]
+
+    def test_the_real_ones_are(self) -> None:
+        assert find_tensorrt().register_plugins()
+
+
+class TestMaking:
+    """A null pointer of the library is an error with its reason."""
+
+    def test_a_constructor_that_raises_pybind11s_error(self) -> None:
+        tensorrt = make_tensorrt(TENSORRT_10, Machine(has_gpu=False))
+        tensorrt.logger.last_error = "of another call"
+        said = (
+            r"TensorRT 10.3.0.30 cannot be started here: CUDA initialization failure with error: 35; see whether "
+            r"nvidia-smi .*usermod -aG video,render USER"
+        )
+        with pytest.raises(BackendError, match=said):
+            tensorrt.deserialize(b"plan")
+
+    def test_a_function_that_returns_none(self) -> None:
+        tensorrt = make_tensorrt(TENSORRT_10)
+
+        def none() -> None:
+            tensorrt.logger.last_error = "Cuda failure: out of memory"
+
+        with pytest.raises(BackendError, match=r"out of memory; free memory on the GPU, or take a smaller network$"):
+            tensorrt.make(none)
+        with pytest.raises(BackendError, match="cannot be started here: it does not say why; see whether"):
+            tensorrt.make(lambda: None)
+
+    def test_what_is_made_is_returned(self) -> None:
+        assert make_tensorrt(TENSORRT_10).make(int, "7") == 7
 
 
 class TestLogger:
