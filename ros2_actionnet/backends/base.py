@@ -28,12 +28,14 @@ class LoadOptions:
         precision: fp32, fp16, bf16, or auto, which leaves the choice to the backend.
         max_batch: largest number of windows in one `infer` call.
         engine_cache: folder for artifacts that a backend builds once and keeps; "" is the user's cache folder.
+        cuda_graphs: True to run inferences as CUDA graphs, under TensorRT alone.
     """
 
     device: str = ""
     precision: str = "auto"
     max_batch: int = 1
     engine_cache: str = ""
+    cuda_graphs: bool = False
 
 
 DEFAULT_OPTIONS = LoadOptions()

@@ -107,6 +107,7 @@ class FakeCuda:
         self.eager = eager
         self.calls: list[Call] = []
         self.refused: list[str] = []
+        self.runtime_configs: list[IRuntimeConfig] = []
         self.fail_at: int | None = None
         self.memory_limit = 1 << 40
         self.moved = {"host to device": 0, "device to host": 0, "within the device": 0}  # bytes
@@ -120,6 +121,7 @@ class FakeCuda:
         self._handles = itertools.count(0x5000)
         self._alive: dict[int, str] = {}  # what has been made and not destroyed: streams, events, engines
         self._streams: dict[int, deque[Callable[[], None]]] = {}
+        self.captures: dict[int, list[Callable[[], None]]] = {}  # by stream, while it captures
         self.device_attribute = device_attribute
         self.Device = _device_class(self)
         self.Context = _ContextFunctions(self)
@@ -269,11 +271,16 @@ class FakeCuda:
     def _queue(self, handle: int, work: Callable[[], None]) -> None:
         if handle not in self._streams:
             raise self.refuse("work on a stream that is not there")
+        if handle in self.captures:
+            self.captures[handle].append(work)
+            return
         self._streams[handle].append(work)
         while self._streams[handle] and self._random.random() < self.eager:
             self._run_next(handle)
 
     def _finish(self, handle: int) -> None:
+        if handle in self.captures:
+            raise self.refuse("operation not permitted when stream is capturing")
         while self._streams[handle]:
             self._run_next(handle)
 
@@ -490,6 +497,7 @@ class FakeEngine:
     max_batch: int = 1
     tensors: dict[str, str] = field(default_factory=lambda: {"frames": "UINT8", "scores": "FLOAT"})
     layers: tuple[str, ...] = ("conv1", "pool", "fc")
+    captures: bool = True  # as a CUDA graph; what synchronizes inside cannot be
 
     def serialize(self) -> bytes:
         """The bytes that `Runtime.deserialize_cuda_engine` takes."""
@@ -527,6 +535,7 @@ class FakeTensorRT:
         self.Runtime = partial(Runtime, cuda)
         self.init_libnvinfer_plugins = partial(_init_plugins, cuda)
         self.IProfiler = IProfiler
+        self.CudaGraphStrategy = CudaGraphStrategy
 
 
 def _init_plugins(cuda: FakeCuda, logger: Any, namespace: str) -> bool:
@@ -569,6 +578,7 @@ class ICudaEngine:
         self.num_io_tensors = len(plan.tensors)
         self.get_tensor_name = list(plan.tensors).__getitem__
         self.create_execution_context = partial(_create_execution_context, cuda, plan)
+        self.create_runtime_config = partial(_create_runtime_config, cuda)
         self._tensors = plan.tensors
         self._shapes = {"scores": (-1, plan.classes), "frames": (-1, plan.frames, plan.height, plan.width, 3)}
         handle = cuda._made("engine")
@@ -584,9 +594,77 @@ class ICudaEngine:
         self._destroy()
 
 
-def _create_execution_context(cuda: FakeCuda, plan: FakeEngine) -> IExecutionContext | None:
+class CudaGraphStrategy(Enum):
+    """tensorrt_rtx.CudaGraphStrategy."""
+
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+def _create_runtime_config(cuda: FakeCuda) -> IRuntimeConfig | None:
+    return None if _fails(cuda, "create_runtime_config") else IRuntimeConfig(cuda)
+
+
+class IRuntimeConfig:
+    """tensorrt_rtx.IRuntimeConfig."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        cuda.runtime_configs.append(self)
+        self._cuda = cuda
+        self._cache: IRuntimeCache | None = None
+        self._strategy = CudaGraphStrategy.DISABLED
+
+    @property
+    def cuda_graph_strategy(self) -> CudaGraphStrategy:
+        return self._strategy
+
+    @cuda_graph_strategy.setter
+    def cuda_graph_strategy(self, strategy: CudaGraphStrategy) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> IRuntimeCache | None:
+        return None if _fails(self._cuda, "create_runtime_cache") else IRuntimeCache(self._cuda)
+
+    def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+        self._cache = cache
+        return True
+
+
+class IRuntimeCache:
+    """tensorrt_rtx.IRuntimeCache; its kernels are for one GPU."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self._cuda = cuda
+        self._kernels = b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not bytes(blob).startswith(self._gpu):
+            return False
+        self._kernels = bytes(blob)
+        return True
+
+    def serialize(self) -> bytes:
+        """The real one gives IHostMemory, which is a buffer, as bytes are."""
+        self._cuda._called_in_context("serialize")
+        return self._kernels
+
+    def _compile(self) -> None:
+        if not self._kernels:
+            self._cuda.calls.append(Call("compile", threading.current_thread().name, 1))
+            self._kernels = self._gpu + b"kernels"
+
+    @property
+    def _gpu(self) -> bytes:
+        return f"{self._cuda.gpus[0][0]}: ".encode()
+
+
+def _create_execution_context(
+    cuda: FakeCuda, plan: FakeEngine, runtime_config: IRuntimeConfig | None = None
+) -> IExecutionContext | None:
     if _fails(cuda, "create_execution_context"):
         return None
+    if runtime_config is not None and runtime_config._cache is not None:
+        runtime_config._cache._compile()
     return IExecutionContext(cuda, plan)
 
 
@@ -621,6 +699,7 @@ class _Execution:
     batch: int = 0
     addresses: dict[str, int] = field(default_factory=dict)
     profiler: IProfiler | None = None
+    executed: int = 0  # batch of the inference before
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.batch = 0
@@ -645,6 +724,9 @@ class _Execution:
             return False
         if not self.batch or set(self.addresses) != {"frames", "scores"}:
             return False
+        if stream_handle in self.cuda.captures and (not self.plan.captures or self.executed != self.batch):
+            return False  # what TensorRT does in the first inference of a shape cannot be captured
+        self.executed = self.batch
         source, target, batch = self.addresses["frames"], self.addresses["scores"], self.batch
         self.cuda._queue(stream_handle, lambda: self._run(source, target, batch))
         if self.profiler is not None:  # enqueue_emits_profile, which is the default

@@ -9,7 +9,9 @@ from typing import Any
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
 from ros2_actionnet.backends.tensorrt.builder import PRECISIONS, EngineRequest, Gpu
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext, Driver, find_device, hardware_of, load_driver
+from ros2_actionnet.backends.tensorrt.cuda_graphs import load_graph_driver
 from ros2_actionnet.backends.tensorrt.engine_cache import EngineCache
+from ros2_actionnet.backends.tensorrt.execution import create_execution
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.backends.tensorrt.session import TensorRTSession
 from ros2_actionnet.errors import ActionNetError, BackendError
@@ -68,7 +70,7 @@ class TensorRTBackend:
             LoadCancelled: `monitor` cancelled the load.
         """
         # Not at the top: the process that builds engines must not import this module before it runs a part of it.
-        from ros2_actionnet.backends.tensorrt.engines import engine_for, ready_engine
+        from ros2_actionnet.backends.tensorrt.engines import engine_for, identify, ready_engine
 
         found = find(options.device)
         precision = options.precision
@@ -76,21 +78,36 @@ class TensorRTBackend:
             precision = "fp16" if _is_fast_in_fp16(found.gpu.compute_capability) else "fp32"
         max_batch = min(options.max_batch, network.max_batch or options.max_batch)
         cache = EngineCache(options.engine_cache)
+        request = EngineRequest(network, precision, max_batch)
         if network.is_engine:
             make_engine = partial(ready_engine, found.tensorrt, network)
             precision = "the precision it was built in"
         else:
-            request = EngineRequest(network, precision, max_batch)
             deserialize = found.tensorrt.deserialize
             make_engine = partial(engine_for, found.tensorrt, request, found.gpu, cache, monitor, deserialize)
+        runtime_cache = cache.runtime_cache(identify(found.tensorrt, request, found.gpu).key, found.gpu)
+
+        def make_execution(engine: Any) -> Any | None:
+            if found.tensorrt.holds_interpreter:
+                monitor.progress(
+                    f"starting the engine; {found.tensorrt.name} lets nothing else in this process run meanwhile, for "
+                    "seconds on a small Jetson: frames may be lost"
+                )
+            return create_execution(found.tensorrt, engine, cuda, runtime_cache, cuda_graphs=options.cuda_graphs)
+
         try:
+            # TensorRT for RTX captures graphs by itself.
+            graph_driver = load_graph_driver() if options.cuda_graphs and not found.tensorrt.is_rtx else None
+            cuda = CudaContext(found.driver, found.device)
             return TensorRTSession(
                 network,
-                CudaContext(found.driver, found.device),
+                cuda,
                 make_engine,
                 device=f"GPU {found.gpu.index} ({found.gpu.name})",
                 precision=precision,
                 max_batch=max_batch,
+                make_execution=make_execution,
+                graph_driver=graph_driver,
             )
         except ActionNetError:
             raise

@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ros2_actionnet.backends.tensorrt.builder import Gpu
 from ros2_actionnet.load_monitor import PROGRESS_PERIOD, UNMONITORED, LoadMonitor, LoadWatch
 from ros2_actionnet.system.files import file_lock, write_atomically
 from ros2_actionnet.system.paths import user_path
@@ -201,7 +202,8 @@ class EngineCache:
         """Remove an engine unless another process holds its lock; return True if gone. Raises OSError on failure."""
         with file_lock(self._lock(key)) as is_ours:
             if is_ours:
-                for path in (self._sidecar(key), self._plan(key), self._lock(key)):
+                kernels = self.folder.glob(f"{key}-*.runtime")
+                for path in (self._sidecar(key), self._plan(key), *kernels, self._lock(key)):
                     path.unlink(missing_ok=True)
             return is_ours
 
@@ -226,6 +228,10 @@ class EngineCache:
     def timing_cache(self, identity: EngineIdentity) -> Path:
         """Return the file with the timings that the engine's TensorRT measured on its GPU."""
         return self.folder / f"{_gpu_file_name(identity.tensorrt, identity.gpu, identity.hardware)}.timing"
+
+    def runtime_cache(self, key: str, gpu: Gpu) -> Path:
+        """Return the file with the kernels of the engine that TensorRT for RTX compiled for `gpu`."""
+        return self.folder / f"{key}-{_gpu_file_name(gpu.name, gpu.hardware)}.runtime"
 
     def remove_timing_caches(self) -> None:
         """Remove the timings of all GPUs. Raises OSError on failure."""

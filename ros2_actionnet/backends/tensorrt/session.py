@@ -10,6 +10,7 @@ import numpy as np
 
 from ros2_actionnet.backends.base import Scores, Session
 from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext
+from ros2_actionnet.backends.tensorrt.cuda_graphs import CudaGraphs
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import INPUT_NAME, OUTPUT_NAME, PreparedNetwork
@@ -24,7 +25,11 @@ class TensorRTSession(Session[DeviceWindow]):
     """A TensorRT engine with its execution context, and the rings of its windows.
 
     The session owns `cuda`, and closes it in `close` or if the construction fails. `make_engine` is called with the
-    context pushed; its engine accepts 1 to `max_batch` windows.
+    context pushed; its engine accepts 1 to `max_batch` windows. `make_execution` returns the execution context of it.
+
+    With a `graph_driver` (see `cuda_graphs`), an inference of the same batch at the same address runs as a CUDA graph
+    from the second time on. A ring has N start positions, which makes N graphs for single windows read in place; all
+    other batches of one size are copied to one address, and have one graph.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class TensorRTSession(Session[DeviceWindow]):
         device: str,
         precision: str,
         max_batch: int,
+        make_execution: Callable[[trt.ICudaEngine], Any] = lambda engine: engine.create_execution_context(),
+        graph_driver: Any = None,
     ) -> None:
         """Raise BackendError if the GPU's memory does not suffice, or the engine does not match the network."""
         super().__init__(network, backend="tensorrt", device=device, precision=precision)
@@ -57,9 +64,12 @@ class TensorRTSession(Session[DeviceWindow]):
                 # Stored in attributes only, which `close` can clear, never in variables: exceptions keep those alive.
                 self._engine: trt.ICudaEngine = make_engine()
                 self._check_signature()
-                self._execution: trt.IExecutionContext = self._engine.create_execution_context()
+                self._execution: trt.IExecutionContext = make_execution(self._engine)
                 _check(self._execution, "create_execution_context", "free memory on the GPU, or take a smaller network")
                 _check(self._execution.set_tensor_address(OUTPUT_NAME, self._output), "set_tensor_address")
+                self._graphs = None if graph_driver is None else CudaGraphs(cuda.stream, graph_driver)
+                if self._graphs is not None:
+                    cuda.on_close(self._graphs.clear)
         except BaseException:
             self.close()
             raise
@@ -74,14 +84,19 @@ class TensorRTSession(Session[DeviceWindow]):
 
     def enqueue(self, windows: Sequence[DeviceWindow]) -> None:
         """Queue the inference of 1 to `max_batch` windows, with the context pushed."""
-        batch = len(windows)
+        batch, address = len(windows), self._input_address(windows)
+        if self._graphs is not None and self._graphs.launch((batch, address)):
+            return
         if batch != self._batch:
             shape = (batch, self.network.frames, self.network.height, self.network.width, 3)
             self._batch = 0  # unknown, if the next step fails
             _check(self._execution.set_input_shape(INPUT_NAME, shape), "set_input_shape")
             self._batch = batch
-        _check(self._execution.set_tensor_address(INPUT_NAME, self._input_address(windows)), "set_tensor_address")
-        _check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
+        _check(self._execution.set_tensor_address(INPUT_NAME, address), "set_tensor_address")
+        self._execute()
+        if self._graphs is not None:
+            # After the same inference without: TensorRT does in the first of a shape what cannot be captured.
+            self._graphs.capture((batch, address), self._execute)
 
     def enqueue_scores(self, batch: int) -> Scores:
         """Queue the copy of `batch` rows of scores; they are valid from its completion until the next call."""
@@ -91,6 +106,7 @@ class TensorRTSession(Session[DeviceWindow]):
 
     def report_layers(self, profiler: trt.IProfiler) -> None:
         """Report the time of every layer in all further inferences to `profiler` (a TensorRT IProfiler)."""
+        self._graphs = None  # which have no layers; `close` destroys them
         self._execution.profiler = profiler
 
     def _infer(self, windows: Sequence[DeviceWindow]) -> Scores:
@@ -107,6 +123,9 @@ class TensorRTSession(Session[DeviceWindow]):
     def close(self) -> None:
         """Free the engine, the rings and all other memory; may be called twice."""
         self.cuda.close()
+
+    def _execute(self) -> None:
+        _check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
 
     def _input_address(self, windows: Sequence[DeviceWindow]) -> int:
         """Return the address of the windows, contiguous and aligned: in the ring, or after a copy within the device."""

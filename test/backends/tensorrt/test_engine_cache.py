@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from ros2_actionnet.backends.tensorrt import engine_cache
+from ros2_actionnet.backends.tensorrt.builder import Gpu
 from ros2_actionnet.backends.tensorrt.engine_cache import (
     DamagedEngine,
     EngineCache,
@@ -392,6 +393,18 @@ class TestRoom:
         new = store(cache, 2, 1000)
         assert "cannot be removed to make room" in caplog.text
         assert cache.read(new)
+
+
+class TestRuntimeCaches:
+    def test_each_gpu_has_its_own_and_they_go_with_the_engine(self, cache: EngineCache) -> None:
+        key, other = store(cache, 1), store(cache, 2)
+        gpus = [Gpu("RTX 4090", (8, 9)), Gpu("RTX 4090", (8, 9), hardware="72 MiB"), Gpu("RTX 3060", (8, 6))]
+        paths = {cache.runtime_cache(engine, gpu) for engine in (key, other) for gpu in gpus}
+        for path in paths:
+            path.write_bytes(b"kernels")
+        cache.remove(key)
+        assert set(cache.folder.glob("*.runtime")) == {cache.runtime_cache(other, gpu) for gpu in gpus}
+        assert len(paths) == 6
 
 
 class TestTimingCaches:
