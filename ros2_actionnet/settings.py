@@ -370,6 +370,12 @@ class Settings:
         effect=Effect.CONFIGURE,
         scope=Scope.NODE,
     )
+    cuda_graphs: bool = _setting(
+        False,
+        "Run inferences as CUDA graphs, under TensorRT alone: less work for the CPU; not tried on a GPU yet.",
+        effect=Effect.NEW_NETWORK,
+        scope=Scope.NODE,
+    )
     autostart: bool = _setting(True, "Configure and activate automatically.", effect=Effect.CONFIGURE, scope=Scope.NODE)
 
     def __post_init__(self) -> None:

@@ -199,7 +199,6 @@ def test_nothing_changed_takes_nothing() -> None:
 
 
 OTHER: dict[str, Any] = {
-    "bool": False,
     "integer": 7,
     "double": 0.4,
     "string": "other",
@@ -208,13 +207,18 @@ OTHER: dict[str, Any] = {
 }
 
 
+def other(setting: Setting) -> Any:
+    """A value that is not the default."""
+    if setting.kind == "bool":
+        return not setting.default
+    if setting.name == "intensity_range":
+        return "auto"
+    return setting.choices[-1] if setting.choices else OTHER[setting.kind]
+
+
 @given(names=st.sets(st.sampled_from([s.name for s in SETTINGS])))
 def test_a_change_takes_what_each_changed_setting_takes(names: set[str]) -> None:
-    changes = {
-        n: BY_NAME[n].choices[-1] if BY_NAME[n].choices else OTHER[BY_NAME[n].kind] for n in names - {"intensity_range"}
-    }
-    if "intensity_range" in names:
-        changes["intensity_range"] = "auto"
+    changes = {name: other(BY_NAME[name]) for name in names}
     before, after = Settings(), Settings.from_values(changes)
     effects = {BY_NAME[name].effect for name in names}
     assert before.changed(after) == after.changed(before) == effects

@@ -58,7 +58,9 @@ def network_request(settings: Settings) -> NetworkRequest:
 def load_options(settings: Settings, max_batch: int | None = None) -> LoadOptions:
     """The part of `settings` that says how the network is loaded; `max_batch` overrides theirs."""
     batch = settings.largest_batch if max_batch is None else max_batch
-    return LoadOptions(settings.device, settings.precision, batch, settings.engine_cache)
+    return LoadOptions(
+        settings.device, settings.precision, batch, settings.engine_cache, cuda_graphs=settings.cuda_graphs
+    )
 
 
 def check_change(before: Settings, after: Settings) -> None:

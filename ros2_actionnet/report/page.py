@@ -42,7 +42,16 @@ _FAINT = 0.1  # fraction of the highest score that a class must reach to get a l
 _SAVE_EVERY = 1.0  # s, shortest interval at which the page is written during the run
 _SAVE_SHARE = 0.01  # largest share of the time that this may take
 # Settings that appear elsewhere on the page or apply only to the node.
-_NOT_LISTED = {"network", "backend", "precision", "device", "class_id_format", "annotated_width", "engine_cache"}
+_NOT_LISTED = {
+    "network",
+    "backend",
+    "precision",
+    "device",
+    "class_id_format",
+    "annotated_width",
+    "engine_cache",
+    "cuda_graphs",
+}
 
 
 @dataclass(frozen=True)

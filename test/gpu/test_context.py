@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -54,6 +55,50 @@ print("ends with a context that nobody has closed")
 def test_threads_that_come_and_go_leave_nothing_pushed(gpu: Any) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# A process that ends as the node does, while a thread of it is inside CUDA.
+ENDS_INSIDE = """
+import os, threading, time
+from ros2_actionnet.backends.tensorrt.cuda import CudaContext, find_device, load_driver
+driver = load_driver()
+cuda = CudaContext(driver, find_device(driver, ""))
+inside = threading.Event()
+def work():
+    with cuda.pushed():
+        size = 1 << 27
+        memory = cuda.allocate(2 * size)
+        while True:
+            for _ in range(200):
+                cuda.copy(memory, memory + size, size)
+            inside.set()
+            cuda.synchronize()
+threading.Thread(target=work, daemon=True).start()
+assert inside.wait(60)
+time.sleep(0.5)
+os._exit(0)
+"""
+
+
+def test_a_process_ends_cleanly_while_a_thread_is_inside_cuda(gpu: Any) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS_INSIDE], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_waiting_for_the_gpu_leaves_the_core_to_others(gpu: Any, measured: Any) -> None:
+    cuda: CudaContext = gpu.context()
+    size = 1 << 27
+    with cuda.pushed():
+        memory = cuda.allocate(2 * size)
+        started, used = time.perf_counter(), time.thread_time()
+        for _ in range(10):
+            for _ in range(50):
+                cuda.copy(memory, memory + size, size)
+            cuda.synchronize()
+        elapsed, computed = time.perf_counter() - started, time.thread_time() - used
+    cuda.close()
+    measured("share of a core that waiting for the GPU takes", f"{100 * computed / elapsed:.0f} %")
+    assert computed < 0.5 * elapsed
 
 
 def test_two_threads_each_with_a_session_of_its_own(gpu: Any) -> None:

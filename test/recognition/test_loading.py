@@ -113,6 +113,8 @@ def test_the_settings_say_which_network_and_how() -> None:
     assert (request.network, request.model, request.labels, request.input_blob, request.output_blob) == tuple("abcde")
     options = load_options(settings, max_batch=3)
     assert (options.device, options.precision, options.max_batch, options.engine_cache) == ("1", "fp16", 3, "f")
+    assert not options.cuda_graphs
+    assert load_options(replace(settings, cuda_graphs=True)).cuda_graphs
 
 
 @pytest.mark.parametrize(

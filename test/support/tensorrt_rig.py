@@ -14,6 +14,7 @@ from ros2_actionnet.backends.tensorrt.engine_cache import EngineCache
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.load_monitor import LoadMonitor
 from support.cuda_doubles import FakeCuda, FakeEngine, FakeTensorRT
+from support.cuda_graph_double import FakeGraphDriver
 
 
 @dataclass
@@ -30,6 +31,7 @@ class TensorRTRig:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tensorrt = TensorRT(FakeTensorRT(self.cuda), self.version, self.is_rtx)
         monkeypatch.setattr(backend, "load_driver", lambda: self.cuda)
+        monkeypatch.setattr(backend, "load_graph_driver", lambda: FakeGraphDriver(self.cuda))
         monkeypatch.setattr(engines, "engine_for", self.engine_for)
         for module in (backend, profile):
             monkeypatch.setattr(module, "find_tensorrt", lambda: tensorrt)

@@ -109,6 +109,21 @@ class TestRtx:
         assert "runtime_config: " in trt.ICudaEngine.create_execution_context.__doc__
 
 
+@pytest.mark.parametrize(("wanted", "launched"), [(False, 0), (True, 2)])
+def test_graphs_of_tensorrt_itself_are_captured_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool, launched: int
+) -> None:
+    rig = TensorRTRig()
+    rig.install(monkeypatch)
+    session = TensorRTBackend().load(make_network("tiny"), LoadOptions(cuda_graphs=wanted))
+    window = session.create_ring().window(0)
+    for _ in range(3):
+        session.infer([window])
+    session.close()
+    assert rig.cuda.names().count("cuGraphLaunch") == launched
+    rig.cuda.assert_clean()
+
+
 def hold_interpreter(seconds: float) -> None:
     """Sleep as a library that does not give the interpreter's lock free: PyDLL keeps it."""
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
