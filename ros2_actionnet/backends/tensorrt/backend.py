@@ -108,6 +108,7 @@ class TensorRTBackend:
                 max_batch=max_batch,
                 make_execution=make_execution,
                 graph_driver=graph_driver,
+                take_error=found.tensorrt.take_error,
             )
         except ActionNetError:
             raise

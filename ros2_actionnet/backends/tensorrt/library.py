@@ -113,6 +113,11 @@ class TensorRT:
         """The only logger for all TensorRT objects, since TensorRT accepts just one per process; see `Logger`."""
         return _logger_class(self.module)()
 
+    def take_error(self) -> str:
+        """Return the newest error message since the last call, and forget it; empty if there is none."""
+        message, self.logger.last_error = self.logger.last_error, ""
+        return str(message)
+
     def register_plugins(self) -> bool:
         """Register TensorRT's own plugins, once per process; return False, and log it, if that fails.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ros2_actionnet.backends.base import Scores, Session
-from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext
+from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, remedy_for
 from ros2_actionnet.backends.tensorrt.cuda_graphs import CudaGraphs
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
 from ros2_actionnet.errors import BackendError
@@ -25,7 +25,8 @@ class TensorRTSession(Session[DeviceWindow]):
     """A TensorRT engine with its execution context, and the rings of its windows.
 
     The session owns `cuda`, and closes it in `close` or if the construction fails. `make_engine` is called with the
-    context pushed; its engine accepts 1 to `max_batch` windows. `make_execution` returns the execution context of it.
+    context pushed; its engine accepts 1 to `max_batch` windows. `make_execution` returns the execution context of it,
+    and `take_error` TensorRT's newest error message, once.
 
     With a `graph_driver` (see `cuda_graphs`), an inference of the same batch at the same address runs as a CUDA graph
     from the second time on. A ring has N start positions, which makes N graphs for single windows read in place; all
@@ -43,11 +44,13 @@ class TensorRTSession(Session[DeviceWindow]):
         max_batch: int,
         make_execution: Callable[[trt.ICudaEngine], Any] = lambda engine: engine.create_execution_context(),
         graph_driver: Any = None,
+        take_error: Callable[[], str] = lambda: "",
     ) -> None:
         """Raise BackendError if the GPU's memory does not suffice, or the engine does not match the network."""
         super().__init__(network, backend="tensorrt", device=device, precision=precision)
         self.cuda = cuda
         self.max_batch = max_batch
+        self._take_error = take_error
         self._batch = 0  # current batch of the execution context
         self._unused: list[int] = []  # addresses of rings that are no longer referenced
         frame_shape = (network.height, network.width, 3)
@@ -65,8 +68,10 @@ class TensorRTSession(Session[DeviceWindow]):
                 self._engine: trt.ICudaEngine = make_engine()
                 self._check_signature()
                 self._execution: trt.IExecutionContext = make_execution(self._engine)
-                _check(self._execution, "create_execution_context", "free memory on the GPU, or take a smaller network")
-                _check(self._execution.set_tensor_address(OUTPUT_NAME, self._output), "set_tensor_address")
+                self._check(
+                    self._execution, "create_execution_context", "; free memory on the GPU, or take a smaller network"
+                )
+                self._check(self._execution.set_tensor_address(OUTPUT_NAME, self._output), "set_tensor_address")
                 self._graphs = None if graph_driver is None else CudaGraphs(cuda.stream, graph_driver)
                 if self._graphs is not None:
                     cuda.on_close(self._graphs.clear)
@@ -90,9 +95,9 @@ class TensorRTSession(Session[DeviceWindow]):
         if batch != self._batch:
             shape = (batch, self.network.frames, self.network.height, self.network.width, 3)
             self._batch = 0  # unknown, if the next step fails
-            _check(self._execution.set_input_shape(INPUT_NAME, shape), "set_input_shape")
+            self._check(self._execution.set_input_shape(INPUT_NAME, shape), "set_input_shape")
             self._batch = batch
-        _check(self._execution.set_tensor_address(INPUT_NAME, address), "set_tensor_address")
+        self._check(self._execution.set_tensor_address(INPUT_NAME, address), "set_tensor_address")
         self._execute()
         if self._graphs is not None:
             # After the same inference without: TensorRT does in the first of a shape what cannot be captured.
@@ -125,7 +130,7 @@ class TensorRTSession(Session[DeviceWindow]):
         self.cuda.close()
 
     def _execute(self) -> None:
-        _check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
+        self._check(self._execution.execute_async_v3(self.cuda.stream), "execute_async_v3")
 
     def _input_address(self, windows: Sequence[DeviceWindow]) -> int:
         """Return the address of the windows, contiguous and aligned: in the ring, or after a copy within the device."""
@@ -165,8 +170,9 @@ class TensorRTSession(Session[DeviceWindow]):
         for name in ("_execution", "_engine"):  # in this order
             vars(self).pop(name, None)
 
-
-def _check(answer: Any, call: str, remedy: str = "see TensorRT's own message in the log") -> None:
-    """Raise BackendError for a failure that TensorRT reports by returning False or None."""
-    if answer is None or answer is False:
-        raise BackendError(f"TensorRT refused {call}; {remedy}")
+    def _check(self, answer: Any, call: str, remedy: str = "") -> None:
+        """Raise BackendError for a failure that TensorRT reports by returning False or None."""
+        if answer is None or answer is False:
+            reason = self._take_error()
+            remedy = remedy_for(reason) or remedy or ("" if reason else "; see TensorRT's own message in the log")
+            raise BackendError(f"TensorRT refused {call}{f': {reason}' if reason else ''}{remedy}")

@@ -199,7 +199,7 @@ class TestLogger:
             ("ERROR", "TensorRT: wrong"),
             ("WARNING", "TensorRT: odd"),
         ]
-        assert tensorrt.logger.last_error == "wrong"
+        assert [tensorrt.take_error(), tensorrt.take_error()] == ["wrong", ""]
 
     def test_there_is_one_for_all(self) -> None:
         tensorrt = make_tensorrt(TENSORRT_10)

@@ -40,6 +40,7 @@ class Rig:
 
     def __init__(self, size: int = ALIGNED, max_batch: int = 1, *, eager: float = 0.0, **plan: Any) -> None:
         self.driver = FakeCuda(eager=eager)
+        self.error = ""  # TensorRT's own words
         self.size, self.max_batch = size, max_batch
         described: dict[str, Any] = {"classes": len(LABELS), "max_batch": max_batch, **plan}
         self.engine = FakeEngine(N, size, size, **described).serialize()
@@ -52,6 +53,7 @@ class Rig:
             device="GPU 0 (Orin)",
             precision="fp16",
             max_batch=self.max_batch,
+            take_error=lambda: self.error,
         )
 
     def _make_engine(self) -> Any:
@@ -253,6 +255,26 @@ class TestRefusals:
             session.infer([ring.window(0)])
         np.testing.assert_array_equal(session.infer([ring.window(0)]), rig.expected(1))
         session.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", "refused execute_async_v3; see TensorRT's own message in the log"),
+        ("Error Code 3: out of range", "refused execute_async_v3: Error Code 3: out of range"),
+        ("Cuda Runtime (an illegal memory access was encountered)", "encountered); CUDA does nothing more in this"),
+    ],
+)
+def test_tensorrts_own_reason_and_what_helps_are_in_the_error(make_rig: MakeRig, reason: str, said: str) -> None:
+    rig = make_rig()
+    session = rig.open()
+    window = rig.filled(session, 1).window(0)
+    rig.error = reason
+    rig.driver.fail_at = len(rig.driver.calls) + 3
+    with pytest.raises(BackendError) as caught:
+        session.infer([window])
+    assert said in str(caught.value)
+    session.close()
 
 
 def test_after_a_shape_that_was_refused_the_one_before_is_set_anew(make_rig: MakeRig) -> None:
