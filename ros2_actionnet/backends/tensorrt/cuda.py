@@ -34,6 +34,9 @@ GPU_REMEDY = (
 )
 """What to do where CUDA sees no GPU, although there is a driver."""
 
+MEMORY_REMEDY = "; free memory on the GPU, or take a smaller network"
+"""What to append to a message about too little memory."""
+
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of cuda.h: the stream does not wait for other work in the process
 _BLOCKING_SYNC, _DISABLE_TIMING = 1, 2  # CU_EVENT_BLOCKING_SYNC, CU_EVENT_DISABLE_TIMING
 
@@ -311,7 +314,7 @@ def _translated(error: Exception) -> BackendError:
 def remedy_for(message: str) -> str:
     """Return what to do about an error with CUDA's own `message`, to append to it; empty if there is no advice."""
     if "out of memory" in message:
-        return "; free memory on the GPU, or take a smaller network"
+        return MEMORY_REMEDY
     if any(words in message for words in _ENDS_ALL_WORK):
         return "; CUDA does nothing more in this process: restart it, and report it with its log if it happens again"
     return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ros2_actionnet.backends.base import Scores, Session
-from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, CudaContext, remedy_for
+from ros2_actionnet.backends.tensorrt.cuda import ALIGNMENT, MEMORY_REMEDY, CudaContext, remedy_for
 from ros2_actionnet.backends.tensorrt.cuda_graphs import CudaGraphs
 from ros2_actionnet.backends.tensorrt.device_ring import DeviceRing, DeviceWindow
 from ros2_actionnet.errors import BackendError
@@ -68,9 +68,7 @@ class TensorRTSession(Session[DeviceWindow]):
                 self._engine: trt.ICudaEngine = make_engine()
                 self._check_signature()
                 self._execution: trt.IExecutionContext = make_execution(self._engine)
-                self._check(
-                    self._execution, "create_execution_context", "; free memory on the GPU, or take a smaller network"
-                )
+                self._check(self._execution, "create_execution_context", MEMORY_REMEDY)
                 self._check(self._execution.set_tensor_address(OUTPUT_NAME, self._output), "set_tensor_address")
                 self._graphs = None if graph_driver is None else CudaGraphs(cuda.stream, graph_driver)
                 if self._graphs is not None:
