@@ -145,6 +145,39 @@ def test_what_a_resnet18_window_takes(
     measured(f"resnet-18, {precision}: of it the calling thread computes or spins", f"{1e3 * median(cpu[20:]):.2f} ms")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_cuda_graphs_give_the_same_scores_and_what_they_save(
+    backend: TensorRTBackend, camera_motion: PreparedNetwork, cache: Path, announcer: Any, measured: Any,
+    caplog: pytest.LogCaptureFixture, precision: str,
+) -> None:  # fmt: skip
+    scores: list[NDArray[np.float32]] = []
+    frames = camera_motion.frames
+    clip = windows_of_the_clip(camera_motion, 1)[0]
+    for cuda_graphs in (False, True):
+        options = LoadOptions(precision=precision, engine_cache=str(cache), cuda_graphs=cuda_graphs)
+        session = backend.load(camera_motion, options, announcer)
+        try:
+            ring = session.create_ring()
+            for slot, frame in enumerate(clip):
+                ring.write(slot, frame)
+            rows, times, cpu = [], [], []
+            for turn in range(20 * frames):  # every start position again and again
+                started, used = time.perf_counter(), time.thread_time()
+                rows.append(session.infer([ring.window(turn % frames)])[0])
+                times.append(time.perf_counter() - started)
+                cpu.append(time.thread_time() - used)
+        finally:
+            session.close()
+        scores.append(np.stack(rows))
+        how = "as CUDA graphs" if cuda_graphs else "without CUDA graphs"
+        measured(
+            f"camera_motion, {precision}, {how}: an inference, of it CPU (medians)",
+            f"{1e3 * median(times[2 * frames :]):.2f}, {1e3 * median(cpu[2 * frames :]):.2f} ms",
+        )
+    assert "run without CUDA graphs" not in caplog.text
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
 def test_a_frame_gets_to_one_network_while_another_infers(
     backend: TensorRTBackend, resnet18: PreparedNetwork, camera_motion: PreparedNetwork, cache: Path, announcer: Any,
     measured: Any,

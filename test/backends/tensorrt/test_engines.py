@@ -148,6 +148,19 @@ class TestRealEngines:
         assert_signature(rtx, request, precision)
         assert len(build_here(rtx, request)) > 500_000
 
+    @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+    def test_one_with_an_operator_that_was_a_plugin(self, rtx: TensorRT, tiny: PreparedNetwork, precision: str) -> None:
+        model = onnx.load_model_from_string(tiny.model)
+        ones = [onnx.numpy_helper.from_array(np.ones(3, np.float32), name) for name in ("norm/scale", "norm/bias")]
+        model.graph.initializer.extend(ones)
+        mean = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+        inputs = [mean.input[0], *(tensor.name for tensor in ones)]
+        norm = onnx.helper.make_node("InstanceNormalization", inputs, ["normed"], name="norm")
+        mean.input[0] = "normed"
+        model.graph.node.insert(list(model.graph.node).index(mean), norm)
+        network = replace(tiny, model=model.SerializeToString())
+        assert len(build_here(rtx, EngineRequest(network, precision, max_batch=2))) > 1000
+
     def test_for_older_rtx_cards_the_current_one_is_the_target(self, rtx: TensorRT, tiny: PreparedNetwork) -> None:
         request = EngineRequest(tiny, "fp32")
         _, _, builder = definition(rtx, request)
