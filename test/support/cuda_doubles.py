@@ -521,7 +521,7 @@ class ILogger:
         ERROR = 1
         WARNING = 2
 
-    def log(self, severity: Severity, message: str) -> None:
+    def log(self, severity: Severity, msg: str) -> None:
         raise NotImplementedError("log must be overridden")
 
 

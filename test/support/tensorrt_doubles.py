@@ -29,7 +29,7 @@ class Surface:
 
     version: str
     creation_flags: dict[str, int]
-    precision_flags: bool
+    builder_flags: dict[str, int]
     is_always_strongly_typed: bool
     newest_opset: int
     names_nodes: bool
@@ -38,13 +38,17 @@ class Surface:
     needs_gpu: bool = True
 
 
-TENSORRT_8_5 = Surface("8.5.2.2", {"EXPLICIT_BATCH": 0, "EXPLICIT_PRECISION": 1}, True, False, 17, names_nodes=False)
-TENSORRT_10 = Surface("10.3.0.30", {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, True, False, 20, names_nodes=True)
-TENSORRT_11 = Surface("11.1.0.106", {"STRONGLY_TYPED": 1}, False, True, 24, names_nodes=True)
+TENSORRT_8_5 = Surface(
+    "8.5.2.2", {"EXPLICIT_BATCH": 0, "EXPLICIT_PRECISION": 1}, {"FP16": 0, "TF32": 7}, False, 17, names_nodes=False
+)
+TENSORRT_10 = Surface(
+    "10.3.0.30", {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, {"FP16": 0, "TF32": 6}, False, 20, names_nodes=True
+)
+TENSORRT_11 = Surface("11.1.0.106", {"STRONGLY_TYPED": 0}, {"TF32": 6}, True, 24, names_nodes=True)
 TENSORRT_RTX = Surface(
     "1.7.1.116",
     {"STRONGLY_TYPED": 0},
-    False,
+    {"TF32": 6},
     True,
     24,
     names_nodes=True,
@@ -95,7 +99,7 @@ def make_module(surface: Surface, machine: Machine) -> ModuleType:
 
 
 def _flags(surface: Surface) -> Any:
-    return IntEnum("BuilderFlag", {"TF32": 7} | ({"FP16": 0} if surface.precision_flags else {}))
+    return IntEnum("BuilderFlag", surface.builder_flags)
 
 
 class ILogger:
@@ -175,7 +179,7 @@ class Builder:
         flags = {flag.name for flag in config.enabled_flags}
         if network.is_strongly_typed and "FP16" in flags:
             return self._fail("precision flags cannot be set with strongly typed networks")
-        if network.has_dynamic_batch and not config.profiles:
+        if network._has_dynamic_batch and not config.profiles:
             return self._fail("Network has dynamic or shape inputs, but no optimization profile has been defined")
         weights = {tensor.data_type for tensor in network.model.graph.initializer if len(tensor.dims) > 1}
         if TensorProto.FLOAT16 in weights and not network.is_strongly_typed:
@@ -209,7 +213,7 @@ class Network:
         self.model: onnx.ModelProto | None = None
 
     @property
-    def has_dynamic_batch(self) -> bool:
+    def _has_dynamic_batch(self) -> bool:
         assert self.model is not None
         return not self.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
 

@@ -1,13 +1,10 @@
-"""Finding TensorRT, what its versions differ in, its logger, and its types."""
+"""Finding TensorRT, what its versions differ in, and its logger."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import re
-import subprocess
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +13,6 @@ import pytest
 from ros2_actionnet.backends.tensorrt.library import TensorRT, find_tensorrt
 from ros2_actionnet.errors import BackendError
 from support.tensorrt_doubles import TENSORRT_8_5, TENSORRT_10, ILogger, Machine, make_tensorrt
-
-ROOT = Path(__file__).parents[3]
 
 
 def find_anew() -> TensorRT:
@@ -209,50 +204,3 @@ class TestLogger:
         tensorrt = find_tensorrt()
         assert tensorrt.deserialize(b"not an engine" * 100) is None
         assert tensorrt.logger.last_error
-
-
-class TestTypes:
-    """Our code against the types of TensorRT 10.13, which has what came since 8.5 and what went with 11."""
-
-    @pytest.fixture(name="mypy")
-    def mypy_fixture(self, tmp_path: Path) -> Any:
-        stubs = Path(sys.prefix) / "stubs"
-        assert stubs.is_dir(), "run scripts/setup --for-tests"
-        types = (stubs / "tensorrt_bindings" / "tensorrt.pyi").read_text()
-        # They are made by a program, which has written a few functions that are no Python.
-        types = re.sub(r"\bin: list", "in_: list", types)
-        types = types.replace("channel_axis: int) -> IScaleLayer", "channel_axis: int = ...) -> IScaleLayer")
-        for package, content in (
-            ("tensorrt", (stubs / "tensorrt" / "__init__.pyi").read_text()),
-            ("tensorrt_bindings", (stubs / "tensorrt_bindings" / "__init__.pyi").read_text()),
-        ):
-            (tmp_path / package).mkdir()
-            (tmp_path / package / "__init__.pyi").write_text(content)
-        (tmp_path / "tensorrt_bindings" / "tensorrt.pyi").write_text(types)
-        settings = tmp_path / "mypy.ini"
-        settings.write_text(
-            f"[mypy]\nstrict = True\nexplicit_package_bases = True\nmypy_path = {ROOT}:{tmp_path}\n"
-            "disallow_subclassing_any = False\nignore_missing_imports = True\nfollow_imports = silent\n"
-            "[mypy-tensorrt.*,tensorrt_bindings.*]\nignore_errors = True\n"
-        )
-
-        def run(target: Path) -> str:
-            cache = ROOT / ".mypy_cache" / "tensorrt"
-            flags = ["--config-file", str(settings), "--cache-dir", str(cache)]
-            command = [sys.executable, "-m", "mypy", *flags, str(target)]
-            return str(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout)
-
-        return run
-
-    def test_all_that_calls_it(self, mypy: Any) -> None:
-        assert "Success: no issues found" in mypy(ROOT / "ros2_actionnet" / "backends" / "tensorrt")
-
-    def test_they_would_find_a_name_that_is_not_there(self, mypy: Any, tmp_path: Path) -> None:
-        wrong = tmp_path / "wrong.py"
-        wrong.write_text(
-            "import tensorrt as trt\n\n\ndef build(builder: trt.Builder) -> None:\n"
-            "    builder.build_cuda_engine()\n    builder.create_builder_config().set_flag(trt.BuilderFlag.FP17)\n"
-        )
-        said = mypy(wrong)
-        assert '"Builder" has no attribute "build_cuda_engine"' in said
-        assert '"type[BuilderFlag]" has no attribute "FP17"' in said
