@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # What the checks import, and how it is installed.
@@ -27,29 +27,33 @@ NEEDED = {
 OLDEST_PYTHON = (3, 10)
 
 
-def facts() -> dict[str, str]:
-    """What there is, by name; what is not there says so."""
+def facts() -> Iterator[tuple[str, str]]:
+    """What there is, name and value, as soon as it is known; what is not there says so."""
     found: dict[str, Callable[[], str | None]] = {
         "machine": _machine,
         "system": _system,
         "JetPack": _jetpack,
+        "power mode": lambda: " ".join(_run("nvpmodel", "-q").split()) or None,
+        "memory available": lambda: _available_memory(Path("/proc/meminfo").read_text()),
+        "groups of this user": lambda: _run("id", "-nG").strip() or None,
         "driver": _driver,
         "CUDA toolkit": lambda: _first_match(_run("nvcc", "--version"), r"release [\d.]+, V([\d.]+)"),
         "Python": lambda: f"{platform.python_version()} ({sys.executable})",
         "TensorRT": _tensorrt,
+        "TensorRT's packages": _tensorrt_packages,
         "pycuda": _pycuda,
+        "GPUs": _gpus,
         "numpy, onnx, OpenCV": lambda: ", ".join(_version(name) for name in ("numpy", "onnx", "cv2")),
         "references": lambda: ", ".join(f"{name} {_version(name)}" for name in ("openvino", "onnxruntime")),
         "ROS 2": _ros,
         "commit": lambda: _run("git", "-C", str(Path(__file__).parent), "log", "-1", "--format=%h %cs").strip() or None,
     }
-    answers = {}
     for name, ask in found.items():
         try:
-            answers[name] = ask() or "not found"
+            answer = ask() or "not found"
         except Exception as error:  # a report must come whatever is broken
-            answers[name] = f"cannot be told: {type(error).__name__}: {error}"
-    return answers
+            answer = f"cannot be told: {type(error).__name__}: {error}"
+        yield name, answer
 
 
 def missing() -> list[str]:
@@ -98,8 +102,51 @@ def _driver() -> str | None:
     number = ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(number))
     proc = Path("/proc/driver/nvidia/version")
-    kernel = _first_match(proc.read_text(), r"Kernel Module\S* +.*?([\d.]+)") if proc.exists() else None
+    kernel = kernel_module(proc.read_text()) if proc.exists() else None
     return f"{kernel or 'version unknown'}, for CUDA up to {number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def kernel_module(text: str) -> str | None:
+    """Return the driver's version as /proc/driver/nvidia/version has it.
+
+    It is the first number with a point after "Kernel Module": "UNIX x86_64 Kernel Module  535.183.01  Sun May 12" or
+    "UNIX Open Kernel Module for aarch64  540.4.0  Release Build".
+    """
+    return _first_match(text, r"Kernel Module\b.*?\s(\d+\.[\d.]*\d)\b")
+
+
+def _available_memory(meminfo: str) -> str | None:
+    kib = _first_match(meminfo, r"MemAvailable: +(\d+) kB")
+    swap = _first_match(meminfo, r"SwapTotal: +(\d+) kB")
+    return f"{int(kib) / 2**20:.1f} GiB, {int(swap or 0) / 2**20:.1f} GiB of swap" if kib else None
+
+
+def _tensorrt_packages() -> str | None:
+    """The versions of apt's packages, each with the packages that have it."""
+    lines = _run("dpkg-query", "-W", "-f", "${Package} ${Version}\n", "*nvinfer*", "*nvonnxparser*").splitlines()
+    versions: dict[str, list[str]] = {}
+    for package, _, version in (line.partition(" ") for line in lines):
+        if version:  # else it is known to dpkg, and not installed
+            versions.setdefault(version, []).append(package)
+    return "; ".join(f"{version} ({', '.join(packages)})" for version, packages in versions.items()) or None
+
+
+def _gpus() -> str | None:
+    """What engines depend on, of each GPU, as CUDA tells it."""
+    try:
+        driver = importlib.import_module("pycuda.driver")
+    except ModuleNotFoundError:
+        return "not asked, for lack of pycuda"
+    driver.init()
+    attributes = driver.device_attribute
+    found = []
+    for number in range(driver.Device.count()):
+        gpu = driver.Device(number)
+        major, minor = gpu.compute_capability()
+        kind = "integrated" if gpu.get_attribute(attributes.INTEGRATED) else "discrete"
+        count = gpu.get_attribute(attributes.MULTIPROCESSOR_COUNT)
+        found.append(f"{number}: {gpu.name()}, SM {major}.{minor}, {count} multiprocessors, {kind}")
+    return "; ".join(found) or None
 
 
 def _tensorrt() -> str | None:
@@ -158,5 +205,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--missing"]:
         print("\n".join(missing()))
     else:
-        for fact, answer in facts().items():
-            print(f"- {fact}: {answer}")
+        for fact, answer in facts():
+            print(f"- {fact}: {answer}", flush=True)

@@ -1,4 +1,4 @@
-"""Checks on a real GPU, which scripts/check-gpu runs, and the report that it prints."""
+"""Checks on a real GPU, which scripts/check-gpu runs; `support.gpu_report` writes the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import NetworkRequest, NetworkSpec, PreparedNetwork, prepare, resolve
 
 HERE = Path(__file__).parent
-RESULTS = {"passed": "ok", "failed": "**failed**", "error": "**failed**", "skipped": "not done"}
 
 Measured = Callable[[str, str], None]
 
@@ -26,11 +25,6 @@ Measured = Callable[[str, str], None]
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     """Leaves this folder out of any run but that of scripts/check-gpu, which brings the folder's own pytest.ini."""
     return None if config.inipath == HERE / "pytest.ini" else True
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """The file to which the report's tables are written."""
-    parser.addoption("--report", type=Path, default=None, metavar="FILE.md")
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,12 @@ class Gpu:
     def context(self) -> CudaContext:
         """A new one; whoever takes it closes it."""
         return CudaContext(self.driver, self.device)
+
+    @property
+    def is_integrated(self) -> bool:
+        """True if it shares its memory with the CPU: what is free there also depends on the page cache."""
+        attribute: Any = self.driver.device_attribute.INTEGRATED  # type: ignore[attr-defined]
+        return bool(self.device.get_attribute(attribute))
 
     def free_memory(self) -> int:
         """Bytes of device memory that nobody uses."""
@@ -128,45 +128,3 @@ def measured_fixture(request: pytest.FixtureRequest) -> Iterator[Measured]:
         request.node.user_properties.append((what, value))
 
     yield note
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Writes the report's tables."""
-    file: Path | None = config.getoption("--report")
-    if file is None:
-        return
-    reports = [
-        (outcome, report)
-        for outcome in RESULTS
-        for report in terminalreporter.getreports(outcome)
-        if report.when == "call" or outcome != "passed"
-    ]
-    reasons: list[str] = []  # each once, and the table has its number
-    checks = ["| check | |", "|---|---|"]
-    for outcome, report in reports:
-        result = RESULTS[outcome]
-        if outcome != "passed":
-            reason = _reason(report)
-            reasons += [reason] if reason not in reasons else []
-            result += f" ({reasons.index(reason) + 1})"
-        checks.append(f"| {_title(report)} | {result} |")
-    listed = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
-    numbers = [
-        f"| {what} | {value} |" for _, report in reports for what, value in getattr(report, "user_properties", ())
-    ]
-    if numbers:
-        numbers = ["| measured | |", "|---|---:|", *numbers]
-    parts = ["\n".join(part) for part in (checks, listed, numbers) if part]
-    file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _title(report: Any) -> str:
-    return str(report.nodeid.split("::")[-1]).removeprefix("test_").replace("_", " ")
-
-
-def _reason(report: Any) -> str:
-    """Why a check was not done or failed, in one line."""
-    if isinstance(report.longrepr, tuple):  # file, line, and why it was skipped
-        return str(report.longrepr[2]).removeprefix("Skipped: ")
-    crash = getattr(report.longrepr, "reprcrash", None)
-    return (crash.message if crash else str(report.longrepr)).splitlines()[0][:300]
