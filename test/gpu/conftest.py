@@ -41,8 +41,8 @@ class Gpu:
     @property
     def is_integrated(self) -> bool:
         """True if it shares its memory with the CPU: what is free there also depends on the page cache."""
-        attribute: Any = self.driver.device_attribute.INTEGRATED  # type: ignore[attr-defined]
-        return bool(self.device.get_attribute(attribute))
+        driver: Any = self.driver
+        return bool(self.device.get_attribute(driver.device_attribute.INTEGRATED))
 
     def free_memory(self) -> int:
         """Bytes of device memory that nobody uses."""

@@ -373,7 +373,7 @@ def test_importing_the_package_does_not_import_onnx() -> None:
 
 def test_without_onnx_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ros2_actionnet.networks.graph.preparation", None)
-    with pytest.raises(NetworkError, match="pip install.* onnx"):
+    with pytest.raises(NetworkError, match=r"pip install.* onnx"):
         prepare(NetworkSpec(name="net", model=Path("net.onnx")))
 
 
