@@ -53,6 +53,11 @@ ARGUMENTS = (
         "Topic of the images; a relative one counts from the namespace. With another image_transport than "
         "raw they are expected on <image_topic>/<image_transport>.",
     ),
+    _argument(
+        "image_topics",
+        (),
+        "With cameras: the topic of each of them, in the same order; else <camera>/image.",
+    ),
     _argument("params_file", str(shared_folder("config") / "actionnet.yaml"), "ROS parameter file with the settings."),
     _argument("namespace", "", "Namespace of the nodes, such as robot1."),
     _argument("video", "", "Video file, or the number or path of a camera device, to play on image_topic."),
@@ -131,19 +136,37 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
         name="actionnet",
         namespace=own["namespace"],
         parameters=[str(params_file), *([_file_of(given)] if given else [])],
-        remappings=[
-            ("image", own["image_topic"]),
-            *(
-                (f"image/{transport}", f"{own['image_topic']}/{transport}")
-                for transport in _TRANSPORTS
-                if transport != "raw"
-            ),
-        ],
+        remappings=_remappings(own, given),
         ros_arguments=["--log-level", own["log_level"]],
         output="screen",
         respawn=own["respawn"],
         respawn_delay=2.0,
     )
+
+
+def _remappings(own: dict[str, Any], given: dict[str, Value]) -> list[tuple[str, str]]:
+    """Return what leads the topics of the images to the cameras'. Raises SettingsError for one too many or too few."""
+    cameras = [name for name in given.get("cameras", ()) if name]  # type: ignore[union-attr]
+    topics = [topic for topic in own["image_topics"] if topic]
+    if not cameras and not topics:
+        return _of_one_camera("image", own["image_topic"])
+    if topics and len(topics) != len(cameras):
+        raise SettingsError(
+            f"image_topics has {len(topics)} topics and cameras {len(cameras)} names; give one topic for each camera, "
+            "such as cameras:='[front, rear]' image_topics:='[/front/image_raw, /rear/image_raw]'"
+        )
+    if own["video"]:
+        raise SettingsError("video plays for one camera; leave cameras out, or start a video_publisher for each")
+    remappings = []
+    for camera, topic in zip(cameras, topics, strict=bool(topics)):
+        check_topic("image_topics", topic)
+        remappings += _of_one_camera(f"{camera}/image", topic)
+    return remappings
+
+
+def _of_one_camera(image: str, topic: str) -> list[tuple[str, str]]:
+    transports = [(f"{image}/{transport}", f"{topic}/{transport}") for transport in _TRANSPORTS if transport != "raw"]
+    return [(image, topic), *transports]
 
 
 def _video_publisher(own: dict[str, Any], given: dict[str, Value]) -> Node:

@@ -261,6 +261,33 @@ def test_arguments_of_the_launch_file_reach_the_node(launch_file: Any, tmp_path:
     assert node["respawn"] is True
 
 
+def test_several_cameras_have_a_topic_each(launch_file: Any) -> None:
+    (node,) = start(launch_file, cameras="[front, rear]", image_topics="[/front/image_raw, cam2]")
+    assert [pair for pair in node["remappings"] if pair[0].endswith("image")] == [
+        ("front/image", "/front/image_raw"),
+        ("rear/image", "cam2"),
+    ]
+    assert ("rear/image/compressed", "cam2/compressed") in node["remappings"]
+    (node,) = start(launch_file, cameras="[front, rear]")
+    assert node["remappings"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image_topics": "[/a, /b]"}, "image_topics has 2 topics and cameras 0 names"),
+        ({"cameras": "[a, b]", "image_topics": "[/a]"}, "image_topics has 1 topics and cameras 2 names"),
+        ({"cameras": "[a]", "image_topics": "[/a-b]"}, "image_topics '/a-b' is no name of a topic"),
+        ({"cameras": "[a, b]", "video": "clip.mp4"}, "video plays for one camera"),
+    ],
+)
+def test_topics_that_do_not_fit_the_cameras_fail_the_launch(
+    launch_file: Any, arguments: dict[str, str], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        start(launch_file, **arguments)
+
+
 def test_a_video_is_published_on_the_topic_that_the_node_reads(launch_file: Any) -> None:
     node, player = start(
         launch_file, video="clip.mp4", namespace="robot", image_topic="image", loop="true", rate="12.5"
@@ -305,7 +332,7 @@ def test_a_misspelled_argument_is_a_warning_with_the_near_one(launch_file: Any, 
         "there is no argument 'treshold'; did you mean threshold:=0.3?",
     ]
     warnings.clear()
-    start(launch_file, image_topics="/a /b", image_topic="/a")  # the first is of the file that includes this one
+    start(launch_file, image_topicz="/a /b", image_topic="/a")  # the first is of the file that includes this one
     assert warnings == []
 
 

@@ -71,6 +71,8 @@ def _unknown(parameters: Mapping[Any, Any]) -> Iterator[str]:
     """Yield a warning for each parameter that is nearly one of ours: rclpy leaves it without a word."""
     known = [setting.name for setting in SETTINGS]
     for name in map(str, parameters):
+        if "." in name:  # of one camera: the node knows its cameras, and refuses others
+            continue
         near = get_close_matches(name, known, 1, 0.75)
         if near and name not in known and name not in _OF_EVERY_NODE:
             yield f"there is no parameter {printable(name)}; did you mean {near[0]}?"
