@@ -15,6 +15,7 @@ import inspect
 import json
 import mmap
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from typing import Any
 from ros2_actionnet.backends.tensorrt import builder, profile
 from ros2_actionnet.backends.tensorrt.builder import EngineRequest, Gpu, build_here
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext, find_device
+from ros2_actionnet.backends.tensorrt.execution import create_execution
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.backends.tensorrt.session import TensorRTSession
 from ros2_actionnet.errors import BackendError
@@ -160,7 +162,8 @@ def run_all(tensorrt: TensorRT, library: Library, failures: list[str]) -> None:
     """Build and run engines with this package's own code."""
     for severity in tensorrt.module.ILogger.Severity.__members__.values():
         tensorrt.logger.log(severity, f"a message, {severity.name}")
-    assert tensorrt.logger.last_error == "a message, ERROR"
+    assert tensorrt.take_error() == "a message, ERROR"
+    assert tensorrt.take_error() == ""
     network = prepare(resolve(NetworkRequest("camera_motion")))
     gpu = Gpu("GPU", (7, 5))  # too old for the portable engines of RTX, which needs more calls
     with tempfile.TemporaryDirectory() as folder:
@@ -190,17 +193,23 @@ def run_all(tensorrt: TensorRT, library: Library, failures: list[str]) -> None:
         "num_io_tensors": 2,
         "get_tensor_name": list(signature).__getitem__,
         "get_tensor_dtype": signature.__getitem__,
-        "get_tensor_shape": (-1, network.num_classes),
+        "get_tensor_shape": {
+            "frames": (-1, network.frames, network.height, network.width, 3),
+            "scores": (-1, network.num_classes),
+        }.__getitem__,
     }
-    cuda = FakeCuda()
+    cuda, kernels = FakeCuda(), Path(tempfile.mkdtemp(), "kernels")
+    context = CudaContext(cuda, find_device(cuda, ""))
     session = TensorRTSession(
         network,
-        CudaContext(cuda, find_device(cuda, "")),
+        context,
         lambda: tensorrt.deserialize(b"a plan"),
         device="GPU",
         precision="fp32",
         max_batch=4,
+        make_execution=lambda engine: create_execution(tensorrt, engine, context, kernels, cuda_graphs=True),
     )
+    assert kernels.exists() is tensorrt.has_runtime_cache
     for memory in cuda._device.values():
         memory[:] = 0  # the stub writes no scores, and random bytes may be no numbers
     vars(profile)["find_tensorrt"] = lambda: tensorrt
@@ -208,7 +217,11 @@ def run_all(tensorrt: TensorRT, library: Library, failures: list[str]) -> None:
     ring = session.create_ring()
     for batch in (1, 4, 1):
         assert not session.infer([ring.window(0)] * batch).any()
+    if tensorrt.has_runtime_cache:  # one that is refused costs the kernels, not the inference
+        library.answers["set_runtime_cache"] = FAILS
+        assert create_execution(tensorrt, tensorrt.deserialize(b"a plan"), context, kernels) is not None
     session.close()
+    shutil.rmtree(kernels.parent)
 
 
 def surface(module: ModuleType) -> dict[str, dict[str, Any]]:

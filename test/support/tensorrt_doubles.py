@@ -129,7 +129,7 @@ def _init_plugins(machine: Machine, logger: ILogger, namespace: str) -> bool:
 
 
 class Runtime:
-    """tensorrt.Runtime; its engine is the plan."""
+    """tensorrt.Runtime, whose engine is the plan."""
 
     def __init__(self, machine: Machine, logger: ILogger) -> None:
         if not machine.has_gpu:

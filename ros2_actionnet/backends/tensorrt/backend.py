@@ -78,14 +78,15 @@ class TensorRTBackend:
             precision = "fp16" if _is_fast_in_fp16(found.gpu.compute_capability) else "fp32"
         max_batch = min(options.max_batch, network.max_batch or options.max_batch)
         cache = EngineCache(options.engine_cache)
-        request = EngineRequest(network, precision, max_batch)
         if network.is_engine:
             make_engine = partial(ready_engine, found.tensorrt, network)
-            precision = "the precision it was built in"
+            precision, key = "the precision it was built in", network.sha256
         else:
+            request = EngineRequest(network, precision, max_batch)
+            key = identify(found.tensorrt, request, found.gpu).key
             deserialize = found.tensorrt.deserialize
             make_engine = partial(engine_for, found.tensorrt, request, found.gpu, cache, monitor, deserialize)
-        runtime_cache = cache.runtime_cache(identify(found.tensorrt, request, found.gpu).key, found.gpu)
+        runtime_cache = cache.runtime_cache(key, found.gpu)
 
         def make_execution(engine: Any) -> Any | None:
             if found.tensorrt.holds_interpreter:

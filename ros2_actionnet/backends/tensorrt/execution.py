@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ros2_actionnet.backends.tensorrt.cuda import CudaContext
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.system.files import write_atomically
 from ros2_actionnet.system.text import printable
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class RuntimeCache:
 
 
 def create_execution(
-    tensorrt: TensorRT, engine: Any, cuda: CudaContext, runtime_cache: Path, *, cuda_graphs: bool = False
+    tensorrt: TensorRT, engine: trt.ICudaEngine, cuda: CudaContext, runtime_cache: Path, *, cuda_graphs: bool = False
 ) -> Any | None:
     """Return a new execution context of `engine`, with the context of `cuda` pushed; None if TensorRT refuses.
 

@@ -36,7 +36,8 @@ rig.install(pytest.MonkeyPatch())
 listener = RecordingListener()
 choose = lambda name, device: Choice(TensorRTBackend(), "here")
 prepare = lambda request, monitor: nullcontext(make_network("tiny"))
-worker = InferenceWorker(Settings(network="tiny"), listener, partial(load, prepare=prepare, choose=choose))
+worker = InferenceWorker(listener, partial(load, prepare=prepare, choose=choose))
+stream = worker.open_stream(Settings(network="tiny"), listener)
 worker.request_network(Settings(network="tiny"))
 listener.wait_for(lambda: listener.networks, "take-over")
 
@@ -46,7 +47,7 @@ def wait_in_cuda(handle):
     libc.usleep(30_000_000)
 
 rig.cuda._finish = wait_in_cuda
-worker.submit(RawImage.from_array(np.zeros((16, 16, 3), np.uint8), "rgb8"), Sample(), FrameHeader(0, 0, ""), 0, 0)
+stream.submit(RawImage.from_array(np.zeros((16, 16, 3), np.uint8), "rgb8"), Sample(), FrameHeader(0, 0, ""), 0, 0)
 assert inside.wait(10)
 ended = worker.close(timeout=0.2)
 print(ended, flush=True)
