@@ -242,7 +242,7 @@ class Settings:
     )
     max_batch: int = _setting(
         0,
-        "Largest number of windows in one inference; 0: as many as there are cameras, at most 8.",
+        "Largest number of windows in one inference; 0: as many as there are cameras and people, at most 8.",
         effect=Effect.NEW_NETWORK,
         minimum=0,
         maximum=64,
@@ -356,6 +356,44 @@ class Settings:
         scope=Scope.NODE,
         per_camera=True,
     )
+    detections: bool = _setting(
+        False,
+        "Classify every tracked person too: subscribe to detections (vision_msgs/Detection2DArray or "
+        "yolo_msgs/DetectionArray), and publish ~/actions.",
+        effect=Effect.CONFIGURE,
+        scope=Scope.NODE,
+        per_camera=True,
+    )
+    detection_delay: float = _setting(
+        0.3,
+        "Longest time (s) that an image waits for its detections; after that they are late.",
+        minimum=0.0,
+        maximum=10.0,
+        scope=Scope.NODE,
+        per_camera=True,
+    )
+    subject_classes: tuple[str, ...] = _setting(
+        ("person",),
+        "Only detections with these labels are classified; empty, or ['']: all.",
+        scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
+    )
+    max_subjects: int = _setting(
+        8,
+        "Largest number of detections that are classified at once; those with the largest boxes first.",
+        minimum=1,
+        maximum=64,
+        scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
+    )
+    box_margin: float = _setting(
+        0.25,
+        "A detection's view is a square as wide as the larger side of its box, and wider by this fraction.",
+        minimum=0.0,
+        maximum=10.0,
+        scope=Scope.NODE_AND_COMMAND,
+        per_camera=True,
+    )
     annotated_width: int = _setting(
         0,
         "Width of the annotated image in pixels; 0: that of the input.",
@@ -383,7 +421,7 @@ class Settings:
         for setting in SETTINGS:
             object.__setattr__(self, setting.name, setting.coerce(getattr(self, setting.name)))
         # ROS tools neither show nor clear an empty list of strings: there [''] stands for it.
-        for name in ("class_filter", "cameras"):
+        for name in ("class_filter", "cameras", "subject_classes"):
             object.__setattr__(self, name, tuple(element for element in getattr(self, name) if element))
         self._check_roi()
         self._check_cameras()
@@ -418,7 +456,8 @@ class Settings:
     @property
     def largest_batch(self) -> int:
         """The largest number of windows in one inference: `max_batch`, or the number of streams, at most 8."""
-        return self.max_batch or min(max(1, len(self.cameras)), 8)
+        streams = max(1, len(self.cameras)) * (1 + self.max_subjects * self.detections)
+        return self.max_batch or min(streams, 8)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Settings:

@@ -69,7 +69,13 @@ def test_limits_in_words(name: str, limits: str) -> None:
 
 
 def test_what_acts_only_on_configuring_is_not_live() -> None:
-    assert {s.name for s in SETTINGS if not s.live} == {"image_transport", "image_reliability", "cameras", "autostart"}
+    assert {s.name for s in SETTINGS if not s.live} == {
+        "image_transport",
+        "image_reliability",
+        "detections",
+        "cameras",
+        "autostart",
+    }
 
 
 @given(value=st.integers(0, 1))
@@ -276,3 +282,25 @@ def test_any_other_intensity_range_is_refused(value: str) -> None:
     assert message.startswith("intensity_range '")
     assert "give auto, full, or two whole numbers from 0 to 65535" in message
     assert len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 1),
+        ({"cameras": ["front", "rear", "left"]}, 3),
+        ({"cameras": [f"camera_{number}" for number in range(9)]}, 8),
+        ({"max_subjects": 3}, 1),
+        ({"detections": True, "max_subjects": 3}, 4),
+        ({"detections": True, "max_subjects": 2, "cameras": ["front", "rear"]}, 6),
+        ({"detections": True}, 8),
+        ({"detections": True, "max_batch": 16}, 16),
+    ],
+)
+def test_the_largest_batch_is_the_number_of_streams_up_to_eight(changes: dict[str, Any], expected: int) -> None:
+    assert Settings.from_values(changes).largest_batch == expected
+
+
+def test_an_empty_string_stands_for_an_empty_list_of_classes() -> None:
+    assert Settings().subject_classes == ("person",)
+    assert Settings.from_values({"subject_classes": [""]}).subject_classes == ()

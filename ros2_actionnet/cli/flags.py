@@ -77,6 +77,11 @@ _SETTINGS_BY_GROUP = {
         "event_off",
         "event_min_duration",
     ),
+    "each person (with --detections)": (
+        "subject_classes",
+        "max_subjects",
+        "box_margin",
+    ),
 }
 """The settings that have a flag; the others concern topics."""
 

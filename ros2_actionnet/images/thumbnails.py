@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.encodings import Bytes, Encoding
 from ros2_actionnet.images.raw_image import RawImage, _check_out, _open
 
@@ -65,15 +66,40 @@ class Preprocessor:
             SettingsError: `out` is not such an array.
         """
         encoding, planes = _open(image)
+        region = self._box(image.height, image.width, encoding.cell)
+        return self._draw(encoding, planes, region, region, out)
+
+    def thumbnail_of(self, image: RawImage, box: Box, out: Bytes | None = None) -> Bytes:
+        """Return what is in `box` at the network's size; the `roi` does not count.
+
+        The box may reach beyond the image: under `stretch` and `crop` the part within the image is used, under
+        `letterbox` what lies outside is black, so that the scale does not change where the image ends. A box that is
+        wholly outside is black. The arguments, the result and the errors are those of `thumbnail`; the box is valid.
+        """
+        encoding, planes = _open(image)
+        whole = _Box.around(box, encoding.cell)
+        inside = whole.clipped(image.height, image.width)
+        if inside.height <= 0 or inside.width <= 0:
+            inside = None
+        elif self.resize_mode != "letterbox":
+            whole = inside = self._fitted(inside, encoding.cell)
+        return self._draw(encoding, planes, whole, inside, out)
+
+    def _draw(
+        self, encoding: Encoding, planes: Sequence[Bytes], whole: _Box, inside: _Box | None, out: Bytes | None
+    ) -> Bytes:
+        """Draw the part of the region `whole` that is `inside` the image, None for no part; the rest is black."""
         if out is None:
             out = np.empty((self.height, self.width, 3), np.uint8)
         _check_out(out, self.height, self.width)
-        box = self._box(image.height, image.width, encoding.cell)
-        height, width = self._inner(box)
-        if (height, width) != (self.height, self.width):
+        height, width = self._inner(whole)
+        if inside != whole or (height, width) != (self.height, self.width):
             out[...] = 0
-        top, left = (self.height - height) // 2, (self.width - width) // 2
-        out[top : top + height, left : left + width] = _look(encoding, planes, box, height, width)
+        if inside is not None:
+            rows = _scaled(inside.top - whole.top, inside.height, height, whole.height)
+            columns = _scaled(inside.left - whole.left, inside.width, width, whole.width)
+            part = out[(self.height - height) // 2 :, (self.width - width) // 2 :][rows, columns]
+            part[...] = _look(encoding, planes, inside, *part.shape[:2])
         return out
 
     def max_downscale(self, height: int, width: int) -> float:
@@ -98,10 +124,15 @@ class Preprocessor:
         x, y, width, height = self.roi
         top, bottom = _span(y, height, image_height)
         left, right = _span(x, width, image_width)
+        return self._fitted(_Box(top, left, bottom, right), cell)
+
+    def _fitted(self, region: _Box, cell: int) -> _Box:
+        """Return the part of a region that is used, which begins on a multiple of `cell`."""
+        top, left, bottom, right = region
         if self.resize_mode == "crop":
-            crop_height = min(bottom - top, max(1, round((right - left) * self.height / self.width)))
-            crop_width = min(right - left, max(1, round((bottom - top) * self.width / self.height)))
-            top, left = top + (bottom - top - crop_height) // 2, left + (right - left - crop_width) // 2
+            crop_height = min(region.height, max(1, round(region.width * self.height / self.width)))
+            crop_width = min(region.width, max(1, round(region.height * self.width / self.height)))
+            top, left = top + (region.height - crop_height) // 2, left + (region.width - crop_width) // 2
             bottom, right = top + crop_height, left + crop_width
         return _Box(top - top % cell, left - left % cell, bottom, right)
 
@@ -113,6 +144,17 @@ class _Box(NamedTuple):
     left: int
     bottom: int
     right: int
+
+    @classmethod
+    def around(cls, box: Box, cell: int) -> _Box:
+        """Return the box in whole pixels, at least one; it begins on a multiple of `cell`."""
+        top, left = round(box.top), round(box.left)
+        bottom, right = max(top + 1, round(box.top + box.height)), max(left + 1, round(box.left + box.width))
+        return cls(top - top % cell, left - left % cell, bottom, right)
+
+    def clipped(self, height: int, width: int) -> _Box:
+        """Return the part within an image of this size; it has no height or width if there is none."""
+        return _Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
 
     @property
     def height(self) -> int:
@@ -139,6 +181,12 @@ def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
     """Return the first and one past the last of the pixels in [start, start + length] of the image: at least one."""
     first = min(round(start * pixels), pixels - 1)
     return first, min(max(first + 1, round((start + length) * pixels)), pixels)
+
+
+def _scaled(start: int, length: int, to: int, of: int) -> slice:
+    """Return where `length` of `of` pixels, from `start`, lie among `to`: at least one."""
+    first = min(round(start * to / of), to - 1)
+    return slice(first, max(first + 1, round((start + length) * to / of)))
 
 
 def _look(encoding: Encoding, planes: Sequence[Bytes], box: _Box, height: int, width: int) -> Bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends.ring import Frame
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.hosted_network import HostedNetwork
 from ros2_actionnet.recognition.frame_header import FrameHeader
@@ -63,14 +64,18 @@ class Lane:
         """Return True if thumbnails are made of the part of the image that `settings` say."""
         return Effect.NEW_WINDOW not in self._settings.changed(settings)
 
-    def offer(self, image: RawImage, frame: SampledFrame) -> None:
-        """Queues the thumbnail of `image`. At most a window waits: the oldest goes, as it would leave the window.
+    def offer(self, image: RawImage, frame: SampledFrame, box: Box | None = None) -> None:
+        """Queues the thumbnail of `image`, of its part in `box` if one is given, which stands in place of the `roi`.
 
-        Raises ImageError, and queues nothing, for an image that cannot be understood.
+        At most a window waits: the oldest goes, as it would leave the window. Raises ImageError, and queues nothing,
+        for an image that cannot be understood.
         """
         thumbnail = self._blank()
         try:
-            self._preprocessor.thumbnail(image, thumbnail)
+            if box is None:
+                self._preprocessor.thumbnail(image, thumbnail)
+            else:
+                self._preprocessor.thumbnail_of(image, box, thumbnail)
         except Exception:
             self._free.append(thumbnail)
             raise

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends import Scores
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.lane import Lane, SampledFrame
 from ros2_actionnet.networks import PreparedNetwork
@@ -122,14 +123,17 @@ class Stream:
 
     # What the caller's thread calls. Nothing here waits for an inference or a load.
 
-    def submit(self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int) -> None:
+    def submit(
+        self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int, box: Box | None = None
+    ) -> None:
         """Queue a sampled frame, taken at `taken_at` (ns); `image` may be reused afterwards.
 
-        Raises ImageError for an image that cannot be understood.
+        `box` is the part of it to classify, in place of the setting `roi`. Raises ImageError for an image that cannot
+        be understood.
         """
         frame = SampledFrame(header, sample, index, self._owner.now(), taken_at)
         for lane in self.lanes:
-            lane.offer(image, frame)
+            lane.offer(image, frame, box)
         self._sampled += 1
         self._interval = frame.handed_over - self._submitted if self._sampled > 1 else 0.0
         self._submitted = frame.handed_over

@@ -249,6 +249,7 @@ class _Results:
             score=float(event.score),
             start=self._make("builtin_interfaces/msg/Time", **split_nanoseconds(event.start)),
             duration=self._make("builtin_interfaces/msg/Duration", **split_nanoseconds(event.duration)),
+            subject="",
         )
 
     def _header(self, header: FrameHeader) -> object:

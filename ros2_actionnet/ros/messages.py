@@ -39,8 +39,11 @@ def classification_message(prediction: Prediction, header: FrameHeader, settings
     )
 
 
-def event_message(event: Event, network: PreparedNetwork, header: FrameHeader) -> ActionEvent:
-    """An action of `network` that began or ended, under the header of the frame that showed it."""
+def event_message(event: Event, network: PreparedNetwork, header: FrameHeader, subject: str = "") -> ActionEvent:
+    """An action of `network` that began or ended, under the header of the frame that showed it.
+
+    `subject` is the id of the track whose action it is, empty for the whole image.
+    """
     return ActionEvent(
         header=header_message(header),
         type=event.type.value,
@@ -49,6 +52,7 @@ def event_message(event: Event, network: PreparedNetwork, header: FrameHeader) -
         score=float(event.score),
         start=Time(**split_nanoseconds(event.start)),
         duration=Duration(**split_nanoseconds(event.duration)),
+        subject=subject,
     )
 
 
