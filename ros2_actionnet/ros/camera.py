@@ -14,6 +14,7 @@ from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.annotation import annotation_of
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
+from ros2_actionnet.ros.camera_subjects import CameraSubjects
 from ros2_actionnet.ros.diagnostics import CameraMonitor
 from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
@@ -56,6 +57,11 @@ class Camera:
         self._annotator = annotator = Annotator[FrameHeader](
             self._annotation, publishers.annotated, self._on_annotation_failed
         )
+        self.subjects = (
+            CameraSubjects(node, name, settings, worker, publishers, gate, self._on_rejected)
+            if settings.detections
+            else None
+        )
         self.intake = ImageIntake(
             self.stream,
             settings,
@@ -63,6 +69,7 @@ class Camera:
             publishers.wants_annotation,
             self._on_rejected,
             lambda: self._settings.annotated_width,
+            self.subjects,
         )
 
     def subscribe(self) -> ImageSubscription:
@@ -71,23 +78,38 @@ class Camera:
         self.subscription = ImageSubscription(
             self._node, settings.image_transport, settings.image_reliability, self.intake.take, self.name
         )
+        if self.subjects is not None:
+            self.subjects.subscribe()
         self._monitor.activated()
         return self.subscription
 
     def unsubscribe(self) -> None:
         """Unsubscribe and empty the window."""
         self._drop_subscription()
+        if self.subjects is not None:
+            self.subjects.unsubscribe()
         self.intake.restart()
+
+    def follow_publishers(self) -> None:
+        """Subscribe anew where the publishers ask for it."""
+        if self.subscription is not None:
+            self.subscription.follow_publishers()
+        if self.subjects is not None and self.subjects.subscription is not None:
+            self.subjects.subscription.follow_publishers()
 
     def configure(self, settings: Settings) -> None:
         """Take over changed settings."""
         self._settings = settings
         self.intake.configure(settings)
         self.stream.configure(settings)
+        if self.subjects is not None:
+            self.subjects.configure(settings)
 
     def close(self) -> None:
         """Take the topics back; the stream ends with the worker."""
         self._drop_subscription()
+        if self.subjects is not None:
+            self.subjects.close()
         self._annotator.close()
         self._publishers.destroy()
         if self._reset is not None:

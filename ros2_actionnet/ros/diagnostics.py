@@ -16,6 +16,7 @@ from ros2_actionnet.live.inference_rounds import WorkerStatus
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.stream import Classified, Stream, StreamStatus
 from ros2_actionnet.networks.normalization import assumption
+from ros2_actionnet.ros.camera_subjects import CameraSubjects, SubjectsHealth
 from ros2_actionnet.ros.fastdds import loss_remedy, silence_cause
 from ros2_actionnet.ros.image_intake import ImageIntake
 from ros2_actionnet.ros.image_subscription import ImageSubscription
@@ -57,6 +58,7 @@ class Health:
     worker: WorkerStatus | None = None
     camera: str = ""  # the camera that this is about, "" for the only one, or for what all of them share
     stream: StreamStatus | None = None
+    subjects: SubjectsHealth | None = None
     topic: str = ""
     reliability: str = ""
     publishers: tuple[str, ...] = ()
@@ -105,7 +107,12 @@ class CameraMonitor:
         self._times.append((result.inference, result.latency))
 
     def look(
-        self, health: Health, stream: Stream, intake: ImageIntake, subscription: ImageSubscription | None
+        self,
+        health: Health,
+        stream: Stream,
+        intake: ImageIntake,
+        subscription: ImageSubscription | None,
+        subjects: CameraSubjects | None = None,
     ) -> Health:
         """Return `health`, which is the node's, with this camera's, and rates since the last call."""
         now = time.monotonic()
@@ -113,6 +120,7 @@ class CameraMonitor:
             health,
             camera=self.name,
             stream=stream.status(),
+            subjects=subjects.health() if subjects is not None else None,
             camera_error=self.last_error,
             received=intake.received,
             rejected=intake.rejected,
@@ -233,6 +241,8 @@ def complaints(health: Health) -> Iterator[Complaint]:
         yield Complaint("type", f"{health.topic} cannot be read: {health.topic_problem}")
     elif health.silent_for > SILENCE:
         yield Complaint("silence", _silence(health))
+    if health.subjects is not None and health.topic:
+        yield from _of_subjects(health.subjects)
     if len(health.publishers) > 1:
         text = f"{len(health.publishers)} publishers mix their frames on {health.topic}: {_join(health.publishers)}"
         yield Complaint("publishers", f"{text}; stop all but one, or remap them apart")
@@ -246,6 +256,23 @@ def complaints(health: Health) -> Iterator[Complaint]:
     if health.stamps_are_stuck:
         text = f"the stamps of the images on {health.topic} do not change, so that their arrival counts"
         yield Complaint("stamps", f"{text}; see whether the camera's driver stamps its images", math.inf)
+
+
+def _of_subjects(subjects: SubjectsHealth) -> Iterator[Complaint]:
+    if subjects.problem:
+        yield Complaint("detections", subjects.problem)
+    elif not subjects.publishers:
+        yield Complaint(
+            "detections",
+            f"no detections on {subjects.topic}: nobody publishes there; remap detections to the detector's topic "
+            "(detections_topic:=... in the launch file)",
+        )
+    elif subjects.received and subjects.late > LATE_WORTH_REPORTING and subjects.late * 2 > subjects.received:
+        yield Complaint(
+            "detections",
+            f"{subjects.late} of {subjects.received} detections on {subjects.topic} came after their image had gone; "
+            "raise detection_delay",
+        )
 
 
 def _silence(health: Health) -> str:
@@ -291,7 +318,19 @@ def _values(health: Health) -> Iterable[tuple[str, str]]:
         yield "inferences failed", str(worker.failed)
     if health.stream is not None:
         yield from _camera_values(health, health.stream)
+    if health.subjects is not None:
+        yield from _subject_values(health.subjects)
     yield "last error", health.camera_error or health.last_error
+
+
+def _subject_values(subjects: SubjectsHealth) -> Iterable[tuple[str, str]]:
+    yield "detections topic", subjects.topic
+    yield "detections received", str(subjects.received)
+    yield "detections late", str(subjects.late)
+    yield "images without detections", str(subjects.unmatched)
+    yield "images waiting (MB)", f"{subjects.waiting_bytes / 1e6:.1f}"
+    yield "subjects", str(subjects.subjects)
+    yield "subjects left out", str(subjects.left_out)
 
 
 def _camera_values(health: Health, stream: StreamStatus) -> Iterable[tuple[str, str]]:

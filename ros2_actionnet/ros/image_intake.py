@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.compressed import MaxDownscale
 from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.stream import Stream
@@ -15,6 +17,22 @@ from ros2_actionnet.recognition.sampling import FrameSampler, MissedFrames, Samp
 from ros2_actionnet.ros.image_types import IMAGE, Arrival, ArrivedImage, ImageReader
 from ros2_actionnet.ros.serialized_images import read_header
 from ros2_actionnet.settings import Settings
+
+
+class Subjects(Protocol):
+    """Takes sampled images for the subjects in them."""
+
+    def sample(self, taken_at: int) -> Sample | None:
+        """Return the place in the subjects' windows of the next image, taken at `taken_at` (ns); None for none."""
+
+    def miss(self, sample: Sample) -> None:
+        """Record that the image of `sample` is not coming."""
+
+    def take(self, image: RawImage, sample: Sample, header: FrameHeader, index: int, taken_at: int) -> None:
+        """Take a sampled image, whose memory does not change."""
+
+    def reset(self) -> None:
+        """End all subjects."""
 
 
 class ImageIntake:
@@ -33,6 +51,7 @@ class ImageIntake:
         wants_annotation: Callable[[], bool],
         rejected: Callable[[ImageError], None],
         annotated_width: Callable[[], int] = lambda: 0,
+        subjects: Subjects | None = None,
     ) -> None:
         self.sampler = FrameSampler(settings)
         self.clock = FrameClock()
@@ -43,6 +62,7 @@ class ImageIntake:
         self.restart_reason = ""
         self.last_arrival = -float("inf")  # s, monotonic clock
         self._stream = stream
+        self._subjects = subjects
         self._annotate = annotate
         self._wants_annotation = wants_annotation
         self._report_rejected = rejected
@@ -76,6 +96,8 @@ class ImageIntake:
         self.sampler.reset()
         self._fresh = True
         self._stream.reset()
+        if self._subjects is not None:
+            self._subjects.reset()
 
     def restart(self) -> None:
         """Empties the window, and takes the next message for one of a new stream."""
@@ -86,23 +108,34 @@ class ImageIntake:
         header = arrived.arrival.header
         taken_at = self.clock.time(header.stamp or None, arrived.arrival.time)
         sample = self._sample(taken_at)
+        subjects = self._subjects
+        of_subjects = subjects.sample(taken_at) if subjects is not None else None
         annotated = self._wants_annotation()
-        if sample is None and not annotated:
+        if sample is None and of_subjects is None and not annotated:
             return
-        needed = self._max_downscale_for_annotation if annotated else self._stream.max_downscale
         try:
             try:
-                image = self._intensity.stretch(arrived.read(needed))
+                image = self._intensity.stretch(arrived.read(self._needed(annotated)))
                 if sample is not None:
                     self._stream.submit(image, sample, header, arrived.arrival.index, taken_at)
             except ImageError:
                 if sample is not None:
                     self._missed.add(sample)
+                if subjects is not None and of_subjects is not None:
+                    subjects.miss(of_subjects)
                 raise
+            if subjects is not None and of_subjects is not None:
+                subjects.take(image, of_subjects, header, arrived.arrival.index, taken_at)
             if annotated:
                 self._annotate(image, header)
         except ImageError as error:
             self._reject(error)
+
+    def _needed(self, annotated: bool) -> MaxDownscale:
+        """Return by how much an image may be shrunk when it is decoded; those with subjects keep their size."""
+        if self._subjects is not None:
+            return lambda height, width: 1.0
+        return self._max_downscale_for_annotation if annotated else self._stream.max_downscale
 
     def _reject(self, error: ImageError) -> None:
         self.rejected += 1

@@ -194,15 +194,16 @@ class ActionNetNode(GuardedLifecycleNode):
         configured = self._configured
         cameras = configured.cameras if configured is not None else []
         for camera in cameras:
-            if camera.subscription is not None:
-                camera.subscription.follow_publishers()
+            camera.follow_publishers()
         name = self.get_fully_qualified_name()
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
         health = self._health.look(self.state, configured.worker if configured is not None else None)
         health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
         self._readiness.update(health)
         of_cameras = [
-            self._health.camera(camera.name).look(health, camera.stream, camera.intake, camera.subscription)
+            self._health.camera(camera.name).look(
+                health, camera.stream, camera.intake, camera.subscription, camera.subjects
+            )
             for camera in cameras
         ]
         for one in of_cameras:

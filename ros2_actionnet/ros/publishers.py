@@ -53,10 +53,10 @@ class CameraPublishers:
         self._classification.publish(classification_message(result.prediction, result.header, settings))
         self.events(result.events, result.network, result.header)
 
-    def events(self, events: Iterable[Event], network: PreparedNetwork, header: FrameHeader) -> None:
-        """Publish that actions began or ended."""
+    def events(self, events: Iterable[Event], network: PreparedNetwork, header: FrameHeader, subject: str = "") -> None:
+        """Publish that actions began or ended; `subject` is the id of the track whose actions they are."""
         for event in events:
-            self._events.publish(event_message(event, network, header))
+            self._events.publish(event_message(event, network, header, subject))
 
     def annotated(self, pixels: NDArray[np.uint8], header: FrameHeader) -> None:
         """Publish an annotated image (uint8 [H, W, 3], BGR) to its subscribers: raw, as JPEG or both."""
