@@ -58,6 +58,8 @@ ARGUMENTS = (
         (),
         "With cameras: the topic of each of them, in the same order; else <camera>/image.",
     ),
+    _argument("detections_topic", "detections", "With detections: the detector's topic."),
+    _argument("detections_topics", (), "With cameras and detections: the detector's topic for each of them, in order."),
     _argument("params_file", str(shared_folder("config") / "actionnet.yaml"), "ROS parameter file with the settings."),
     _argument("namespace", "", "Namespace of the nodes, such as robot1."),
     _argument("video", "", "Video file, or the number or path of a camera device, to play on image_topic."),
@@ -147,21 +149,28 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
 def _remappings(own: dict[str, Any], given: dict[str, Value]) -> list[tuple[str, str]]:
     """Return what leads the topics of the images to the cameras'. Raises SettingsError for one too many or too few."""
     cameras = [name for name in given.get("cameras", ()) if name]  # type: ignore[union-attr]
-    topics = [topic for topic in own["image_topics"] if topic]
-    if not cameras and not topics:
-        return _of_one_camera("image", own["image_topic"])
-    if topics and len(topics) != len(cameras):
-        raise SettingsError(
-            f"image_topics has {len(topics)} topics and cameras {len(cameras)} names; give one topic for each camera, "
-            "such as cameras:='[front, rear]' image_topics:='[/front/image_raw, /rear/image_raw]'"
-        )
+    images = _of_cameras("image_topics", own, cameras)
+    detections = _of_cameras("detections_topics", own, cameras)
+    if not cameras:
+        check_topic("detections_topic", own["detections_topic"])
+        return [*_of_one_camera("image", own["image_topic"]), ("detections", own["detections_topic"])]
     if own["video"]:
         raise SettingsError("video plays for one camera; leave cameras out, or start a video_publisher for each")
-    remappings = []
-    for camera, topic in zip(cameras, topics, strict=bool(topics)):
-        check_topic("image_topics", topic)
-        remappings += _of_one_camera(f"{camera}/image", topic)
-    return remappings
+    remappings = [pair for camera, topic in images for pair in _of_one_camera(f"{camera}/image", topic)]
+    return remappings + [(f"{camera}/detections", topic) for camera, topic in detections]
+
+
+def _of_cameras(argument: str, own: dict[str, Any], cameras: list[str]) -> list[tuple[str, str]]:
+    """Return the cameras with the topics that `argument` has for them; none if it has none."""
+    topics = [topic for topic in own[argument] if topic]
+    if topics and len(topics) != len(cameras):
+        raise SettingsError(
+            f"{argument} has {len(topics)} topics and cameras {len(cameras)} names; give one topic for each camera, "
+            "such as cameras:='[front, rear]' image_topics:='[/front/image_raw, /rear/image_raw]'"
+        )
+    for topic in topics:
+        check_topic(argument, topic)
+    return list(zip(cameras, topics, strict=bool(topics)))
 
 
 def _of_one_camera(image: str, topic: str) -> list[tuple[str, str]]:

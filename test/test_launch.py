@@ -256,6 +256,7 @@ def test_arguments_of_the_launch_file_reach_the_node(launch_file: Any, tmp_path:
         ("image/compressed", "front/image/compressed"),
         ("image/ffmpeg", "front/image/ffmpeg"),
         ("image/foxglove", "front/image/foxglove"),
+        ("detections", "detections"),
     ]
     assert node["ros_arguments"] == ["--log-level", "debug"]
     assert node["respawn"] is True
@@ -270,6 +271,10 @@ def test_several_cameras_have_a_topic_each(launch_file: Any) -> None:
     assert ("rear/image/compressed", "cam2/compressed") in node["remappings"]
     (node,) = start(launch_file, cameras="[front, rear]")
     assert node["remappings"] == []
+    (node,) = start(launch_file, cameras="[front, rear]", detections_topics="[/front/tracks, /rear/tracks]")
+    assert node["remappings"] == [("front/detections", "/front/tracks"), ("rear/detections", "/rear/tracks")]
+    (node,) = start(launch_file, detections="true", detections_topic="/yolo/tracking")
+    assert ("detections", "/yolo/tracking") in node["remappings"]
 
 
 @pytest.mark.parametrize(

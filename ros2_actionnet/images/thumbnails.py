@@ -78,8 +78,8 @@ class Preprocessor:
         """
         encoding, planes = _open(image)
         whole = _Box.around(box, encoding.cell)
-        inside = whole.clipped(image.height, image.width)
-        if inside.height <= 0 or inside.width <= 0:
+        inside: _Box | None = whole.clipped(image.height, image.width)
+        if inside is None or inside.height <= 0 or inside.width <= 0:
             inside = None
         elif self.resize_mode != "letterbox":
             whole = inside = self._fitted(inside, encoding.cell)

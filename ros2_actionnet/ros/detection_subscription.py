@@ -19,7 +19,7 @@ _DEPTH = 30  # detections that may wait while the executor is busy
 class DetectionSubscription:
     """Hands the detections on `detections`, or `camera/detections`, to `on_detections`.
 
-    The type is the publishers', vision_msgs/Detection2DArray until one is seen; best effort, which any publisher serves.
+    The type is the publishers', vision_msgs/Detection2DArray until one is seen. Best effort, which all of them serve.
 
     Attributes:
         topic: Its full name.
