@@ -162,18 +162,20 @@ def test_one_that_dies_floods_or_sends_garbage_does_not_touch_the_others(cameras
 
 
 def test_another_network_takes_over_for_all_between_two_frames_with_nothing_lost(cameras: Cameras) -> None:
-    cameras.send(8)
-    for name in GREYS:
-        cameras.wait_for_results(name, 3)
+    for _ in range(8):
+        cameras.send()
+        if cameras.sent >= 4:
+            for name in GREYS:
+                cameras.wait_for_results(name, cameras.sent - 3)
     (result,) = cameras.probe.set(precision="fp32")
     assert result.successful, result.reason
     for _ in range(200):
         cameras.send()
+        # One image after the other: a window that is overtaken on a busy machine is left out.
+        cameras.probe.wait_for(lambda: all(cameras.frames(n)[-1] == cameras.sent for n in GREYS), "the newest results")
         if len(cameras.probe.infos) > 1:
             break
-    cameras.send(3)
     assert len(cameras.probe.infos) == 2
-    cameras.probe.wait_for(lambda: all(cameras.frames(n)[-1] == cameras.sent for n in GREYS), "the newest results")
     for name in GREYS:
         frames = cameras.frames(name)
         assert frames == list(range(frames[0], cameras.sent + 1)), f"{name} lost or repeated a window"
@@ -187,7 +189,7 @@ def test_a_reset_of_one_empties_its_window_alone(cameras: Cameras) -> None:
     assert answer.success
     before = {name: len(results) for name, results in cameras.results.items()}
     cameras.send(2)
-    cameras.wait_for_results("rear", before["rear"] + 2)
+    cameras.wait_for_results("rear", before["rear"] + 1)
     assert len(cameras.results["front"]) == before["front"]
     assert cameras.probe.reset().success
     before = {name: len(results) for name, results in cameras.results.items()}
