@@ -16,6 +16,7 @@ import numpy as np
 
 from ros2_actionnet.backends import Scores, Session
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.images.raw_image import RawImage
@@ -167,6 +168,18 @@ class Recognizer:
             raise
         return self._classifier.due > 0
 
+    def take_sampled(self, frame: TimedImage, sample: Sample, box: Box) -> bool:
+        """Take the part of a frame in `box`, whose place is decided, into the window; return True if one is due.
+
+        Raises ImageError for a frame that cannot be understood.
+        """
+        self._push(frame, sample, box)
+        return self._classifier.due > 0
+
+    def end_events(self) -> list[Event]:
+        """End all actions, as when the stream ends; return what ended."""
+        return self._detector.reset()
+
     @property
     def late(self) -> int:
         """Number of frames left out because they were stamped before the frame that they came after."""
@@ -197,14 +210,18 @@ class Recognizer:
             f"a longer input, {smaller}or --warmup repeat"
         )
 
-    def _push(self, frame: TimedImage, sample: Sample) -> list[Event]:
+    def _push(self, frame: TimedImage, sample: Sample, box: Box | None = None) -> list[Event]:
         """Take a sampled frame into the window; return the events that ended because that emptied it."""
         place = self._missed.combined_with(sample)
         if place.restart:
             self.prediction = None
         try:
             with self.thumbnail:
-                self._preprocessor.thumbnail(self._intensity.stretch(frame.image), self._pixels)
+                image = self._intensity.stretch(frame.image)
+                if box is None:
+                    self._preprocessor.thumbnail(image, self._pixels)
+                else:
+                    self._preprocessor.thumbnail_of(image, box, self._pixels)
         except ImageError:
             self._missed.add(place)
             raise

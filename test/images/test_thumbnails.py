@@ -16,11 +16,14 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 
 from ros2_actionnet.errors import ImageError, SettingsError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.encodings import find_encoding
 from ros2_actionnet.images.raw_image import SUPPORTED_ENCODINGS, RawImage, to_bgr, to_rgb
 from ros2_actionnet.images.thumbnails import Preprocessor, ResizeMode
 
 Pixels = NDArray[np.uint8]
+
+RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "crop", "letterbox")
 
 PHOTOGRAPHS: dict[str, Callable[[], Pixels]] = {
     "china": lambda: load_sample_image("china.jpg"),  # fine detail
@@ -258,6 +261,83 @@ class TestRegion:
         )
         assert np.array_equal(boxed[4], np.full((9, 3), 50))
         assert boxed.sum() == 9 * 3 * 50
+
+
+class TestThumbnailOfABox:
+    """The reference is the frame with black around it, cut by NumPy and resized by PIL."""
+
+    FRAME = photograph("coffee", 360, 240)
+
+    @pytest.mark.parametrize(
+        ("left", "top", "side"),
+        [(40, 20, 192), (-60, 20, 192), (200, 100, 240), (-100, -120, 480), (100, -128, 256)],
+        ids=["inside", "left", "bottom right", "all around", "top"],
+    )
+    @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "rgb16", "nv12", "yuyv", "bayer_rggb8"])
+    def test_what_lies_outside_the_image_is_black_under_letterbox(
+        self, encoding: str, left: int, top: int, side: int
+    ) -> None:
+        box = Box.of_corner(left, top, side, side)
+        thumbnail = Preprocessor(64, 64, resize_mode="letterbox").thumbnail_of(encode(self.FRAME, encoding), box)
+        padded = np.pad(self.FRAME, ((500, 500), (500, 500), (0, 0)))
+        reference = pil_resize(padded[top + 500 : top + 500 + side, left + 500 : left + 500 + side], 64, 64)
+        is_black = self.outside(left, top, side)
+        assert not thumbnail[is_black].any()
+        subsampled = encoding.startswith(("bayer", "nv12", "yuyv"))
+        assert difference(thumbnail, reference) < (9 if subsampled else 3)
+
+    def outside(self, left: int, top: int, side: int) -> NDArray[np.bool_]:
+        """bool [64, 64]: the pixels that are more than half their size beyond the image."""
+        scale = side / 64
+        rows, columns = top + np.arange(65) * scale, left + np.arange(65) * scale
+        beyond_rows = (rows[1:] < -scale / 2) | (rows[:-1] > 240 + scale / 2)
+        beyond_columns = (columns[1:] < -scale / 2) | (columns[:-1] > 360 + scale / 2)
+        return np.asarray(beyond_rows[:, None] | beyond_columns)
+
+    @given(st.integers(0, 359), st.integers(0, 239), st.integers(1, 360), st.integers(1, 240))
+    def test_a_box_within_the_image_is_the_same_as_that_region(self, x: int, y: int, width: int, height: int) -> None:
+        width, height = min(width, 360 - x), min(height, 240 - y)
+        image, box = RawImage.from_array(self.FRAME, "rgb8"), Box.of_corner(x, y, width, height)
+        for mode in RESIZE_MODES:
+            found = Preprocessor(16, 16, resize_mode=mode).thumbnail_of(image, box)
+            region = (x / 360, y / 240, width / 360, height / 240)
+            assert np.array_equal(found, Preprocessor(16, 16, region, mode).thumbnail(image))
+
+    def test_stretch_uses_the_part_within_the_image(self) -> None:
+        image = RawImage.from_array(self.FRAME, "rgb8")
+        found = Preprocessor(16, 16).thumbnail_of(image, Box.of_corner(-50, -70, 150, 150))
+        assert np.array_equal(found, Preprocessor(16, 16).thumbnail_of(image, Box.of_corner(0, 0, 100, 80)))
+
+    def test_crop_uses_the_middle_of_the_part_within_the_image(self) -> None:
+        image = RawImage.from_array(self.FRAME, "rgb8")
+        found = Preprocessor(16, 16, resize_mode="crop").thumbnail_of(image, Box.of_corner(-50, -70, 150, 150))
+        assert np.array_equal(found, Preprocessor(16, 16).thumbnail_of(image, Box.of_corner(10, 0, 80, 80)))
+
+    @pytest.mark.parametrize("mode", RESIZE_MODES)
+    @pytest.mark.parametrize("box", [Box(-100, 100, 50, 50), Box(1e12, 0, 10, 10), Box(100, 500, 99, 99)], ids=str)
+    def test_a_box_outside_the_image_is_black(self, mode: ResizeMode, box: Box) -> None:
+        out = np.full((16, 16, 3), 9, np.uint8)
+        Preprocessor(16, 16, resize_mode=mode).thumbnail_of(RawImage.from_array(self.FRAME, "rgb8"), box, out)
+        assert not out.any()
+
+    @given(
+        st.sampled_from(SUPPORTED_ENCODINGS),
+        st.sampled_from(RESIZE_MODES),
+        st.builds(Box, st.floats(-80, 80), st.floats(-80, 80), st.floats(0.01, 200), st.floats(0.01, 200)),
+    )
+    def test_any_box_of_any_encoding_is_understood(self, encoding: str, mode: ResizeMode, box: Box) -> None:
+        record = find_encoding(encoding)
+        assert record is not None
+        step = record.row_bytes(37)
+        image = RawImage(noise(record.rows(23) * step), 23, 37, step, encoding)
+        assert Preprocessor(9, 7, resize_mode=mode).thumbnail_of(image, box).shape == (9, 7, 3)
+
+    def test_only_the_pixels_of_the_box_are_read(self) -> None:
+        frame = self.FRAME.copy()
+        box = Box(100, 100, 60, 60)
+        before = Preprocessor(16, 16).thumbnail_of(RawImage.from_array(frame, "rgb8"), box)
+        frame[:70], frame[130:], frame[:, :70], frame[:, 130:] = 0, 0, 255, 255
+        assert np.array_equal(Preprocessor(16, 16).thumbnail_of(RawImage.from_array(frame, "rgb8"), box), before)
 
 
 class TestPreprocessor:

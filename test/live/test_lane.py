@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ros2_actionnet.errors import ImageError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.live.hosted_network import HostedNetwork
 from ros2_actionnet.live.lane import Lane, SampledFrame
@@ -64,6 +65,17 @@ def test_the_newest_frame_taken_into_the_window_is_known() -> None:
     lane.drain()
     assert lane.newest is not None
     assert (lane.newest.index, lane.newest.header.sec, lane.newest.handed_over) == (8, 8, 8.0)
+
+
+def test_a_box_stands_in_place_of_the_region() -> None:
+    lane, session = make_lane(settings=Settings(roi=(0.0, 0.0, 0.5, 0.5)))
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:8, :8], picture[8:, 8:] = 100, 200
+    image = RawImage.from_array(picture, "rgb8")
+    for number, box in enumerate([None, Box(12, 12, 8, 8), None, Box(4, 12, 8, 8)]):
+        lane.offer(image, SampledFrame(FrameHeader(number, 0), Sample(), number, 0.0, number), box)
+    lane.drain()
+    assert window(lane, session) == [100, 200, 100, 0]
 
 
 def test_at_most_a_window_waits_and_the_oldest_go() -> None:

@@ -177,8 +177,9 @@ class Subjects:
         chosen_ids = {detection.track_id for detection in chosen}
         for track_id in [track_id for track_id in self._subjects if track_id not in chosen_ids]:
             self._subjects.pop(track_id).stream.close()
-        for track_id in chosen_ids & seen.keys():
-            self._follow(seen[track_id], now)
+        for detection in chosen:
+            if detection.track_id in seen:
+                self._follow(detection, now)
 
     def _follow(self, detection: Detection, now: int) -> None:
         subject = self._subjects.get(detection.track_id)

@@ -7,7 +7,7 @@ import math
 from ros2_actionnet.images.box import Box
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 
-TIME_CONSTANT = 0.5
+TIME_CONSTANT = 0.35
 """Seconds over which boxes are smoothed: motion slower than this is followed, jitter from frame to frame is not."""
 
 LEAST_LAG = 0.1
@@ -15,19 +15,25 @@ LEAST_LAG = 0.1
 
 
 class _SteadyValue:
-    """A critically damped g-h filter: follows a constant velocity with no lag, and averages jitter out."""
+    """A critically damped g-h filter: follows a constant velocity with no lag, and averages jitter out.
+
+    Its first steps are those of a straight line fitted to all values so far, until its memory is full: at a fixed gain
+    it would take seconds to learn the velocity.
+    """
 
     def __init__(self, value: float) -> None:
         self.value = value
         self._velocity = 0.0  # per second
+        self._count = 1  # values taken in
 
     def update(self, measured: float, interval: float) -> None:
         """Take in a value measured `interval` (s, above 0) after the one before."""
-        remembered = math.exp(-interval / TIME_CONSTANT)
+        remembered, count = math.exp(-interval / TIME_CONSTANT), self._count
         predicted = self.value + self._velocity * interval
         residual = measured - predicted
-        self.value = predicted + (1 - remembered**2) * residual
-        self._velocity += (1 - remembered) ** 2 * residual / interval
+        self.value = predicted + max(1 - remembered**2, (4 * count + 2) / ((count + 1) * (count + 2))) * residual
+        self._velocity += max((1 - remembered) ** 2, 6 / ((count + 1) * (count + 2))) * residual / interval
+        self._count += 1
 
     def coast(self, interval: float) -> None:
         """Continue without a measurement, ever slower."""
