@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.load_monitor import UNMONITORED
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
+from ros2_actionnet.media.detection_file import DetectedPeople, read_detections
 from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.overwriting import check_overwriting
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import open_sink, open_source
 from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
 from ros2_actionnet.recognition.recognizer import Recognizer
+from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer
 from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
@@ -51,6 +54,7 @@ class Command:
         self._level = LEVELS.index(options.log_level)
         self._running: Pipeline | None = None
         self._backend = ""  # that runs the network
+        self._batch = 1  # windows in one inference, at most
 
     def run(self) -> int:
         """Run the command and return its exit code.
@@ -89,13 +93,18 @@ class Command:
         options = self._options
         uri = options.uris[0] if options.uris else DEFAULT_INPUT
         outputs = _outputs(options)
-        check_overwriting([uri], outputs.uris)
+        inputs = [uri] if options.detections is None else [uri, str(options.detections)]
+        check_overwriting(inputs, outputs.uris)
+        detections = None if options.detections is None else read_detections(options.detections)
         with ExitStack() as stack:
             source = stack.enter_context(closing(self._open(uri)))
             session = stack.enter_context(closing(self._load()))
             recognizer = Recognizer(session, self._settings)
+            people = None
+            if detections is not None:
+                people = DetectedPeople(SubjectRecognizer(session, self._settings, self._batch), detections)
             try:
-                outcome = self._classify(uri, source, recognizer, session, outputs)
+                outcome = self._classify(uri, source, recognizer, session, outputs, people)
             finally:
                 for path in outputs.files:
                     self._say(f"wrote {path}")
@@ -103,7 +112,13 @@ class Command:
         return TERMINATED if outcome.statistics.stopped else 0
 
     def _classify(
-        self, uri: str, source: FrameSource, recognizer: Recognizer, session: Session[Any], outputs: Outputs
+        self,
+        uri: str,
+        source: FrameSource,
+        recognizer: Recognizer,
+        session: Session[Any],
+        outputs: Outputs,
+        people: DetectedPeople | None = None,
     ) -> Outcome:
         """Classify one input and report a summary. Raises ActionNetError if no window was classified."""
         console = Console(source.length, quiet=self._level <= LEVELS.index("warning"), verbose=self._is_verbose)
@@ -112,7 +127,7 @@ class Command:
         except BaseException:
             console.close()
             raise
-        pipeline = Pipeline(source, recognizer, sinks | {"print": console}, self.warn)
+        pipeline = Pipeline(source, recognizer, sinks | {"print": console}, self.warn, people)
         self._running = pipeline
         started = time.perf_counter()
         try:
@@ -123,6 +138,8 @@ class Command:
         self._say(summary(statistics, seconds))
         if self._options.profile:
             print(profile(statistics.times, seconds), flush=True)
+        if people is not None:
+            self._say(f"{people.found} people, {people.windows} windows of theirs")
         if statistics.windows == 0 and not statistics.stopped:
             raise ActionNetError(f"'{without_password(uri)}': {recognizer.remedy()}")
         most = console.labels.most_common(1)
@@ -194,11 +211,11 @@ class Command:
 
     def _load(self) -> Session[Any]:
         """Return the loaded network. Raises NetworkError and BackendError."""
-        settings = self._settings
+        settings = replace(self._settings, detections=self._options.detections is not None)  # for the size of a batch
         with LoadProgress(quiet=self._level < LEVELS.index("success")) as monitor:
             loaded = load(settings, monitor)
         session = loaded.session
-        self._backend = session.backend
+        self._backend, self._batch = session.backend, loaded.batch
         self._say(describe_loaded(session.network, session.backend, session.device, session.precision))
         if self._is_verbose:
             report(loaded.reason)

@@ -104,6 +104,8 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(
             "with --batch all files go to its folder: omit --results, --report, --input-save and --output-save"
         )
+    if options.batch is not None and options.detections is not None:
+        parser.error("--detections belongs to one input: omit --batch")
     if options.verbose or options.debug:
         options.log_level = "debug" if options.debug else "verbose"
     options.settings = Settings.from_values({setting.name: getattr(options, setting.name) for setting in _flagged()})
@@ -211,6 +213,12 @@ def _add_input_flags(group: Any) -> None:
     )
     group.add_argument("--input-save", default="", metavar="FILE", help="save the input to this video file")
     group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")
+    group.add_argument(
+        "--detections",
+        type=Path,
+        metavar="FILE",
+        help="recognize each tracked person too: boxes by frame, as MOT text or COCO JSON with track_id",
+    )
 
 
 def _add_output_flags(group: Any) -> None:

@@ -17,6 +17,7 @@ from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.recognizer import Recognized
+from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 from ros2_actionnet.settings import Settings
 
 Picture = NDArray[np.uint8]
@@ -198,6 +199,7 @@ class ClassifiedFrame:
         is_new: True if this frame completed the window of `prediction`.
         events: began or ended with this frame.
         annotated: the picture with the results drawn on it; None where no sink wants it.
+        subjects: the tracked people in it, and those that have ended with it; empty without detections.
     """
 
     frame: MediaFrame
@@ -205,6 +207,7 @@ class ClassifiedFrame:
     is_new: bool
     events: tuple[Event, ...] = ()
     annotated: Picture | None = None
+    subjects: tuple[SubjectResult, ...] = ()
 
     @classmethod
     def of(cls, recognized: Recognized[MediaFrame]) -> ClassifiedFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.recognition.prediction import Prediction
@@ -19,7 +20,8 @@ class ResultsFile:
 
     A line contains `frame` (index of the frame that completed the window), its `time` (s since the first frame) and
     `stamp` (s since 1970, or `time`), `window` (indices of the window's first and last frame) and `results`: `label`,
-    `index` and `score` of the best classes, best first, each at least the threshold.
+    `index` and `score` of the best classes, best first, each at least the threshold. The line of a tracked person has
+    its id as `subject` too, and as `box` the left, top, width and height of where it is, in pixels.
 
     Overwrites an existing file. Raises MediaError if `path` cannot be written.
     """
@@ -35,18 +37,27 @@ class ResultsFile:
             raise MediaError(f"the results file '{path}' cannot be written: {error.strerror}") from error
 
     def write(self, result: ClassifiedFrame) -> None:
-        """Write a line if the frame has a new prediction. Raises MediaError on failure."""
-        if not result.is_new or result.prediction is None:
-            return
-        line = json.dumps(_record(result.frame, result.prediction), ensure_ascii=False)
+        """Write a line for each new prediction of the frame. Raises MediaError on failure."""
+        if result.is_new and result.prediction is not None:
+            self._write(_record(result.frame, result.prediction))
+        for subject in result.subjects:
+            if subject.is_new and subject.prediction is not None:
+                record = _record(result.frame, subject.prediction)
+                self._write(record | {"subject": subject.track_id, "box": _corner_and_size(subject.box)})
+
+    def _write(self, record: dict[str, Any]) -> None:
         try:
-            self._file.write(line + "\n")
+            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         except OSError as error:
             raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _corner_and_size(box: Box) -> list[float]:
+    return [round(value, 2) for value in (box.left, box.top, box.width, box.height)]
 
 
 def _record(frame: MediaFrame, prediction: Prediction) -> dict[str, Any]:

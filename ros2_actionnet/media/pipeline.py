@@ -10,9 +10,9 @@ frame is dropped, and when inferences take longer than frames take to come, only
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation, draw_overlay
 from ros2_actionnet.images.raw_image import to_bgr
+from ros2_actionnet.images.subject_overlay import SubjectLabel, draw_subjects
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.channel import Channel
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.stopwatch import Stopwatch
+from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 
 MOST_WAITING = 16
 """Frames of a file that wait between two threads, at most: enough that neither waits for the other's slow moments."""
@@ -66,13 +68,26 @@ class Statistics:
     times: Mapping[str, Stopwatch]
 
 
+class People(Protocol):
+    """Recognizes what each tracked person does, such as `detection_file.DetectedPeople`."""
+
+    def recognize(self, frame: MediaFrame) -> Sequence[SubjectResult]:
+        """Return the people in the next frame. Raises ImageError for a frame that cannot be understood."""
+
+
 class Pipeline:
     """A run of one source through one network into sinks, which it closes; for one use."""
 
     def __init__(
-        self, source: FrameSource, recognizer: Recognizer, sinks: Mapping[str, ResultSink], report: Report
+        self,
+        source: FrameSource,
+        recognizer: Recognizer,
+        sinks: Mapping[str, ResultSink],
+        report: Report,
+        people: People | None = None,
     ) -> None:
         """Takes the sinks by what they do, in a word or two, for the times."""
+        self._people = people
         self._source, self._recognizer, self._sinks, self._report = source, recognizer, sinks, report
         self._intensity = IntensityRange(recognizer.settings.intensity_range)
         self._draws = any(sink.wants_pictures for sink in sinks.values())
@@ -154,11 +169,19 @@ class Pipeline:
     def _recognize(self) -> None:
         for frames in self._read:
             for recognized in self._recognizer.recognize(frames, self._leave_out):
-                result = ClassifiedFrame.of(recognized)
+                result = self._with_people(ClassifiedFrame.of(recognized))
                 annotation = self._recognizer.annotation() if self._draws else None
                 if not self._recognized.put((result, annotation)):
                     return
         self._recognized.finish()
+
+    def _with_people(self, result: ClassifiedFrame) -> ClassifiedFrame:
+        if self._people is None:
+            return result
+        try:
+            return replace(result, subjects=tuple(self._people.recognize(result.frame)))
+        except ImageError:  # the recognizer has reported it, or the overlay will
+            return result
 
     def _draw(self) -> None:
         for ((result, annotation),) in self._recognized:
@@ -182,6 +205,7 @@ class Pipeline:
             self._undrawable += 1
             self._leave_out(result.frame, error)
             return None
+        draw_subjects(picture, [_label_of(subject) for subject in result.subjects if subject.is_on])
         draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
         return replace(result, annotated=picture)
 
@@ -225,6 +249,12 @@ class Pipeline:
         for name, sink in self._sinks.items():
             with self._writes[name]:
                 self._guarded(sink.close)
+
+
+def _label_of(subject: SubjectResult) -> SubjectLabel:
+    best = None if subject.prediction is None else subject.prediction.best
+    text = "" if best is None else f"{best.label} {100 * best.score:.0f}%"
+    return SubjectLabel(subject.track_id, subject.box, text)
 
 
 def _frames_waiting(source: FrameSource) -> int:

@@ -15,6 +15,7 @@ from ros2_actionnet.media.base import ClassifiedFrame, RunDetails
 from ros2_actionnet.recognition.prediction import NONE
 from ros2_actionnet.report.drawing import HEIGHT, WIDTH, area, bars, clock, ribbon, ticks
 from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
+from ros2_actionnet.report.people import People
 from ros2_actionnet.report.pictures import Filmstrip
 from ros2_actionnet.report.timeline import Column, Timeline
 from ros2_actionnet.settings import SETTINGS, Effect
@@ -111,6 +112,7 @@ class ReportPage:
         self._timeline = Timeline(len(details.labels))
         self._occurrences = Occurrences(MOST_PICTURES)
         self._strip = Filmstrip(_STRIP, _STRIP_WIDTH)
+        self._people = People()
         self._frames, self._end = 0, 0.0
         self._began = self._newest = perf_counter()
         self._due, self._closed = self._began + _SAVE_EVERY, False
@@ -123,6 +125,7 @@ class ReportPage:
             self._timeline.add(result.frame.time, result.prediction)
             self._strip.offer(result.frame)
         self._occurrences.add(result)
+        self._people.add(result.frame.time, result.subjects)
         self._newest = perf_counter()
         if self._newest >= self._due:
             self._save()
@@ -165,6 +168,10 @@ class ReportPage:
         shown = self._shown_classes(occurrences) if columns else []
         colors = {class_index: color for color, class_index in enumerate(shown[:MOST_LANES])}
         curved = set(shown[:MOST_CURVES])
+        people = self._people.lanes(duration)
+        for person in people:  # what only people do has a color too, as long as there are any
+            if len(colors) < MOST_LANES and person.mostly >= 0:
+                colors.setdefault(person.mostly, len(colors))
         seconds = self._newest - self._began
         folder, name = _split_name(details.input)
         return {
@@ -191,6 +198,16 @@ class ReportPage:
                 for index in shown
             ],
             "most_curves": MOST_CURVES,
+            "people": [
+                (
+                    person.track_id,
+                    [(left, width, colors.get(best), self._label(best)) for left, width, best in person.segments],
+                    colors.get(person.mostly),
+                    self._label(person.mostly),
+                )
+                for person in people
+            ],
+            "people_found": len(self._people),
             "ticks": [(100 * tick / duration, _tick(tick, duration)) for tick in ticks(duration)],
             "occurrences": occurrences,
             "listed": sorted(longest(occurrences, MOST_EVENTS), key=lambda occurrence: occurrence.start),

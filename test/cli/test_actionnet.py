@@ -28,11 +28,13 @@ from rosbags.highlevel import AnyReader
 from ros2_actionnet.cli import actionnet
 from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.media import uris as opening
 from ros2_actionnet.system.resources import shared_folder
 from support.bags import START, images_topic, read_mcap, write_bag
 from support.clips import demo_clip, read_clip
 from support.networks import save_brightness_network
+from support.subject_scene import HEIGHT, OTHER_LABELS, RATE, WIDTH, SubjectScene
 
 LABELS = ("dark", "dim", "bright")
 DEMO = shared_folder("media") / "camera_motion_demo.mp4"
@@ -564,3 +566,70 @@ def test_a_process_without_a_terminal_gets_no_bar(model: Path, video: Path) -> N
     _, error = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(line.startswith("actionnet: ") for line in error.splitlines()), error
+
+
+# ---- each person ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="people", scope="module")
+def people_fixture(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SubjectScene]:
+    """A folder with all that the command makes of a scene of four people, and the scene."""
+    folder, scene = tmp_path_factory.mktemp("people"), SubjectScene(OTHER_LABELS)
+    writer = cv2.VideoWriter(str(folder / "scene.avi"), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (WIDTH, HEIGHT))
+    lines = []
+    for number in range(scene.frames):
+        writer.write(scene.picture(number))
+        for found in scene.detections(number).detections:
+            box = found.box
+            place = f"{box.left:.3f},{box.top:.3f},{box.width:.3f},{box.height:.3f}"
+            lines.append(f"{number + 1},{found.track_id},{place},{found.score},-1,-1,-1")
+    writer.release()
+    (folder / "boxes.txt").write_text("\n".join(lines))
+    outputs = ["--results", str(folder / "results.jsonl"), "--report", str(folder / "report.html"), "--headless"]
+    arguments = [str(folder / "scene.avi"), str(folder / "annotated.mp4"), "--network=camera_motion", *outputs]
+    assert main([*arguments, "--detections", str(folder / "boxes.txt")]) == 0
+    return folder, scene
+
+
+def test_each_person_is_recognized(people: tuple[Path, SubjectScene]) -> None:
+    folder, scene = people
+    rows = [row for row in rows_of(folder / "results.jsonl") if "subject" in row]
+    assert {row["subject"] for row in rows} == {"1", "2", "3", "4"}
+    right = [row["results"][0]["label"] == OTHER_LABELS[int(row["subject"]) - 1] for row in rows]
+    assert len(right) >= 80
+    assert sum(right) >= 0.95 * len(right)
+    for row in rows:
+        left, top, width, height = row["box"]
+        truth = scene.panels[int(row["subject"]) - 1].box(row["frame"])
+        assert Box.of_corner(left, top, width, height).overlap(truth) > 0.7
+
+
+def test_the_whole_frame_is_recognized_beside_its_people(people: tuple[Path, SubjectScene]) -> None:
+    rows = [row for row in rows_of(people[0] / "results.jsonl") if "subject" not in row]
+    assert [row["frame"] for row in rows] == list(range(30, people[1].frames, 2))
+
+
+def test_the_boxes_of_people_are_on_the_annotated_video(people: tuple[Path, SubjectScene]) -> None:
+    folder, scene = people
+    picture = read_clip(folder / "annotated.mp4")[60]
+    changed = np.abs(picture.astype(int) - scene.picture(60)).max(axis=2) > 60
+    for found in scene.detections(60).detections:
+        left, top = round(found.box.left), round(found.box.top)
+        right, bottom = left + round(found.box.width), top + round(found.box.height)
+        assert changed[bottom - 3 : bottom + 4, left:right].any(axis=0).mean() > 0.7
+        assert changed[top:bottom, right - 3 : right + 4].any(axis=1).mean() > 0.7
+
+
+def test_the_report_has_a_lane_for_each_person(people: tuple[Path, SubjectScene]) -> None:
+    page = (people[0] / "report.html").read_text()
+    found = re.findall(r"What person (\d) does over time: mostly (\w+)", page)
+    assert sorted(found) == [(str(number + 1), label) for number, label in enumerate(OTHER_LABELS)]
+
+
+def test_detections_that_cannot_be_read_end_the_run_before_anything_is_written(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert main([str(video), str(output), "--detections", str(tmp_path / "none.txt")]) == 1
+    assert "none.txt' cannot be read" in capsys.readouterr().err
+    assert not output.exists()

@@ -55,6 +55,11 @@ class SubjectRecognizer:
         self._ended: list[_Stream] = []
         self.windows = 0
 
+    @property
+    def begun(self) -> int:
+        """Number of tracks that had a stream."""
+        return self._subjects.status().begun
+
     def recognize(self, frame: TimedImage, detections: FrameDetections | None) -> list[SubjectResult]:
         """Recognize one frame; return its objects by id, and those that have ended with it.
 

@@ -1,0 +1,118 @@
+"""Boxes around the people in a frame, each with what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_actionnet.images.box import Box
+
+_Image = NDArray[np.uint8]
+
+DrawLabel = Callable[[_Image, str, int, int, int], tuple[int, int]]
+"""Draws a text with its lower left corner at (left, bottom), capitals so many pixels high; returns width and height."""
+
+# BGR, one for each of up to eight people side by side: told apart on dark and on light pictures.
+_COLORS = (
+    (0, 210, 130),
+    (255, 170, 60),
+    (60, 160, 255),
+    (220, 120, 255),
+    (0, 220, 240),
+    (255, 220, 120),
+    (140, 140, 255),
+    (170, 230, 170),
+)
+_WAITING = (150, 150, 150)  # nothing is known of it yet
+_SMALLEST_CAPITALS = 7  # pixels; smaller ones cannot be read
+
+
+@dataclass(frozen=True)
+class SubjectLabel:
+    """A box with what is written on it.
+
+    Attributes:
+        track_id: The same id has the same color in every frame.
+        box: Where it is, pixels.
+        text: What it does, such as "walking 87%"; empty while that is not known.
+    """
+
+    track_id: str
+    box: Box
+    text: str = ""
+
+
+def draw_label(frame: _Image, text: str, left: int, bottom: int, capitals: int) -> tuple[int, int]:
+    """Draw a text on a dark ground, with its lower left corner at (left, bottom); return its width and height."""
+    scale, thickness = capitals / 21, max(1, round(capitals / 9))
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    padding = max(2, capitals // 3)
+    size = width + 2 * padding, height + 2 * padding
+    ground = frame[max(0, bottom - size[1]) : max(0, bottom), max(0, left) : max(0, left + size[0])]
+    ground[...] = ground // 4
+    at = left + padding, bottom - padding
+    cv2.putText(frame, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (245, 245, 245), thickness, cv2.LINE_AA)
+    return size
+
+
+def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], draw: DrawLabel = draw_label) -> None:
+    """Draw a box around each of `subjects` onto a frame, in place, with its text above it or, without room, below.
+
+    Smaller boxes are drawn later, so that a person in front of another can be seen; a text that would cover another one
+    moves down. `frame` is uint8 [H, W, 3], BGR, C-contiguous and writable; `draw` writes a text.
+    """
+    height, width = frame.shape[:2]
+    capitals = max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
+    thickness = max(1, round(capitals / 6))
+    taken: list[tuple[int, int, int, int]] = []
+    largest_first = sorted(subjects, key=lambda subject: -subject.box.area)
+    for subject in largest_first:
+        color = _color(subject.track_id) if subject.text else _WAITING
+        cv2.rectangle(frame, *_corners(subject.box, height, width), color, thickness, cv2.LINE_AA)
+    for subject in largest_first:
+        text = f"{subject.track_id}: {subject.text}" if subject.text else subject.track_id
+        (left, top), (_, bottom) = _corners(subject.box, height, width)
+        # Measured where nothing is seen of it.
+        label_width, label_height = draw(np.zeros((4 * capitals, 1, 3), np.uint8), text, 0, 3 * capitals, capitals)
+        left = max(0, min(left, width - label_width))
+        line = top if top >= label_height else min(bottom + label_height, height)
+        line = _free_line(taken, left, line, label_width, label_height, height)
+        taken.append((left, line - label_height, left + label_width, line))
+        draw(frame, text, left, line, capitals)
+
+
+def _color(track_id: str) -> tuple[int, int, int]:
+    number = (
+        int(track_id) if track_id.isascii() and track_id.isdigit() and len(track_id) < 10 else sum(track_id.encode())
+    )
+    return _COLORS[number % len(_COLORS)]
+
+
+def _corners(box: Box, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the corners within an image of this size, top left and bottom right."""
+    left, top = round(min(max(box.left, 0), width - 1)), round(min(max(box.top, 0), height - 1))
+    right = round(min(max(box.left + box.width, 0), width - 1))
+    return (left, top), (right, round(min(max(box.top + box.height, 0), height - 1)))
+
+
+def _free_line(
+    taken: Sequence[tuple[int, int, int, int]], left: int, line: int, width: int, height: int, image_height: int
+) -> int:
+    """Return the lower edge, from `line` down, at which a label of this size covers none of `taken`."""
+    start = line
+    for _ in taken:
+        covered = [
+            other
+            for other in taken
+            if left < other[2] and other[0] < left + width and line - height < other[3] and other[1] < line
+        ]
+        if not covered:
+            return line
+        line = max(other[3] for other in covered) + height
+        if line > image_height:
+            return start
+    return line
