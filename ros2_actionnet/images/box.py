@@ -43,6 +43,10 @@ class Box:
         """True if all numbers are finite and the size is above 0; what a detector sends need not be."""
         return all(map(math.isfinite, (self.x, self.y, self.width, self.height))) and min(self.width, self.height) > 0
 
+    def scaled(self, factor: float) -> Box:
+        """Return the box in an image that is `factor` times as large."""
+        return Box(factor * self.x, factor * self.y, factor * self.width, factor * self.height)
+
     def overlap(self, other: Box) -> float:
         """Return the intersection of both over their union, 0 to 1."""
         width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)

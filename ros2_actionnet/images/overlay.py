@@ -163,6 +163,12 @@ def draw_label(frame: _Image, text: str, left: int, bottom: int, *, capitals: in
     return top, top + glass_height, left, left + glass_width
 
 
+def label_size(text: str, capitals: int, widest: int) -> tuple[int, int]:
+    """Return the width and height (pixels) of what `draw_label` draws on a frame `widest` pixels wide."""
+    padding = round(0.6 * capitals)
+    return _lettering.ink(text, capitals, _BRIGHT, widest - 2 * padding).width + 2 * padding, capitals + 2 * padding
+
+
 def _capitals(height: int, width: int) -> int:
     return max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
 

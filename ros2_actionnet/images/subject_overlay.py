@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_actionnet.images.box import Box
+from ros2_actionnet.images.overlay import draw_label, label_size
 
 _Image = NDArray[np.uint8]
 
-DrawLabel = Callable[[_Image, str, int, int, int], tuple[int, int]]
-"""Draws a text with its lower left corner at (left, bottom), capitals so many pixels high; returns width and height."""
+
+class Labels(Protocol):
+    """Writes the texts on the boxes."""
+
+    def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
+        """Return the width and height (pixels) of a text on a frame `widest` pixels wide, capitals so high."""
+
+    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int) -> None:
+        """Draw a text with its lower left corner at (left, bottom)."""
+
+
+class _Glass:
+    """Texts on dark glass, as those of the overlay."""
+
+    def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
+        return label_size(text, capitals, widest)
+
+    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int) -> None:
+        draw_label(frame, text, left, bottom, capitals=capitals)
+
+
+_GLASS = _Glass()
 
 # BGR, one for each of up to eight people side by side: told apart on dark and on light pictures.
 _COLORS = (
@@ -46,24 +68,11 @@ class SubjectLabel:
     text: str = ""
 
 
-def draw_label(frame: _Image, text: str, left: int, bottom: int, capitals: int) -> tuple[int, int]:
-    """Draw a text on a dark ground, with its lower left corner at (left, bottom); return its width and height."""
-    scale, thickness = capitals / 21, max(1, round(capitals / 9))
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    padding = max(2, capitals // 3)
-    size = width + 2 * padding, height + 2 * padding
-    ground = frame[max(0, bottom - size[1]) : max(0, bottom), max(0, left) : max(0, left + size[0])]
-    ground[...] = ground // 4
-    at = left + padding, bottom - padding
-    cv2.putText(frame, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (245, 245, 245), thickness, cv2.LINE_AA)
-    return size
-
-
-def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], draw: DrawLabel = draw_label) -> None:
+def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], labels: Labels = _GLASS) -> None:
     """Draw a box around each of `subjects` onto a frame, in place, with its text above it or, without room, below.
 
     Smaller boxes are drawn later, so that a person in front of another can be seen; a text that would cover another one
-    moves down. `frame` is uint8 [H, W, 3], BGR, C-contiguous and writable; `draw` writes a text.
+    moves down. `frame` is uint8 [H, W, 3], BGR, C-contiguous and writable.
     """
     height, width = frame.shape[:2]
     capitals = max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
@@ -76,13 +85,12 @@ def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], draw: DrawLab
     for subject in largest_first:
         text = f"{subject.track_id}: {subject.text}" if subject.text else subject.track_id
         (left, top), (_, bottom) = _corners(subject.box, height, width)
-        # Measured where nothing is seen of it.
-        label_width, label_height = draw(np.zeros((4 * capitals, 1, 3), np.uint8), text, 0, 3 * capitals, capitals)
+        label_width, label_height = labels.size(text, capitals, width)
         left = max(0, min(left, width - label_width))
         line = top if top >= label_height else min(bottom + label_height, height)
         line = _free_line(taken, left, line, label_width, label_height, height)
         taken.append((left, line - label_height, left + label_width, line))
-        draw(frame, text, left, line, capitals)
+        labels.draw(frame, text, left, line, capitals)
 
 
 def _color(track_id: str) -> tuple[int, int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.images.overlay import Annotation, draw_overlay
 from ros2_actionnet.images.raw_image import RawImage, to_bgr
+from ros2_actionnet.images.subject_overlay import SubjectLabel, draw_subjects
 
 Header = TypeVar("Header")
 
@@ -19,7 +21,8 @@ Header = TypeVar("Header")
 class Annotator(Generic[Header]):
     """Draws on the newest frame offered and hands it to `publish`; one that comes meanwhile replaces one that waits.
 
-    `annotation` is asked for what to draw, `publish` called with uint8 [H, W, 3] BGR, both in the annotator's thread.
+    `annotation` and `subjects` are asked for what to draw, the boxes in the image's own pixels; `publish` is called with
+    uint8 [H, W, 3] BGR; all in the annotator's thread.
     """
 
     def __init__(
@@ -27,10 +30,12 @@ class Annotator(Generic[Header]):
         annotation: Callable[[], Annotation],
         publish: Callable[[NDArray[np.uint8], Header], None],
         failed: Callable[[Exception], None],
+        subjects: Callable[[], Sequence[SubjectLabel]] = tuple,
     ) -> None:
         self._annotation = annotation
         self._publish = publish
         self._failed = failed
+        self._subjects = subjects
         self._work = threading.Condition()
         self._waiting: tuple[RawImage, Header, int] | None = None
         self._stopped = False
@@ -73,6 +78,8 @@ class Annotator(Generic[Header]):
             shrinks = width < image.width
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
+        scale = pixels.shape[1] / image.width
+        draw_subjects(pixels, [replace(one, box=one.box.scaled(scale)) for one in self._subjects()])
         annotation = self._annotation()
         draw_overlay(pixels, annotation.lines, fill=annotation.fill, status=annotation.status)
         return pixels

@@ -20,9 +20,10 @@ from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation, draw_overlay
 from ros2_actionnet.images.raw_image import to_bgr
-from ros2_actionnet.images.subject_overlay import SubjectLabel, draw_subjects
+from ros2_actionnet.images.subject_overlay import draw_subjects
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.channel import Channel
+from ros2_actionnet.recognition.annotation import subject_label
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
@@ -205,7 +206,8 @@ class Pipeline:
             self._undrawable += 1
             self._leave_out(result.frame, error)
             return None
-        draw_subjects(picture, [_label_of(subject) for subject in result.subjects if subject.is_on])
+        people = [subject_label(one.track_id, one.box, one.prediction) for one in result.subjects if one.is_on]
+        draw_subjects(picture, people)
         draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
         return replace(result, annotated=picture)
 
@@ -249,12 +251,6 @@ class Pipeline:
         for name, sink in self._sinks.items():
             with self._writes[name]:
                 self._guarded(sink.close)
-
-
-def _label_of(subject: SubjectResult) -> SubjectLabel:
-    best = None if subject.prediction is None else subject.prediction.best
-    text = "" if best is None else f"{best.label} {100 * best.score:.0f}%"
-    return SubjectLabel(subject.track_id, subject.box, text)
 
 
 def _frames_waiting(source: FrameSource) -> int:

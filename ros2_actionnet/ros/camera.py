@@ -7,6 +7,7 @@ from std_srvs.srv import Trigger
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.overlay import Annotation
+from ros2_actionnet.images.subject_overlay import SubjectLabel
 from ros2_actionnet.live.annotator import Annotator
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.stream import Classified, Stream
@@ -54,13 +55,13 @@ class Camera:
         self._publishers = publishers = CameraPublishers(node, name)
         self._reset = node.create_service(Trigger, f"~/{name}/reset", self._on_reset) if name else None
         self.stream: Stream = worker.open_stream(settings, self)
-        self._annotator = annotator = Annotator[FrameHeader](
-            self._annotation, publishers.annotated, self._on_annotation_failed
-        )
         self.subjects = (
             CameraSubjects(node, name, settings, worker, publishers, gate, self._on_rejected)
             if settings.detections
             else None
+        )
+        self._annotator = annotator = Annotator[FrameHeader](
+            self._annotation, publishers.annotated, self._on_annotation_failed, self._labels
         )
         self.intake = ImageIntake(
             self.stream,
@@ -157,6 +158,9 @@ class Camera:
         # Read once: the worker's thread forgets it when another network takes over.
         latest = self._latest if stream.fill == stream.frames else None
         return annotation_of(latest.prediction if latest is not None else None, stream.fill, stream.frames)
+
+    def _labels(self) -> list[SubjectLabel]:
+        return self.subjects.labels() if self.subjects is not None else []
 
     def _on_annotation_failed(self, error: Exception) -> None:
         self._logger.error(f"cannot annotate: {printable(error, 1000)}", throttle_duration_sec=QUIET)

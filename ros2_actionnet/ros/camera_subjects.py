@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rclpy.clock import Clock, ClockType
@@ -12,14 +12,16 @@ from vision_msgs.msg import Detection2DArray
 
 from ros2_actionnet.errors import ImageError
 from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.images.subject_overlay import SubjectLabel
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.stream import Classified, Stream
 from ros2_actionnet.networks import PreparedNetwork
+from ros2_actionnet.recognition.annotation import subject_label
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.sampling import Sample
-from ros2_actionnet.recognition.subjects.actions import ActionCollector, FrameActions, SubjectActions
+from ros2_actionnet.recognition.subjects.actions import ActionCollector, FrameActions
 from ros2_actionnet.recognition.subjects.detections import FrameDetections
 from ros2_actionnet.recognition.subjects.matcher import DetectionMatcher, Match
 from ros2_actionnet.recognition.subjects.subjects import SampledImage, Subjects
@@ -77,6 +79,7 @@ class CameraSubjects:
         self._subjects = Subjects(settings, self._open_stream)
         self._collector = ActionCollector(self._publish)
         self._latest: dict[str, Prediction] = {}  # by track, for the annotated image
+        self._labels: list[SubjectLabel] = []  # replaced as a whole, as the annotator's thread reads it
         self.subscription: DetectionSubscription | None = None
         self._timer = node.create_timer(_LOOK, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -96,6 +99,7 @@ class CameraSubjects:
         self._matcher.clear()
         self._subjects.reset()
         self._collector.clear()
+        self._labels = []
 
     def configure(self, settings: Settings) -> None:
         """Take over settings that act on the next frame."""
@@ -123,14 +127,9 @@ class CameraSubjects:
         frame = SampledImage(image, sample, header, index, taken_at)
         self._show(self._matcher.add_image(header.stamp, frame, image.step * image.height, time.monotonic()))
 
-    def annotations(self) -> list[SubjectActions]:
-        """Return the newest detection of each subject that has a prediction."""
-        latest: Mapping[str, Prediction] = dict(self._latest)
-        return [
-            SubjectActions(detection, latest[track_id])
-            for track_id, detection in self._subjects.detections.items()
-            if track_id in latest
-        ]
+    def labels(self) -> list[SubjectLabel]:
+        """Return the newest box of each subject with what it does; called in the annotator's thread."""
+        return self._labels
 
     def health(self) -> SubjectsHealth:
         """Return a snapshot for diagnostics."""
@@ -162,6 +161,9 @@ class CameraSubjects:
                     self._subjects.show(frame, match.detections)
             except ImageError as error:
                 self._report_rejected(error)
+        if matches:
+            found = self._subjects.detections
+            self._labels = [subject_label(name, one.box, self._latest.get(name)) for name, one in found.items()]
 
     def _open_stream(self, track_id: str) -> _SubjectStream:
         stream = self._worker.open_stream(self._settings, _SubjectListener(self, track_id))

@@ -20,11 +20,12 @@ class Labels:
     def __init__(self) -> None:
         self.drawn: dict[str, Rectangle] = {}
 
-    def __call__(self, frame: NDArray[np.uint8], text: str, left: int, bottom: int, capitals: int) -> tuple[int, int]:
-        width, height = len(text) * capitals, 2 * capitals
-        if frame.shape[1] > 1:
-            self.drawn[text] = left, bottom - height, left + width, bottom
-        return width, height
+    def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
+        return min(len(text) * capitals, widest), 2 * capitals
+
+    def draw(self, frame: NDArray[np.uint8], text: str, left: int, bottom: int, capitals: int) -> None:
+        width, height = self.size(text, capitals, frame.shape[1])
+        self.drawn[text] = left, bottom - height, left + width, bottom
 
 
 def overlapping(one: Rectangle, other: Rectangle) -> bool:
