@@ -78,10 +78,10 @@ class Preprocessor:
         """
         encoding, planes = _open(image)
         whole = _Box.around(box, encoding.cell)
-        inside: _Box | None = whole.clipped(image.height, image.width)
-        if inside is None or inside.height <= 0 or inside.width <= 0:
-            inside = None
-        elif self.resize_mode != "letterbox":
+        inside = whole.clipped(image.height, image.width)
+        if inside.height <= 0 or inside.width <= 0:
+            return self._draw(encoding, planes, whole, None, out)
+        if self.resize_mode != "letterbox":
             whole = inside = self._fitted(inside, encoding.cell)
         return self._draw(encoding, planes, whole, inside, out)
 

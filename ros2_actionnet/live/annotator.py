@@ -21,8 +21,8 @@ Header = TypeVar("Header")
 class Annotator(Generic[Header]):
     """Draws on the newest frame offered and hands it to `publish`; one that comes meanwhile replaces one that waits.
 
-    `annotation` and `subjects` are asked for what to draw, the boxes in the image's own pixels; `publish` is called with
-    uint8 [H, W, 3] BGR; all in the annotator's thread.
+    `annotation` and `subjects` are asked for what to draw, the boxes in the image's own pixels; `publish` is called
+    with uint8 [H, W, 3] BGR; all in the annotator's thread.
     """
 
     def __init__(

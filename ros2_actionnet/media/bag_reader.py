@@ -34,6 +34,12 @@ _DEFINITIONS = {
     "ros2_actionnet/msg/ActionEvent": ("msg", "ActionEvent.msg"),
     "vision_msgs/msg/Classification": ("ros_from_wheels", "vision_msgs/msg/Classification.msg"),
     "vision_msgs/msg/ObjectHypothesis": ("ros_from_wheels", "vision_msgs/msg/ObjectHypothesis.msg"),
+    "vision_msgs/msg/Detection2DArray": ("ros_from_wheels", "vision_msgs/msg/Detection2DArray.msg"),
+    "vision_msgs/msg/Detection2D": ("ros_from_wheels", "vision_msgs/msg/Detection2D.msg"),
+    "vision_msgs/msg/ObjectHypothesisWithPose": ("ros_from_wheels", "vision_msgs/msg/ObjectHypothesisWithPose.msg"),
+    "vision_msgs/msg/BoundingBox2D": ("ros_from_wheels", "vision_msgs/msg/BoundingBox2D.msg"),
+    "vision_msgs/msg/Pose2D": ("ros_from_wheels", "vision_msgs/msg/Pose2D.msg"),
+    "vision_msgs/msg/Point2D": ("ros_from_wheels", "vision_msgs/msg/Point2D.msg"),
 }
 
 
@@ -179,7 +185,7 @@ def _profile(path: Path) -> bytes:
 
 
 def result_types() -> Typestore:
-    """Return the types of ROS 2 and of the results: vision_msgs/msg/Classification and our ActionEvent."""
+    """Return the types of ROS 2 and of the results: Classification and Detection2DArray, and our ActionEvent."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     types = get_typestore(Stores.ROS2_HUMBLE)

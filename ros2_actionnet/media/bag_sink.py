@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.bag_reader import UNKNOWN_HASH, Bag, check_rosbags, definition_of, result_types
 from ros2_actionnet.media.bag_source import BagSource
@@ -18,6 +20,7 @@ from ros2_actionnet.media.unfinished_mcap import ENDING
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.frame_header import FrameHeader, split_nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
+from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, Qos
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 _CLASSIFICATION = "vision_msgs/msg/Classification"
 _EVENT = "ros2_actionnet/msg/ActionEvent"
+_ACTIONS = "vision_msgs/msg/Detection2DArray"
 _NAMESPACE = "/actionnet"  # as in the node
 _DEPTH = 10  # as in the node's publishers
 _FLUSH_INTERVAL = 0.5  # s; half of what may be lost when the process is killed
@@ -34,9 +38,10 @@ _FLUSH_INTERVAL = 0.5  # s; half of what may be lost when the process is killed
 class BagSink:
     """Writes a bag of results that `ros2 bag` can read: an MCAP folder, or one file if `path` ends in .mcap.
 
-    The topics are the node's, `/actionnet/classification` and `/actionnet/events`, or `/actionnet_2/...` if the input
-    already has such topics. If the input is a bag, all its messages are copied unchanged, and each result gets the time
-    of reception of its image. All but the last second is in the file at any moment, even if the process is killed.
+    The topics are the node's, `/actionnet/classification`, `/actionnet/events` and, with detections,
+    `/actionnet/actions`, or `/actionnet_2/...` if the input already has such topics. If the input is a bag, all its
+    messages are copied unchanged, and each result gets the time of reception of its image. All but the last second is
+    in the file at any moment, even if the process is killed.
 
     Raises MediaError if `path` exists or cannot be written, or if the input is a bag that cannot be copied.
     """
@@ -213,6 +218,8 @@ class _Results:
         self._writer, self._types, self._details = writer, types, details
         self._classification = self._topic(f"{namespace}/classification", _CLASSIFICATION)
         self._events = self._topic(f"{namespace}/events", _EVENT)
+        self._actions_name = f"{namespace}/actions"
+        self._actions: Connection | None = None  # made for the first people
 
     def write(self, result: ClassifiedFrame, header: FrameHeader, received: int) -> None:
         """Write the new results, with the frame's header and the time (ns) at which the bag received the frame."""
@@ -220,6 +227,12 @@ class _Results:
             self._write(self._classification, self._classified(result.prediction, header), received)
         for event in result.events:
             self._write(self._events, self._event(event, header), received)
+        if any(subject.is_new for subject in result.subjects):
+            self._actions = self._actions or self._topic(self._actions_name, _ACTIONS)
+            self._write(self._actions, self._people(result.subjects, header), received)
+        for subject in result.subjects:
+            for event in subject.events:
+                self._write(self._events, self._event(event, header, subject.track_id), received)
 
     def _topic(self, name: str, type_name: str) -> Connection:
         return self._writer.add_connection(name, type_name, typestore=self._types, offered_qos_profiles=[_qos()])
@@ -239,7 +252,41 @@ class _Results:
             ],
         )
 
-    def _event(self, event: Event, header: FrameHeader) -> object:
+    def _people(self, subjects: Iterable[SubjectResult], header: FrameHeader) -> object:
+        detections = [self._person(subject, header) for subject in subjects if subject.is_on]
+        return self._make(_ACTIONS, header=self._header(header), detections=detections)
+
+    def _person(self, subject: SubjectResult, header: FrameHeader) -> object:
+        top = [] if subject.prediction is None else subject.prediction.top(self._details.settings.top_k)
+        place = self._make("vision_msgs/msg/Point2D", x=float(subject.box.x), y=float(subject.box.y))
+        return self._make(
+            "vision_msgs/msg/Detection2D",
+            header=self._header(header),
+            results=[
+                self._make(
+                    "vision_msgs/msg/ObjectHypothesisWithPose",
+                    hypothesis=self._make("vision_msgs/msg/ObjectHypothesis", class_id=one.label, score=one.score),
+                    pose=self._no_pose(),
+                )
+                for one in top
+            ],
+            bbox=self._make(
+                "vision_msgs/msg/BoundingBox2D",
+                center=self._make("vision_msgs/msg/Pose2D", position=place, theta=0.0),
+                size_x=float(subject.box.width),
+                size_y=float(subject.box.height),
+            ),
+            id=subject.track_id,
+        )
+
+    def _no_pose(self) -> object:
+        """Return a pose as rclpy makes it: nowhere, not turned."""
+        point = self._make("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0)
+        turn = self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
+        pose = self._make("geometry_msgs/msg/Pose", position=point, orientation=turn)
+        return self._make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36))
+
+    def _event(self, event: Event, header: FrameHeader, subject: str = "") -> object:
         return self._make(
             _EVENT,
             header=self._header(header),
@@ -249,7 +296,7 @@ class _Results:
             score=float(event.score),
             start=self._make("builtin_interfaces/msg/Time", **split_nanoseconds(event.start)),
             duration=self._make("builtin_interfaces/msg/Duration", **split_nanoseconds(event.duration)),
-            subject="",
+            subject=subject,
         )
 
     def _header(self, header: FrameHeader) -> object:

@@ -626,6 +626,30 @@ def test_the_report_has_a_lane_for_each_person(people: tuple[Path, SubjectScene]
     assert sorted(found) == [(str(number + 1), label) for number, label in enumerate(OTHER_LABELS)]
 
 
+def test_a_bag_has_the_actions_of_each_person(people: tuple[Path, SubjectScene], tmp_path: Path) -> None:
+    folder, scene = people
+    arguments = [str(folder / "scene.avi"), str(tmp_path / "out.mcap"), "--network=camera_motion"]
+    assert main([*arguments, "--detections", str(folder / "boxes.txt")]) == 0
+    right, events = list[bool](), list[tuple[str, str]]()
+    with AnyReader([tmp_path / "out.mcap"]) as bag:
+        for connection, _, content in bag.messages():
+            message: Any = bag.deserialize(content, connection.msgtype)
+            if connection.topic == "/actionnet/events" and message.subject:
+                events.append((message.subject, message.label))
+            if connection.topic != "/actionnet/actions":
+                continue
+            frame = round((message.header.stamp.sec + message.header.stamp.nanosec / 1e9) * RATE)
+            for person in message.detections:
+                panel = scene.panels[int(person.id) - 1]
+                place = person.bbox.center.position
+                assert Box(place.x, place.y, person.bbox.size_x, person.bbox.size_y).overlap(panel.box(frame)) > 0.7
+                if person.results:
+                    right.append(person.results[0].hypothesis.class_id == panel.label)
+    assert len(right) >= 80
+    assert sum(right) >= 0.95 * len(right)
+    assert set(events) >= {(str(number + 1), label) for number, label in enumerate(OTHER_LABELS)}
+
+
 def test_detections_that_cannot_be_read_end_the_run_before_anything_is_written(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
