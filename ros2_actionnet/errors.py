@@ -32,6 +32,18 @@ class BackendError(ActionNetError):
     """An inference backend that is not installed, cannot load a network or failed while running it."""
 
 
+class ServerError(BackendError):
+    """An inference server that gives no answer, or none that can be used; that may change without us.
+
+    Attributes:
+        status: Name of the gRPC status, "" if the answer itself is what cannot be used.
+    """
+
+    def __init__(self, message: str, status: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class LoadCancelled(ActionNetError):  # noqa: N818 - nothing went wrong
     """Cancellation of a load before the network was loaded."""
 

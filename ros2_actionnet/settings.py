@@ -225,9 +225,9 @@ class Settings:
     )
     backend: str = _setting(
         "auto",
-        "Inference backend; auto: TensorRT where it and a GPU are usable, else OpenVINO.",
+        "Inference backend; auto: TensorRT where it and a GPU are usable, else OpenVINO; triton: a server, at device.",
         effect=Effect.NEW_NETWORK,
-        choices=("auto", "tensorrt", "openvino"),
+        choices=("auto", "tensorrt", "openvino", "triton"),
     )
     precision: str = _setting(
         "auto",
@@ -237,8 +237,16 @@ class Settings:
     )
     device: str = _setting(
         "",
-        "GPU index under TensorRT, CPU, GPU or NPU under OpenVINO; empty: the backend's own choice.",
+        "GPU index under TensorRT, CPU, GPU or NPU under OpenVINO, HOST:PORT or HOST:PORT/MODEL under triton; empty: "
+        "the backend's own choice.",
         effect=Effect.NEW_NETWORK,
+    )
+    device_timeout: float = _setting(
+        1.0,
+        "Seconds in which a server must answer under triton; an inference that takes longer has failed.",
+        effect=Effect.NEW_NETWORK,
+        minimum=0.01,
+        maximum=60.0,
     )
     max_batch: int = _setting(
         0,

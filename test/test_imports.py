@@ -48,7 +48,16 @@ ROS = (
     "foxglove_msgs",
     "ffmpeg_image_transport_msgs",
 )
-INFERENCE = ("openvino", "onnxruntime", "pycuda", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+INFERENCE = (
+    "openvino",
+    "onnxruntime",
+    "pycuda",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
+    "tritonclient",
+    "grpc",
+)
 
 # Imports the modules it is given from the source folder, with others made unimportable; prints what is loaded.
 PROGRAM = """

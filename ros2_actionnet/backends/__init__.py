@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, Backend, LoadOptions, Scores, Session, describe_loaded
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.backends.tensorrt.backend import TensorRTBackend
+from ros2_actionnet.backends.triton.backend import TritonBackend
 from ros2_actionnet.errors import BackendError, about
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
 ]
 
 # In the order in which `auto` tries them.
-BACKENDS: dict[str, type[Backend]] = {"tensorrt": TensorRTBackend, "openvino": OpenVINOBackend}
+BACKENDS: dict[str, type[Backend]] = {"tensorrt": TensorRTBackend, "openvino": OpenVINOBackend, "triton": TritonBackend}
+# `auto` never chooses these: they need an address.
+_ONLY_AS_ASKED = ("triton",)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def choose_backend(name: str = "auto", device: str = "") -> Choice:
         raise BackendError(f"there is no backend '{name}'; set backend to {' or '.join(BACKENDS)}, or auto")
     reasons: list[str] = []
     with about("backend", "device"):
-        for candidate in BACKENDS if name == "auto" else (name,):
+        for candidate in (x for x in BACKENDS if x not in _ONLY_AS_ASKED) if name == "auto" else (name,):
             backend = BACKENDS[candidate]()
             reason = backend.unavailable(device)
             if reason is None:

@@ -29,6 +29,7 @@ class LoadOptions:
         max_batch: largest number of windows in one `infer` call.
         engine_cache: folder for artifacts that a backend builds once and keeps; "" is the user's cache folder.
         cuda_graphs: True to run inferences as CUDA graphs, under TensorRT alone.
+        timeout: seconds in which a server must answer.
     """
 
     device: str = ""
@@ -36,12 +37,13 @@ class LoadOptions:
     max_batch: int = 1
     engine_cache: str = ""
     cuda_graphs: bool = False
+    timeout: float = 1.0
 
 
 DEFAULT_OPTIONS = LoadOptions()
 
 
-_DISPLAY_NAMES = {"openvino": "OpenVINO", "tensorrt": "TensorRT"}
+_DISPLAY_NAMES = {"openvino": "OpenVINO", "tensorrt": "TensorRT", "triton": "Triton"}
 
 
 def describe_loaded(network: PreparedNetwork, backend: str, device: str, precision: str) -> str:

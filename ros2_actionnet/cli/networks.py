@@ -1,4 +1,4 @@
-"""The command `actionnet-networks`, which lists, describes, fetches, checks and adds networks."""
+"""The command `actionnet-networks`, which lists, describes, fetches, checks, adds and exports networks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet import __version__
+from ros2_actionnet.cli.export import add_flags as add_export_flags
+from ros2_actionnet.cli.export import export_network
 from ros2_actionnet.cli.flags import add_setting
 from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.cli.network_check import best_of, compare, load_window, understood
@@ -302,7 +304,7 @@ def _notes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="actionnet-networks",
-        description="Lists, describes, fetches, checks and adds the networks of ros2_actionnet.",
+        description="Lists, describes, fetches, checks, adds and exports the networks of ros2_actionnet.",
         epilog="ACTIONNET_NETWORKS: folder for downloaded and added networks. ACTIONNET_MIRROR: a folder, "
         "or the URL of one, with archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
     )
@@ -330,6 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_description_flags(command)
     _add_device_flags(command)
     _add_flags_of_add(_command(commands, "add", add_network))
+    add_export_flags(_command(commands, "export", export_network), _request, _count)
     return parser
 
 

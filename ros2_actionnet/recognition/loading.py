@@ -59,7 +59,12 @@ def load_options(settings: Settings, max_batch: int | None = None) -> LoadOption
     """The part of `settings` that says how the network is loaded; `max_batch` overrides theirs."""
     batch = settings.largest_batch if max_batch is None else max_batch
     return LoadOptions(
-        settings.device, settings.precision, batch, settings.engine_cache, cuda_graphs=settings.cuda_graphs
+        settings.device,
+        settings.precision,
+        batch,
+        settings.engine_cache,
+        cuda_graphs=settings.cuda_graphs,
+        timeout=settings.device_timeout,
     )
 
 
