@@ -261,6 +261,11 @@ class Settings:
         "cache folder.",
         effect=Effect.NEW_NETWORK,
     )
+    fallback_network: str = _setting(
+        "",
+        "Network that runs on this computer while the server of backend triton fails, by name; empty: none.",
+        scope=Scope.NODE,
+    )
     threshold: float = _setting(0.01, "Lower scores are omitted.", minimum=0.0, maximum=1.0, per_camera=True)
     skip_frames: int = _setting(
         1, "Frames skipped between two sampled ones; 0: every frame is sampled.", minimum=0, per_camera=True

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.network_loader import Load, load_in_background
+from ros2_actionnet.live.recovery import Recovery, fallback_of, is_same_network
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.ros.camera import QUIET, Camera
 from ros2_actionnet.ros.diagnostics import HealthMonitor
@@ -51,6 +52,7 @@ class Configured:
         self._gate = ReportGate()
         self._network: PreparedNetwork | None = None
         self._publishers = NetworkPublishers(node)
+        self.recovery = Recovery()
         self.worker = InferenceWorker(self, load)
         self.cameras = [
             Camera(node, name, own, self.worker, health.camera(name), self._gate)
@@ -83,6 +85,25 @@ class Configured:
         for camera in self.cameras:  # after that: a class filter may be meant for the new network
             camera.configure(settings.cameras[camera.name])
 
+    @property
+    def fallback_reason(self) -> str:
+        """Why the fallback network runs; "" if it does not."""
+        running = self.worker.status().running
+        runs_fallback = running is not None and self.runs_as_fallback(running)
+        return self.recovery.reason if runs_fallback else ""
+
+    def runs_as_fallback(self, running: RunningNetwork) -> bool:
+        """Return True if `running` is in the place of the network asked for."""
+        wanted = self._settings.node
+        return not is_same_network(running.settings, wanted) and is_same_network(running.settings, fallback_of(wanted))
+
+    def recover(self) -> None:
+        """Load what takes the place of a network whose server fails; called about once a second."""
+        wanted = self._settings.node
+        request = self.recovery.next_request(self.worker.status(), wanted, self._health.last_error)
+        if request is not None:
+            self.worker.request_network(request)
+
     def close(self) -> bool:
         """Free everything; return False if the worker's thread has not ended, and may still use the network."""
         self._gate.close()
@@ -102,6 +123,7 @@ class Configured:
 
     def on_load_failed(self, settings: Settings, error: Exception) -> None:
         """Let the node set its parameters back to what runs."""
+        self.recovery.load_failed(settings, self._settings.node, error)
         self._gate.run(lambda: self._callbacks.load_failed(settings, error))
 
     def on_problem(self, message: str) -> None:
@@ -115,6 +137,7 @@ class Configured:
         for camera in self.cameras:
             camera.on_network()
         self._health.last_error = ""
+        self.recovery.network_changed(running.settings, self._settings.node)
         parameter = f"{self._node.get_fully_qualified_name()}/{LABELS_PARAMETER}"
         self._publishers.network(running.network, parameter, next(self._versions), self._settings.node.threshold)
         self._callbacks.network_changed(running)

@@ -80,6 +80,7 @@ class Health:
     lost_recently: int = 0
     inference: float = 0.0  # s, mean
     latency: float = 0.0  # s, mean, from an image's arrival to its classification
+    fallback_reason: str = ""  # why the fallback network runs, "" if it does not
     last_error: str = ""  # of the network or the worker
     camera_error: str = ""
     name: str = ""  # of the node, fully qualified
@@ -205,6 +206,8 @@ def summary(health: Health) -> tuple[Level, str]:
         if worker.loading:
             return Level.WARN, _loading(worker)
         return Level.ERROR, f"no network: {health.last_error}"
+    if health.fallback_reason:
+        return Level.WARN, f"{worker.running.network.name} runs as the fallback network: {health.fallback_reason}"
     for complaint in complaints(health):
         return Level.WARN, complaint.text
     stream = health.stream

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ros2_actionnet.backends import choose_backend, describe_loaded
-from ros2_actionnet.errors import SettingsError, about
+from ros2_actionnet.errors import ServerError, SettingsError, about
 from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.networks import NetworkRequest, check_request
 from ros2_actionnet.recognition.loading import check_change, network_request
@@ -89,6 +89,7 @@ class ActionNetNode(GuardedLifecycleNode):
         try:
             settings = self._settings = self._declared.settings()
             check_request(network_request(settings.node))
+            _check_fallback(settings.node)
             choose_backend(settings.node.backend, settings.node.device)
             with about("image_transport"):
                 for own in settings.cameras.values():
@@ -132,6 +133,8 @@ class ActionNetNode(GuardedLifecycleNode):
                 self.get_logger().warning(
                     f"model {after.node.model} overrides network; to run {after.node.network} set model to ''"
                 )
+        if after.node.fallback_network != before.node.fallback_network:
+            _check_fallback(after.node)
         if Effect.NEW_NETWORK in effects:
             check_change(before.node, after.node)
             return
@@ -160,13 +163,20 @@ class ActionNetNode(GuardedLifecycleNode):
         logger.debug(f"backend: {running.reason}")
 
     def _go_back(self, failed: Settings, error: Exception) -> None:
-        running = self._running()
-        self._health.last_error = f"cannot load {failed.model or failed.network}: {error}"
+        running, configured = self._running(), self._configured
+        message = f"cannot load {failed.model or failed.network}: {error}"
         goes_on = f"; {running.network.name} goes on" if running is not None else ""
-        self.get_logger().error(self._health.last_error + goes_on)
+        if message != self._health.last_error or not isinstance(error, ServerError):  # which is tried again
+            self.get_logger().error(message + goes_on)
+        self._health.last_error = message
+        if running is None or configured is None:
+            return
+        before: Settings | None = running.settings
+        if configured.runs_as_fallback(running):
+            before = None if isinstance(error, ServerError) else configured.recovery.asked
         # A change that came after the one that failed must not be undone with it.
-        if running is not None and Effect.NEW_NETWORK not in failed.changed(self._declared.settings().node):
-            self._declared.restore(running.settings, [Effect.NEW_NETWORK])
+        if before is not None and Effect.NEW_NETWORK not in failed.changed(self._declared.settings().node):
+            self._declared.restore(before, [Effect.NEW_NETWORK])
             self._settings = self._declared.settings()
 
     def _running(self) -> RunningNetwork | None:
@@ -199,6 +209,9 @@ class ActionNetNode(GuardedLifecycleNode):
         same = [ns for node, ns in self.get_node_names_and_namespaces() if f"{ns.rstrip('/')}/{node}" == name]
         health = self._health.look(self.state, configured.worker if configured is not None else None)
         health = replace(health, name=name, duplicate_names=max(0, len(same) - 1))
+        if configured is not None:
+            health = replace(health, fallback_reason=configured.fallback_reason)
+            configured.recover()
         self._readiness.update(health)
         of_cameras = [
             self._health.camera(camera.name).look(
@@ -227,6 +240,12 @@ class ActionNetNode(GuardedLifecycleNode):
         worker = self._configured.worker if self._configured is not None else None
         self._free()
         return not self._unended and (worker is None or worker.wait_for_loader(1.0))
+
+
+def _check_fallback(settings: Settings) -> None:
+    """Raise NetworkError if there is no network of the name in `fallback_network`."""
+    if settings.fallback_network:
+        check_request(NetworkRequest(settings.fallback_network))
 
 
 def _names_of_changed(before: NodeSettings, after: NodeSettings) -> list[str]:

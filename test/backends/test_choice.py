@@ -66,7 +66,7 @@ def test_where_none_can_be_used_every_reason_is_given(monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_backend_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BackendError, match=r"'tensorflow'.*tensorrt or openvino, or auto"):
+    with pytest.raises(BackendError, match=r"'tensorflow'.*tensorrt or openvino or triton, or auto"):
         choose_backend("tensorflow")
 
 

@@ -17,7 +17,7 @@ _FILE_VARIABLES = {
     "certificate": "ACTIONNET_TRITON_CERTIFICATE",
     "key": "ACTIONNET_TRITON_KEY",
 }
-_PATTERN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})(?:/(?P<model>[^\s/]+))?")
+_PATTERN = re.compile(r"(?P<host>\[[0-9A-Za-z:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})(?:/(?P<model>[^\s/]+))?")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from typing import Any
 
 from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions
 from ros2_actionnet.backends.triton.address import Address, Tls
@@ -36,7 +37,7 @@ class TritonBackend:
 
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
-    ) -> ServerSession[object]:
+    ) -> ServerSession[Any]:
         """Compare `network` with the model at `options.device`, and return the session for the form it is served in.
 
         Raises ServerError if the server does not answer or its model does not fit, BackendError for options that no
@@ -63,5 +64,5 @@ class TritonBackend:
                 address.server,
                 network.name,
             )
-        kind = SequenceSession if served.form == "stateful" else WindowSession
-        return kind(network, connection, model, served, options.max_batch)  # type: ignore[abstract]
+        kind: type[ServerSession[Any]] = SequenceSession if served.form == "stateful" else WindowSession
+        return kind(network, connection, model, served, options.max_batch)

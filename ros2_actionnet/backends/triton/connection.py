@@ -99,7 +99,7 @@ class Connection:
             return error
         status = str(getattr(error, "status", lambda: "")() or "").rpartition(".")[2]
         message = printable(str(getattr(error, "message", lambda: "")() or error), 500)
-        if status == "DEADLINE_EXCEEDED":
+        if status == "DEADLINE_EXCEEDED" or "timeout expired" in message:  # here, or in the server's queue
             self.close()
             return ServerError(
                 f"no answer from {self.server} within {self.timeout:g} s: the link is cut, or the server is stopped or "

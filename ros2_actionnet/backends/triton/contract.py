@@ -79,6 +79,15 @@ class Stated:
         return cls(**{name: parameters[_PREFIX + name] for name in names})  # type: ignore[arg-type]
 
     @property
+    def version(self) -> str:
+        """The version under which the model is served: a number made from all that must not differ.
+
+        Every request names it, so that a server whose model was replaced meanwhile cannot answer for another network.
+        """
+        facts = "\n".join(f"{k}={v}" for k, v in self.parameters.items() if k != _PREFIX + "modified")
+        return str(int(hashlib.sha256(facts.encode()).hexdigest()[:7], 16) + 1)
+
+    @property
     def parameters(self) -> dict[str, str]:
         """What `read` reads."""
         return {_PREFIX + name: value for name, value in asdict(self).items()}
@@ -92,12 +101,14 @@ class Served:
         form: What a request brings.
         precision: Arithmetic of the inference, "auto" if the server's own choice.
         max_batch: Largest number of windows in one request.
+        version: Version of the model.
         is_stated: False for a model whose network could not be compared with the one here.
     """
 
     form: Form
     precision: str
     max_batch: int
+    version: str
     is_stated: bool
 
 
@@ -109,7 +120,7 @@ def read_served(connection: Connection, model: str, network: PreparedNetwork, de
     try:
         answer = connection.call("get_model_metadata", deadline, model)
     except ServerError as error:
-        if error.status == "NOT_FOUND" or "unknown model" in str(error) or "not ready" in str(error):
+        if is_unknown_model(error):
             raise ServerError(
                 f"the server {connection.server} has no model '{model}' loaded: export it with "
                 f"`actionnet-networks export`, load it, or set device to {connection.server}/MODEL ({error})",
@@ -128,8 +139,14 @@ def read_served(connection: Connection, model: str, network: PreparedNetwork, de
         form,
         stated.precision if stated is not None else "auto",
         max_batch=1 if batch == 1 else max(1, largest),
+        version=answer.versions[-1] if answer.versions else "",
         is_stated=stated is not None,
     )
+
+
+def is_unknown_model(error: ServerError) -> bool:
+    """Return True for the answer of a server that has no such model, or not in that version."""
+    return error.status == "NOT_FOUND" or "unknown model" in str(error) or "no available versions" in str(error)
 
 
 def _config_of(connection: Connection, model: str, deadline: Deadline) -> tuple[dict[str, str], int] | None:

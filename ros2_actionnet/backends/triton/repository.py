@@ -83,8 +83,8 @@ def export_repository(
             raise NetworkError(f"{printable(target)} exists; give another folder, or --again to replace it")
     for model, files in models.items():
         with file_lock(folder / f".{model}.lock", lambda _: None), scratch_folder(targets[model]) as scratch:
-            (scratch / "1").mkdir()
             for path, content in files.items():
+                (scratch / path).parent.mkdir(exist_ok=True)
                 (scratch / path).write_bytes(content)
             (scratch / _LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
             replace_folder(targets[model], scratch)
@@ -144,17 +144,18 @@ def _network_model(network: PreparedNetwork, name: str, options: ExportOptions) 
                 ]
             }
         }
-    config["parameters"] = _parameters(Stated.of(network, precision).parameters)
+    stated = Stated.of(network, precision)
+    config["parameters"] = _parameters(stated.parameters)
     model = network.file.read_bytes() if network.file is not None else network.model
-    files = {"config.pbtxt": to_text(config), "1/model.onnx": model}
+    files = {"config.pbtxt": to_text(config), f"{stated.version}/model.onnx": model}
     if options.platform == "python":
-        files["1/model.py"] = (_MODELS / "window_model.py").read_bytes()
+        files[f"{stated.version}/model.py"] = (_MODELS / "window_model.py").read_bytes()
     return files
 
 
 def _ring_model(network: PreparedNetwork, inner: str, options: ExportOptions) -> dict[str, bytes]:
     """Return the files of the model that keeps the streams' windows, and asks the model `inner` for their scores."""
-    precision = "auto" if options.platform == "openvino" else options.precision
+    stated = Stated.of(network, "auto" if options.platform == "openvino" else options.precision, "stateful")
     takes_batches = network.max_batch is None
     config = {
         "name": network.name,
@@ -181,11 +182,11 @@ def _ring_model(network: PreparedNetwork, inner: str, options: ExportOptions) ->
             ],
         },
         "parameters": _parameters(
-            Stated.of(network, precision, "stateful").parameters
+            stated.parameters
             | {"windows_model": inner, "frames": str(network.frames), "longest_pause": str(_LONGEST_PAUSE)}
         ),
     }
-    return {"config.pbtxt": to_text(config), "1/model.py": (_MODELS / "ring_model.py").read_bytes()}
+    return {"config.pbtxt": to_text(config), f"{stated.version}/model.py": (_MODELS / "ring_model.py").read_bytes()}
 
 
 def _tensor(name: str, kind: str, dims: Sequence[int]) -> dict[str, Any]:

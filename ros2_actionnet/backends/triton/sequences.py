@@ -165,6 +165,7 @@ class SequenceSession(ServerSession[SequenceWindow]):
                 grpc.InferInput(NUMBER, [1, 1], "INT64").set_data_from_numpy(number),
             ],
             done,
+            model_version=self._version,
             request_id=request.id,
             sequence_id=ring.sequence,
             sequence_start=ring.on_server is None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ros2_actionnet.backends.base import Scores, Session
 from ros2_actionnet.backends.ring import Frame, HostRing
 from ros2_actionnet.backends.triton.connection import Connection, Deadline
-from ros2_actionnet.backends.triton.contract import Form, Served, read_served
+from ros2_actionnet.backends.triton.contract import Form, Served, is_unknown_model, read_served
 from ros2_actionnet.errors import ServerError
 from ros2_actionnet.networks import INPUT_NAME, OUTPUT_NAME, PreparedNetwork
 
@@ -24,8 +24,8 @@ _MICROSECONDS = 1_000_000
 class ServerSession(Session[WindowT]):
     """A network on a server; what is sent and received is up to the subclasses.
 
-    The model is compared with the network before the first request of every connection: a server that comes back may
-    serve another one.
+    The model is compared with the network before the first request of every connection, and every request names its
+    version: a server that comes back may serve another one.
     """
 
     form: Form = "window"
@@ -37,30 +37,36 @@ class ServerSession(Session[WindowT]):
         self.max_batch = max(1, min(max_batch, served.max_batch))
         self._connection = connection
         self._model = model
+        self._version = served.version
         self._checked = connection.generation
         self._requests = itertools.count(1)
 
     def _infer(self, windows: Sequence[WindowT]) -> Scores:
         deadline = Deadline(self._connection.timeout)
-        self._check_again(deadline)
+        if self._checked != self._connection.generation or not self._connection.is_open:
+            self._check_again(deadline)
         largest = self.max_batch
-        parts = [self._score(windows[i : i + largest], deadline) for i in range(0, len(windows), largest)]
-        return np.concatenate(parts)
+        parts = [windows[i : i + largest] for i in range(0, len(windows), largest)]
+        try:
+            return np.concatenate([self._score(part, deadline) for part in parts])
+        except ServerError as error:
+            if not is_unknown_model(error):
+                raise
+            self._check_again(deadline)  # which says what there is in its place
+        return np.concatenate([self._score(part, deadline) for part in parts])
 
     def _score(self, windows: Sequence[WindowT], deadline: Deadline) -> Scores:
         """Return the scores of at most `max_batch` windows."""
         raise NotImplementedError
 
     def _check_again(self, deadline: Deadline) -> None:
-        if self._checked == self._connection.generation and self._connection.is_open:
-            return
         served = read_served(self._connection, self._model, self.network, deadline)
         if served.form != self.form:
             raise ServerError(
                 f"model '{self._model}' on {self._connection.server} is now served in its {served.form} form, not "
                 f"in its {self.form} form; set device again to load it anew"
             )
-        self._checked = self._connection.generation
+        self._checked, self._version = self._connection.generation, served.version
 
     def close(self) -> None:
         """Close the connection."""
@@ -85,6 +91,7 @@ class WindowSession(ServerSession[Frame]):
             deadline,
             self._model,
             [given],
+            model_version=self._version,
             request_id=request,
             timeout=server_timeout(deadline),
         )

@@ -40,9 +40,11 @@ class Rings:
         if len(frames) >= self._frames:
             window = np.array(frames[-self._frames :])
         else:
-            newest, window = self._windows.get(stream, (0, None))
+            if stream not in self._windows:
+                return None
+            newest, window = self._windows[stream]
             new = number - newest
-            if window is None or not 0 <= new <= len(frames):
+            if not 0 <= new <= len(frames):
                 return None
             if new:
                 window = np.concatenate([window[new:], frames[-new:]])
