@@ -120,8 +120,8 @@ class Recorder(Node):
             container.close()
 
 
-def run(video: Path, network: str, folder: Path) -> None:
-    """Plays `video` to a node with `network` and records into `folder`.
+def run(video: Path, network: str, folder: Path, device: str = "") -> None:
+    """Plays `video` to a node with `network`, on the server at `device` if given, and records into `folder`.
 
     Raises ActionNetError, saying what to look at, if the node does not get ready or nothing is classified.
     """
@@ -130,6 +130,8 @@ def run(video: Path, network: str, folder: Path) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]
+        if device:
+            remaps += ["-p", "backend:=triton", "-p", f"device:={device}"]
         node = _start(["ros2_actionnet.ros.main", *remaps], processes)
         _spin_until_ready(recorder, node)
         print(f"{printable(recorder.network)} is ready; playing {printable(video.name)}", flush=True)
@@ -198,6 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--video", type=Path, help="a video file (default: the clip that comes with the package)")
     parser.add_argument("--network", default="camera_motion", help="network (default: %(default)s)")
+    parser.add_argument("--device", default="", metavar="HOST:PORT", help="a Triton server that runs the network")
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for the results")
     options = parser.parse_args(arguments)
     rclpy.init()
@@ -205,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
         video = options.video or shared_folder("media") / "camera_motion_demo.mp4"
         if not video.is_file():
             raise SettingsError(f"there is no video '{video}'; give the path of one")
-        run(video, options.network, options.output)
+        run(video, options.network, options.output, options.device)
     except ActionNetError as error:
         print(f"demo: {printable(error, LIMIT)}", file=sys.stderr)
         return 1

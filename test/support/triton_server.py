@@ -1,4 +1,8 @@
-"""A real Triton server on the CPU: the binary of the wheel nvidia-pytriton, with its Python backend."""
+"""A real Triton server on the CPU: the binary of the wheel nvidia-pytriton, with its Python backend.
+
+As a program, for scripts/demo: `python -m support.triton_server REPOSITORY COMMAND...` runs the command while a server
+runs, with its address in place of the word SERVER.
+"""
 
 from __future__ import annotations
 
@@ -188,3 +192,18 @@ def export_misbehaving(network: PreparedNetwork, repository: Path) -> Path:
 
 def grey_frame(network: PreparedNetwork, level: int) -> NDArray[np.uint8]:
     return np.full((network.height, network.width, 3), level, np.uint8)
+
+
+def main(repository: str, *command: str) -> int:
+    if reason := why_no_server():
+        sys.stderr.write(f"there is no server: {reason}\n")
+        return 1
+    with TritonServer(Path(repository)) as server:
+        sys.stderr.write(f"a Triton server is at {server.address}\n")
+        return subprocess.run(
+            [server.address if word == "SERVER" else word for word in command], check=False
+        ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

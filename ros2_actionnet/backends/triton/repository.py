@@ -124,7 +124,8 @@ def _network_model(network: PreparedNetwork, name: str, options: ExportOptions) 
     }
     if takes_batches:
         config["dynamic_batching"] = {
-            "max_queue_delay_microseconds": _QUEUE_DELAY,
+            # Where the windows are kept on the server, they come as batches already.
+            "max_queue_delay_microseconds": 0 if options.stateful else _QUEUE_DELAY,
             "default_queue_policy": _queue_policy(),
         }
     if options.platform == "tensorrt":
