@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         MediaError,
         NetworkError,
         NetworkNotFetched,
+        ServerError,
         SettingsError,
     )
     from ros2_actionnet.images.raw_image import RawImage
@@ -40,6 +41,7 @@ __all__ = [
     "NetworkNotFetched",
     "Prediction",
     "RawImage",
+    "ServerError",
     "Settings",
     "SettingsError",
     "__version__",
@@ -60,6 +62,7 @@ _MODULES = {
     "NetworkNotFetched": "errors",
     "Prediction": "recognition.prediction",
     "RawImage": "images.raw_image",
+    "ServerError": "errors",
     "Settings": "settings",
     "SettingsError": "errors",
 }

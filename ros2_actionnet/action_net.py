@@ -39,6 +39,7 @@ class Keywords(TypedDict, total=False):
     backend: str
     precision: str
     device: str | int
+    device_timeout: float
     max_batch: int
     engine_cache: str
     threshold: float

@@ -31,6 +31,7 @@ PUBLIC = {
     "NetworkNotFetched",
     "Prediction",
     "RawImage",
+    "ServerError",
     "Settings",
     "SettingsError",
     "__version__",

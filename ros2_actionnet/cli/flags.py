@@ -55,6 +55,7 @@ _SETTINGS_BY_GROUP = {
         "backend",
         "precision",
         "device",
+        "device_timeout",
         "max_batch",
         "engine_cache",
     ),

@@ -12,6 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from support.triton_server import why_no_server
+
 ROOT = Path(__file__).absolute().parents[2]
 SIZE = "64x48"
 INPUT = (1, 3, 16, 112, 112)
@@ -97,6 +99,16 @@ def test_stem(resnet: Path, tmp_path: Path) -> None:
     differences = [float(row[-1]) for row in table["rows"]]
     assert len(differences) == 3
     assert max(differences) < 1e-4
+
+
+@pytest.mark.skipif(bool(why_no_server()), reason=why_no_server())
+def test_fleet(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "--net", "--map-root-user", "true"], check=False).returncode:
+        pytest.skip("no network namespace can be made here")
+    links, clients = tables("fleet", tmp_path, "--links", 100, "--clients", 1, "--seconds", 0.5)
+    sizes = {row[1]: float(row[2]) for row in links["rows"]}
+    assert sizes["window"] > 602 > 100 > sizes["stateful"] > 37.6
+    assert [row[:2] for row in clients["rows"]] == [[1, "window"], [1, "stateful"]]
 
 
 def test_stages(trivial: Path, tmp_path: Path) -> None:

@@ -77,13 +77,17 @@ def unused_port() -> int:
 
 
 class TritonServer:
-    """A server of the models in `repository`, on a port of its own that it keeps over restarts."""
+    """A server of the models in `repository`, on a port of its own that it keeps over restarts.
 
-    def __init__(self, repository: Path, *arguments: str) -> None:
+    With `certificates` (ca.pem, server.pem, server.key and the client's), connections are encrypted, and clients need a
+    certificate too.
+    """
+
+    def __init__(self, repository: Path, certificates: Path | None = None) -> None:
         self.repository = repository
         self.port = unused_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._arguments = arguments
+        self._certificates = certificates
         self._process: subprocess.Popen[bytes] | None = None
         self._log = repository.with_name(f"{repository.name}.log")
 
@@ -100,7 +104,7 @@ class TritonServer:
                     *(package / "bin" / "tritonserver", "--model-repository", self.repository),
                     *("--backend-directory", backends, "--grpc-address", "127.0.0.1", "--grpc-port", str(self.port)),
                     *("--allow-http", "false", "--allow-metrics", "false", "--exit-on-error", "false"),
-                    *("--model-control-mode", "explicit", "--load-model", "*", *self._arguments),
+                    *("--model-control-mode", "explicit", "--load-model", "*", *self._tls),
                 ],
                 stdout=log,
                 stderr=log,
@@ -113,6 +117,15 @@ class TritonServer:
             )
         if wait:
             self.wait_until_ready()
+
+    @property
+    def _tls(self) -> list[str | Path]:
+        folder = self._certificates
+        if folder is None:
+            return []
+        files = {"server-cert": "server.pem", "server-key": "server.key", "root-cert": "ca.pem"}
+        arguments = [word for flag, file in files.items() for word in (f"--grpc-{flag}", folder / file)]
+        return ["--grpc-use-ssl-mutual", "true", *arguments]
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START
@@ -141,7 +154,16 @@ class TritonServer:
     def client(self) -> Any:
         from tritonclient import grpc
 
-        return grpc.InferenceServerClient(self.address)
+        folder = self._certificates
+        if folder is None:
+            return grpc.InferenceServerClient(self.address)
+        return grpc.InferenceServerClient(
+            self.address,
+            ssl=True,
+            root_certificates=str(folder / "ca.pem"),
+            certificate_chain=str(folder / "client.pem"),
+            private_key=str(folder / "client.key"),
+        )
 
     def __enter__(self) -> TritonServer:
         self.start()
