@@ -33,7 +33,7 @@ _LABELS = "labels.txt"
 _QUEUE_DELAY = 2000  # µs, that a request waits for others to share a batch with
 _QUEUE_TIMEOUT = 1_000_000  # µs, after which one that no client waits for any more is dropped; a client states its own
 _LONGEST_PAUSE = 60  # s, after which a stream's window is forgotten
-_STREAMS = 256  # sequences at a time
+_STREAMS = 1024  # sequences at a time
 
 
 class Raw(str):
