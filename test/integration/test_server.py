@@ -86,6 +86,24 @@ def test_the_server_may_start_later_and_come_and_go(server: TritonServer) -> Non
         camera.is_diagnosed("classifying with ")
 
 
+def test_a_running_node_changes_to_a_server_and_back(server: TritonServer) -> None:
+    server.start()
+    with running_node({**parameters(server), "backend": "openvino", "device": "CPU"}) as (_, probe):
+        camera = Camera(probe)
+        camera.sees("bright")
+        assert probe.set_atomically(backend="triton", device=server.address).successful
+        camera.run(lambda: len(probe.infos) == 2, "change to the server")
+        camera.sees("bright")
+        server.kill()
+        camera.is_diagnosed("inference fails")
+        assert probe.set_atomically(backend="openvino", device="").successful
+        camera.sees("bright")
+        assert probe.set_atomically(backend="triton", device=server.address).successful
+        camera.is_diagnosed("classifying with ")
+        camera.run(lambda: probe.get("backend") == ["openvino"], "refusal of a server that is not there")
+        camera.sees("bright")
+
+
 def test_the_fallback_network_takes_over_and_hands_back(server: TritonServer) -> None:
     server.start()
     with running_node(parameters(server, fallback_network="camera_motion")) as (_, probe):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -55,9 +56,9 @@ class ServerSession(Session[WindowT]):
             self._check_again(deadline)  # which says what there is in its place
         return np.concatenate([self._score(part, deadline) for part in parts])
 
+    @abstractmethod
     def _score(self, windows: Sequence[WindowT], deadline: Deadline) -> Scores:
         """Return the scores of at most `max_batch` windows."""
-        raise NotImplementedError
 
     def _check_again(self, deadline: Deadline) -> None:
         served = read_served(self._connection, self._model, self.network, deadline)
