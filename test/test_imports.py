@@ -15,12 +15,13 @@ PACKAGE = ROOT / "ros2_actionnet"
 # Which wings a wing may import; an arrow stands for the wing named and all that is below it.
 ARROWS: dict[str, tuple[str, ...]] = {
     "system": (),
+    "web": ("system",),
     "images": (),
     "networks": ("system",),
     "backends": ("networks",),
     "recognition": ("backends", "images"),
     "live": ("recognition",),
-    "media": ("recognition",),
+    "media": ("recognition", "web"),
     "report": ("media",),
     "action_net": ("recognition",),
     "cli": ("report", "media", "action_net"),

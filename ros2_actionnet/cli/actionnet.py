@@ -43,6 +43,7 @@ from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED, on_termination
+from ros2_actionnet.web.webrtc_server import WebOptions
 
 
 class Command:
@@ -206,8 +207,12 @@ class Command:
             timeout=options.input_timeout,
             transport=options.rtsp_transport,
             decoder=options.input_decoder,
+            web=self._web_options(),
         )
         return open_source(uri, how, self.warn)
+
+    def _web_options(self) -> WebOptions:
+        return WebOptions(self._options.ssl_cert, self._options.ssl_key, self._options.stun_server)
 
     def _load(self) -> Session[Any]:
         """Return the loaded network. Raises NetworkError and BackendError."""
@@ -241,7 +246,12 @@ class Command:
     def _open_output(self, outputs: Outputs, source: FrameSource, details: RunDetails) -> ResultSink | None:
         options = self._options
         how = OutputOptions(
-            options.output_codec, options.bitrate, outputs.save, options.output_encoder, options.bag_compression
+            options.output_codec,
+            options.bitrate,
+            outputs.save,
+            options.output_encoder,
+            options.bag_compression,
+            self._web_options(),
         )
         if outputs.output:
             return open_sink(outputs.output, how, source, details, self.warn)

@@ -18,8 +18,9 @@ USAGE = """actionnet [options] [input [output]]
 DESCRIPTION = """Recognizes actions in videos, images, cameras, streams and ROS 2 bags, without ROS.
 
   input   clip.mp4, photo.jpg, a folder of images, /dev/video0 or v4l2:///dev/video0, rtsp://host/stream,
-          csi://0, recording.mcap, a bag folder (default: csi://0)
-  output  clip.mp4, a folder for images, display://0, rtsp://host/stream, results.mcap
+          csi://0, a browser's camera: webrtc://@:8554/name, recording.mcap, a bag folder (default: csi://0)
+  output  clip.mp4, a folder for images, display://0, rtsp://host/stream, results.mcap,
+          for browsers: webrtc://@:8554/name, for RTSP players: rtsp://@:8554/name
           (default: a window if there is a display, otherwise nothing)"""
 
 EPILOG = """Flags accept dashes or underscores, --flag=value or --flag value.
@@ -39,7 +40,6 @@ BATCH_FILES = ("video", "results", "report")
 
 WITHOUT_EFFECT = {
     "batch-size": "windows are classified one at a time",
-    "stun-server": "WebRTC is not supported",
     "log-file": "redirect standard error instead",
 }
 """Flags of jetson-inference that are accepted so that command lines keep working, and why they have no effect."""
@@ -136,6 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("uris", nargs="*", metavar="input, output", help=argparse.SUPPRESS)
     _add_input_flags(parser.add_argument_group("input"))
     _add_output_flags(parser.add_argument_group("output"))
+    _add_web_flags(parser.add_argument_group("webrtc:// as an input or output"))
     for title, names in _SETTINGS_BY_GROUP.items():
         group = parser.add_argument_group(title)
         for name in names:
@@ -260,6 +261,17 @@ def _add_output_flags(group: Any) -> None:
         default=BATCH_FILES,
         metavar="KINDS",
         help=f"files to write for each input: any of {','.join(BATCH_FILES)} (default: all)",
+    )
+
+
+def _add_web_flags(group: Any) -> None:
+    group.add_argument("--ssl-cert", default="", metavar="FILE", help="certificate (PEM) for https")
+    group.add_argument("--ssl-key", default="", metavar="FILE", help="its private key (PEM)")
+    group.add_argument(
+        "--stun-server",
+        default="",
+        metavar="HOST:PORT",
+        help="STUN server, for browsers in another network (default: none)",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.recognizer import Recognized
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 from ros2_actionnet.settings import Settings
+from ros2_actionnet.web.webrtc_server import WebOptions
 
 Picture = NDArray[np.uint8]
 """A picture: uint8 [H, W, 3], BGR."""
@@ -47,6 +48,7 @@ class InputOptions:
         timeout: s without an answer or a frame after which a camera, a stream or a server counts as lost.
         transport: of RTSP, a name of `streams.TRANSPORTS`.
         decoder: a name that `hardware.open_decoder` takes; "" is the CPU.
+        web: of the server for a browser's camera.
     """
 
     width: int = 0
@@ -60,6 +62,7 @@ class InputOptions:
     timeout: float = 0.0
     transport: str = ""
     decoder: str = ""
+    web: WebOptions = field(default_factory=WebOptions)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class OutputOptions:
         save: path of a file in which what goes to a stream or a window is kept too.
         encoder: a name that `hardware.open_encoder` takes; "" is the CPU.
         bag_compression: of a bag.
+        web: of the server for browsers.
     """
 
     codec: str = ""
@@ -79,6 +83,7 @@ class OutputOptions:
     save: str = ""
     encoder: str = ""
     bag_compression: BagCompression = "zstd"
+    web: WebOptions = field(default_factory=WebOptions)
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ from ros2_actionnet.media.display import DisplaySink
 from ros2_actionnet.media.encoder import CONTAINERS
 from ros2_actionnet.media.filters import Flipped, Thinned
 from ros2_actionnet.media.image_files import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
+from ros2_actionnet.media.served_streams import ServedSink, open_browser_camera
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
 from ros2_actionnet.media.video_files import VideoSink, VideoSource
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.text import printable
+from ros2_actionnet.web.listening import listens
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
@@ -41,8 +43,8 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
 
     Args:
         uri: A video file; an image, a folder or a pattern (*.jpg) of images; a bag; `/dev/video0`, `v4l2:///dev/video0`
-            or a camera's number; `csi://0`; a stream (`rtsp://host/path` and others, see `streams.INPUTS`). Files may
-            also be given as `file://...`.
+            or a camera's number; `csi://0`; a stream (`rtsp://host/path` and others, see `streams.INPUTS`); a browser's
+            camera (`webrtc://@:8554/name`). Files may also be given as `file://...`.
         options: How to open it.
         report: Receives a line for each recoverable problem.
 
@@ -52,7 +54,7 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
     with _media_errors(uri):
         source = _find_source(uri)(uri, options, report)
     try:
-        if options.rate and (isinstance(source, VideoSource) or scheme_of(uri) in INPUTS):
+        if options.rate and (isinstance(source, VideoSource) or scheme_of(uri) in (*INPUTS, "webrtc")):
             source = Thinned(source, options.rate)
         return source if options.flip == "none" else Flipped(source, options.flip)
     except BaseException:
@@ -65,8 +67,8 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
 
     Args:
         uri: A video file; an image, or a name without a suffix for a folder of images; a bag (.mcap); `display://0`;
-            a stream (`rtsp://host/path` and others, see `streams.OUTPUTS`). Files may
-            also be given as `file://...`.
+            a stream (`rtsp://host/path` and others, see `streams.OUTPUTS`); a stream to serve (`webrtc://@:8554/name`,
+            `rtsp://@:8554/name`). Files may also be given as `file://...`.
         options: How to open it.
         source: The source of the frames.
         details: Details of the run, to be written into a bag.
@@ -151,6 +153,7 @@ _SOURCES: dict[str, _OpenSource] = {
     **dict.fromkeys(INPUTS, open_stream),
     "http": _open_web,
     "https": _open_web,
+    "webrtc": open_browser_camera,
 }
 """The functions that open sources, by scheme."""
 
@@ -161,10 +164,12 @@ def _open_sink(
     scheme = scheme_of(uri)
     if scheme == "display" or uri == "display":
         return DisplaySink(source)
+    if scheme == "webrtc" or (scheme == "rtsp" and listens(uri)):
+        return ServedSink(uri, options, source, report)
     if scheme in OUTPUTS:
         return StreamSink(uri, options, source, report)
     if scheme not in ("", "file"):
-        names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS))
+        names = ", ".join(f"{name}://" for name in ("file", "display", *OUTPUTS, "webrtc"))
         raise MediaError(
             f"'{printable(without_password(uri))}' begins with {printable(scheme, 40)}://, which cannot be written; "
             f"use one of {names}, or a path"

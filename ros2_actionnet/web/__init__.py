@@ -1,0 +1,1 @@
+"""What this package serves over the network: WebRTC and RTSP streams."""
