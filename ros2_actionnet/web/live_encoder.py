@@ -23,6 +23,9 @@ CLOCK = 90_000
 DEFAULT_BITRATE = 4_000_000
 """Bits per second, upper limit; jetson-inference's default."""
 
+# Constrained baseline is what every browser decodes. `LiveEncoder` alone decides on key frames.
+_LIBX264 = {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1", "sc_threshold": "0"}
+_LIBVPX = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "auto-alt-ref": "0"}
 _LEAST_BITRATE = 150_000  # bits per second; a link that carries less gets a stream that stutters
 _KEY_INTERVAL = 2.0  # s between key frames that nobody requested
 _LEAST_KEY_INTERVAL = 0.5  # s; a key frame is large, and requests of many viewers come together
@@ -56,15 +59,14 @@ class _Codec:
 
 
 CODECS: dict[str, _Codec] = {
-    # Constrained baseline is what every browser decodes.
     "h264": _Codec(
         "libx264",
-        {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "22", "forced-idr": "1"},
+        _LIBX264 | {"crf": "22"},
         lambda bitrate: {"maxrate": str(bitrate), "bufsize": str(bitrate // 2)},
     ),
     "vp8": _Codec(
         "libvpx",
-        {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "auto-alt-ref": "0", "crf": "8"},
+        _LIBVPX | {"crf": "8"},
         lambda bitrate: {"b": str(bitrate)},
     ),
 }
@@ -96,7 +98,7 @@ class LiveEncoder:
         self._context: Any = None
         self._size = (0, 0)
         self._most = self._bitrate = self._limit = bitrate or DEFAULT_BITRATE
-        self._changed = self._key = self._newest = 0
+        self._changed, self._key, self._newest = 0, 0, -1
         self._key_requested = True
 
     def request_key_frame(self) -> None:

@@ -27,6 +27,7 @@ class RtspOutput:
 
     Attributes:
         link: The address.
+        is_watched: True while a client plays it.
 
     Raises MediaError if GStreamer's RTSP server is not installed, or if it cannot listen.
     """
@@ -43,7 +44,7 @@ class RtspOutput:
         """Listen; `codec` is h264 or "", `rate` in Hz, `bitrate` in bits per second (0: the default)."""
         if codec not in ("", "h264"):
             raise MediaError(f"RTSP is served as h264, not as '{printable(codec)}'; omit --output-codec")
-        self._report, self._watched, self._closed = report, False, False
+        self._report, self.is_watched, self._closed = report, False, False
         self._encoder = LiveEncoder("h264", rate, bitrate)
         self.link = f"rtsp://{address.shown_host}:{address.port}/{address.name}"
         environment = dict(os.environ) | {rtsp_process.PASSWORD_VARIABLE: address.password}
@@ -66,7 +67,7 @@ class RtspOutput:
             raise MediaError(
                 f"serving RTSP needs GStreamer's RTSP server ({reason}): {INSTALL}; or push to a server at rtsp://HOST/NAME"
             )
-        self._stream = LiveStream(self._encoder, self._deliver, lambda: self._watched, report)
+        self._stream = LiveStream(self._encoder, self._deliver, lambda: self.is_watched, report)
         self._listener = threading.Thread(target=self._listen, name="RTSP server", daemon=True)
         self._listener.start()
 
@@ -91,10 +92,10 @@ class RtspOutput:
 
     def _listen(self) -> None:
         while line := self._read_line():
-            self._watched = line == "watched"
-            if self._watched:
+            self.is_watched = line == "watched"
+            if self.is_watched:
                 self._encoder.request_key_frame()
-        self._watched = False
+        self.is_watched = False
         if not self._closed:
             self._report(f"'{self.link}' is no longer served: GStreamer's RTSP server has ended")
 

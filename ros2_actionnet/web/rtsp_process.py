@@ -17,13 +17,13 @@ from typing import Any
 PASSWORD_VARIABLE = "ACTIONNET_RTSP_PASSWORD"
 _MOST_SESSIONS = 16
 _WAITING = 1 << 20  # bytes of pictures that wait in GStreamer; the oldest are dropped
+_KEY_FRAME = b"\0\0\0\1\x67"  # begins with the sequence parameter set
 _CLEANUP_INTERVAL = 5  # s between removals of sessions whose client is gone
 
-# The payloader repeats the parameter sets before each key frame.
 _PIPELINE = (
     "( appsrc name=pictures is-live=true format=time do-timestamp=true leaky-type=downstream "
     f"max-bytes={_WAITING} caps=video/x-h264,stream-format=byte-stream,alignment=au ! "
-    "rtph264pay name=pay0 pt=96 config-interval=-1 )"
+    "rtph264pay name=pay0 pt=96 )"
 )
 
 
@@ -37,12 +37,19 @@ class _Pictures:
 
     def __init__(self, gst: Any) -> None:
         self._gst, self._source, self._lock = gst, None, threading.Lock()
+        self._plays, self._needs_key = False, False
 
-    def play(self, _: Any, media: Any) -> None:
-        """Begin to fill the pipeline of `media`, which all clients share."""
+    def prepare(self, _: Any, media: Any) -> None:
+        """Begin to fill the pipeline of `media`, which all clients share: its description holds the parameter sets."""
         with self._lock:
-            self._source = media.get_element().get_child_by_name("pictures")
+            self._source, self._plays = media.get_element().get_child_by_name("pictures"), False
         media.connect("unprepared", self._end)
+        _say("watched")
+
+    def play(self, _: Any, __: Any) -> None:
+        """Begin with a whole picture: of the one that prepared the pipeline, the first client would get a rest."""
+        with self._lock:
+            self._needs_key, self._plays = not self._plays, True
         _say("watched")
 
     def _end(self, _: Any) -> None:
@@ -56,7 +63,8 @@ class _Pictures:
         while len(head := stream.read(4)) == 4:
             data = stream.read(*struct.unpack(">I", head))
             with self._lock:
-                if self._source is not None:
+                self._needs_key &= not data.startswith(_KEY_FRAME)
+                if self._source is not None and not self._needs_key:
                     self._source.emit("push-buffer", self._gst.Buffer.new_wrapped(data))
         os._exit(0)
 
@@ -86,7 +94,8 @@ def main(host: str, port: str, name: str, user: str) -> None:
     factory.set_launch(_PIPELINE)
     factory.set_shared(True)
     factory.set_latency(0)
-    factory.connect("media-configure", pictures.play)
+    factory.connect("media-configure", pictures.prepare)
+    server.connect("client-connected", lambda _, client: client.connect("play-request", pictures.play))
     password = os.environ.get(PASSWORD_VARIABLE, "")
     if password:
         _require_password(Gst, GstRtspServer, server, factory, user, password)

@@ -24,8 +24,8 @@ from ros2_actionnet.web.webrtc_peers import OfferRefused, Peers
 
 _MOST_CONNECTIONS = 64  # of HTTP
 _CONNECTION_TIME = 30.0  # s; the video itself does not go over HTTP
+_ACCEPT_TIME = 0.1  # s
 _MOST_OFFER = 64 << 10  # bytes
-_MOST_NEGOTIATIONS = 4  # at a time
 _FOLDER = Path(__file__).parent
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -97,7 +97,7 @@ class WebRtcServer:
         check_libraries()
         self._address, self._options = address, options
         self._streams: dict[str, _Served] = {}
-        self._negotiations = 0
+        self._accepted = set[Any]()
         context = options.ssl_context()
         self.scheme = "http" if context is None else "https"
         self.loop = asyncio.new_event_loop()
@@ -179,9 +179,11 @@ class WebRtcServer:
         """Return the handler of a new connection, which ends after a while, and at once if there are too many."""
         server = self._runner.server
         assert server is not None
-        if len(server.connections) >= _MOST_CONNECTIONS:
+        if len({*server.connections, *self._accepted}) >= _MOST_CONNECTIONS:
             return _Refusal()
         handler: Any = server()
+        self._accepted.add(handler)  # until the server knows of it
+        self.loop.call_later(_ACCEPT_TIME, self._accepted.discard, handler)
         self.loop.call_later(_CONNECTION_TIME, lambda: handler.transport and handler.transport.abort())
         return handler  # type: ignore[no-any-return]
 
@@ -236,7 +238,7 @@ class WebRtcServer:
 
         if len(self._streams) == 1:
             (name,) = self._streams
-            raise web.HTTPFound(f"/{name}")
+            return web.Response(status=302, headers={"Location": f"/{name}"})
         links = "".join(f'<li><a href="/{name}">{name}</a></li>' for name in self._streams)  # see listening._NAME
         return _html("webrtc_index.html", links=links)
 
@@ -264,9 +266,6 @@ class WebRtcServer:
             raise web.HTTPNotFound
         if request.content_type != "application/sdp":
             raise web.HTTPUnsupportedMediaType(reason="an offer is sent as application/sdp")
-        if self._negotiations >= _MOST_NEGOTIATIONS:
-            return web.Response(status=503, text="busy; try again\n", headers={"Retry-After": "1"})
-        self._negotiations += 1
         try:
             offer = (await request.read()).decode()
             identifier, answer = await stream.peers.answer(offer)
@@ -274,8 +273,6 @@ class WebRtcServer:
             raise web.HTTPBadRequest(reason="the offer is not UTF-8") from error
         except OfferRefused as error:
             return web.Response(status=error.status, text=f"{error}\n")
-        finally:
-            self._negotiations -= 1
         place = {"Location": f"{request.path}/{identifier}"}
         return web.Response(status=201, text=answer, content_type="application/sdp", headers=place)
 
