@@ -21,6 +21,7 @@ MOST_VIEWERS = 16
 _MOST_CANDIDATES = 32  # in an offer; this machine sends a packet to each of them
 _MOST_MEDIA = 4  # in an offer
 _CONNECT_TIMEOUT = 15.0  # s from the offer to the connection
+_CLOSE_TIMEOUT = 5.0  # s
 _STALLED = 5.0  # s without taking a picture
 _WAITING = 8  # pictures that wait for a viewer; then it continues at the next key frame
 
@@ -87,7 +88,8 @@ class Peers:
         if connection is None:
             return False
         self._removed(identifier)
-        await connection.close()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
         return True
 
     async def close(self) -> None:
@@ -192,22 +194,22 @@ class _ViewerQueue:
         self._pictures = deque[EncodedPicture]()
         self._added = asyncio.Event()
         self._needs_key = True
-        self._taken = time.monotonic()
+        self._waits_since: float | None = None  # monotonic time at which the first one not taken came
 
     @property
     def is_stalled(self) -> bool:
-        return bool(self._pictures) and time.monotonic() - self._taken > _STALLED
+        return self._waits_since is not None and time.monotonic() - self._waits_since > _STALLED
 
     def put(self, picture: EncodedPicture) -> bool:
         """Add a picture; return True if the viewer needs a key frame, since those that waited were dropped."""
-        if not self._pictures:
-            self._taken = time.monotonic()
         if picture.is_key or len(self._pictures) >= _WAITING:
             self._pictures.clear()
             self._needs_key = not picture.is_key
         if self._needs_key:
             return True
         self._pictures.append(picture)
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
         self._added.set()
         return False
 
@@ -219,7 +221,7 @@ class _ViewerQueue:
             self._added.clear()
             await self._added.wait()
         picture = self._pictures.popleft()
-        self._taken = time.monotonic()
+        self._waits_since = time.monotonic() if self._pictures else None
         packet = av.Packet(picture.data)
         packet.pts, packet.time_base = picture.time, Fraction(1, CLOCK)
         return packet

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -117,7 +117,8 @@ def test_clients_that_stall_or_talk_nonsense_harm_nobody() -> None:
         port = int(output.link.rpartition(":")[2].partition("/")[0])
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
         for connection in silent[:10]:
-            connection.sendall(b"\x00\xff GARBAGE" * 1000)
+            with suppress(OSError):  # it may have been cut off
+                connection.sendall(b"\x00\xff GARBAGE" * 1000)
         with av.open(output.link, options=OPTIONS, timeout=20) as player:
             assert len(list(itertools.islice(player.decode(video=0), 30))) == 30
         for connection in silent:

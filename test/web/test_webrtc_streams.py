@@ -152,7 +152,13 @@ def test_one_that_never_takes_a_picture_is_dropped_and_the_others_go_on(
             (queue,) = output._viewers._queues.values()
             (connection,) = output._viewers._connections.values()
             (sender,) = connection.getSenders()
-            monkeypatch.setattr(sender.transport, "_send_rtp", lambda _: asyncio.sleep(3600))
+            send = sender.transport._send_rtp
+
+            async def stall(_: bytes) -> None:
+                sender.transport._send_rtp = send  # for reports and the farewell
+                await asyncio.sleep(3600)
+
+            sender.transport._send_rtp = stall
             async with watching(output.link) as (track, _):
                 for _ in range(45):
                     frame = await asyncio.wait_for(track.recv(), TIMEOUT)
