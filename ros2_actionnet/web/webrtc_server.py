@@ -56,7 +56,9 @@ class WebOptions:
     @property
     def ice_servers(self) -> tuple[str, ...]:
         """URLs of the servers that help to connect."""
-        return (f"stun:{self.stun_server.removeprefix('stun:')}",) if self.stun_server else ()
+        if self.stun_server in ("", "disabled"):  # as jetson-inference spells it
+            return ()
+        return (f"stun:{self.stun_server.removeprefix('stun:')}",)
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the certificate for https. Raises MediaError if it cannot be used."""

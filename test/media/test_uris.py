@@ -141,7 +141,7 @@ class TestSourceErrors:
         with pytest.raises(MediaError, match=r"\*\.jpg' contains no images"):
             opened(folder / "images" / "*.jpg")
 
-    @pytest.mark.parametrize("uri", ["webrtc://@:8554/a", "display://0", "gopher://host"])
+    @pytest.mark.parametrize("uri", ["gopher://@:8554/a", "display://0", "gopher://host"])
     def test_a_scheme_that_cannot_be_read(self, uri: str) -> None:
         scheme = uri.partition(":")[0]
         with pytest.raises(MediaError, match=rf"begins with {scheme}://, which cannot be read; use one of file://"):
@@ -231,7 +231,7 @@ class TestSinks:
         [
             ("out.db3", r"'out\.db3' ends in \.db3, which cannot be written; use a video \(\.mp4, .*a bag \(\.mcap\)"),
             ("out.xyz", r"'out\.xyz' ends in \.xyz, which cannot be written"),
-            ("webrtc://@:8554/a", r"begins with webrtc://, which cannot be written; use one of file://, display://, r"),
+            ("srt://@:8554/a", r"begins with srt://, which cannot be written; use one of file://, display://, r"),
             ("csi://0", r"begins with csi://, which cannot be written"),
         ],
     )
