@@ -70,6 +70,12 @@ ARGUMENTS = (
         False,
         "Have Fast DDS make room for large images in the processes started from here on, such as a camera's.",
     ),
+    _argument(
+        "web",
+        "",
+        "Serve a page with the video, scores, events and parameters: true, or an ADDRESS:PORT to listen on "
+        "(true: 127.0.0.1:8080).",
+    ),
     _argument("log_level", "info", "What the node logs.", "debug", "info", "warn", "error", "fatal"),
     _argument("respawn", False, "Start the node again, two seconds later, whenever its process ends."),
 )
@@ -109,10 +115,12 @@ def _nodes(context: LaunchContext) -> list[Action]:
     check_namespace("namespace", own["namespace"])
     for warning in _misspelled(texts):
         get_logger("actionnet.launch.py").warning(warning)
-    actionnet = _actionnet(own, given)
-    if not own["video"]:
-        return [actionnet]
-    return [actionnet, _video_publisher(own, given)]
+    actions: list[Action] = [_actionnet(own, given)]
+    if own["web"].lower() not in ("", "false"):
+        actions.append(_web_view(own))
+    if own["video"]:
+        actions.append(_video_publisher(own, given))
+    return actions
 
 
 def _misspelled(texts: Mapping[str, str]) -> Iterator[str]:
@@ -190,6 +198,11 @@ def _video_publisher(own: dict[str, Any], given: dict[str, Value]) -> Node:
         parameters=[{"use_sim_time": bool(given["use_sim_time"])}] if "use_sim_time" in given else [],
         output="screen",
     )
+
+
+def _web_view(own: dict[str, Any]) -> Node:
+    listen = [] if own["web"].lower() == "true" else ["--listen", own["web"]]
+    return Node(package=PACKAGE, executable="web_view", namespace=own["namespace"], arguments=listen, output="screen")
 
 
 def _read(argument: Setting, text: str) -> Value:

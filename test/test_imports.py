@@ -26,7 +26,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "action_net": ("recognition",),
     "cli": ("report", "media", "action_net"),
     # media: video_publisher and the demo read video files.
-    "ros": ("live", "action_net", "media"),
+    "ros": ("live", "action_net", "media", "web"),
 }
 FOR_EVERYBODY = ("errors", "settings", "load_monitor", "system")
 # What stands under all wings, and what it may import.
@@ -59,6 +59,8 @@ INFERENCE = (
     "tritonclient",
     "grpc",
 )
+# Libraries of an extra, which are imported when they are used.
+LATE = ("aiohttp", "aiortc")
 
 # Imports the modules it is given from the source folder, with others made unimportable; prints what is loaded.
 PROGRAM = """
@@ -149,7 +151,7 @@ def test_a_module_imports_only_what_its_wing_may(module: str) -> None:
 @pytest.mark.parametrize("module", modules())
 def test_onnx_is_imported_under_networks_graph_alone(module: str) -> None:
     at_module_level = {name.partition(".")[0] for name in imported(module, at_module_level=True)}
-    assert not at_module_level & set(INFERENCE)
+    assert not at_module_level & {*INFERENCE, *LATE}
     if not is_in_graph(module):
         assert "onnx" not in at_module_level
         assert not any(is_in_graph(name) for name in imported(module, at_module_level=True))
@@ -170,9 +172,9 @@ def test_no_two_modules_import_each_other() -> None:
 def test_all_but_the_shell_imports_with_no_ros_on_the_machine_and_no_inference_library() -> None:
     core = [module for module in modules() if wing_of(module) != "ros" and not is_in_graph(module)]
     assert len(core) > len(ARROWS)
-    loaded = loaded_after_importing(*core, forbidden=(*ROS, *INFERENCE, "onnx"))
+    loaded = loaded_after_importing(*core, forbidden=(*ROS, *INFERENCE, *LATE, "onnx"))
     assert "numpy" in loaded
-    assert not set(loaded) & {*ROS, *INFERENCE}
+    assert not set(loaded) & {*ROS, *INFERENCE, *LATE}
 
 
 def test_a_classifier_runs_with_no_ros_on_the_machine(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_no_module_imports_an_inference_library_at_import() -> None:
     assert done.returncode == 0, done.stderr
     loaded = set(json.loads(done.stdout))
     assert "rclpy" in loaded
-    assert not loaded & {*INFERENCE, "onnx"}
+    assert not loaded & {*INFERENCE, *LATE, "onnx"}
 
 
 def imported(module: str, at_module_level: bool = False) -> set[str]:

@@ -1,0 +1,43 @@
+// The events of a node, newest first, with a picture of their beginning.
+
+import { byId, clock, element, percent } from "/static/dom.js";
+
+const MOST = 60;
+
+export class Events {
+  constructor() {
+    this.list = byId("events");
+    this.open = new Map(); // "stream label" -> the card of an event that is on
+    this.clear();
+  }
+
+  clear() {
+    this.open.clear();
+    this.list.replaceChildren();
+    byId("no-events").hidden = false;
+    byId("events-note").textContent = "";
+  }
+
+  add(event, camera, color) {
+    const key = `${event.stream} ${event.label}`;
+    let card = this.open.get(key);
+    if (!card) {
+      const picture = event.picture
+        ? element("img", { src: `data:image/jpeg;base64,${event.picture}`, alt: `Picture of the beginning of ${event.label}` })
+        : element("div", { className: "blank" });
+      card = element("li", {}, picture,
+        element("h3", {}, element("span", { className: color === undefined ? "dot" : `dot k${color}` }), element("span", {}, event.label)),
+        element("p"));
+      this.list.prepend(card);
+      while (this.list.children.length > MOST) this.list.lastElementChild.remove();
+      byId("no-events").hidden = true;
+    }
+    const where = camera ? `${camera} · ` : "";
+    const length = event.began ? "now" : `${event.duration.toFixed(1)} s`;
+    card.lastElementChild.textContent = `${where}${clock(event.start)} · ${length} · ${percent(event.score)}`;
+    card.classList.toggle("on", event.began);
+    if (event.began) this.open.set(key, card);
+    else this.open.delete(key);
+    byId("events-note").textContent = this.open.size ? `${this.open.size} now` : "";
+  }
+}

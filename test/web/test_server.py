@@ -1,0 +1,271 @@
+"""The server over real sockets, without a browser: who is let in, what is refused, and what stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.web.access import Access
+from ros2_actionnet.web.hub import Hub
+from ros2_actionnet.web.server import PageServer
+from support.web import NODE, STREAM, jpeg, served, wait_for
+
+aiohttp = pytest.importorskip("aiohttp")
+TOKEN = "correct-horse-battery"
+
+
+def with_session(action: Callable[[Any], Awaitable[Any]], **options: Any) -> Any:
+    """The result of `action` with a client's session, which keeps cookies of addresses too."""
+
+    async def run() -> Any:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True), **options) as session:
+            return await action(session)
+
+    return asyncio.run(run())
+
+
+async def get(session: Any, url: str, **options: Any) -> tuple[int, str, Any]:
+    async with session.get(url, **options) as response:
+        return response.status, await response.text(), response.headers
+
+
+async def receive(socket: Any, kind: str) -> dict[str, Any]:
+    """The next message of a kind."""
+    while True:
+        message = await socket.receive(timeout=10)
+        assert message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY), message
+        if message.type is aiohttp.WSMsgType.TEXT and json.loads(message.data)["type"] == kind:
+            return dict(json.loads(message.data))
+
+
+def test_everything_of_the_page_is_served_under_a_strict_policy() -> None:
+    with served() as page:
+        for path in ("/", "/static/main.js", "/static/page.css", "/static/icon.svg"):
+            status, text, headers = with_session(lambda session, path=path: get(session, page.url + path))
+            assert status == 200
+            assert text
+            policy = headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+        for path in ("/static/none.js", "/static/index.html", "/static/..%2fserver.py", "/etc/passwd"):
+            status, _, headers = with_session(lambda session, path=path: get(session, page.url + path))
+            assert status == 404
+            assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+def test_a_foreign_host_is_refused() -> None:
+    with served() as page:
+        for host, expected in (("evil.example", 403), ("localhost:1", 200)):
+            status, *_ = with_session(lambda session, host=host: get(session, page.url, headers={"Host": host}))
+            assert status == expected, host
+
+
+def test_a_foreign_origin_is_refused_and_so_is_none() -> None:
+    async def handshake(session: Any, **headers: str) -> int:
+        try:
+            socket = await session.ws_connect(f"{page.url}/socket", headers=headers)
+        except aiohttp.WSServerHandshakeError as error:
+            return int(error.status)
+        await socket.close()
+        return 101
+
+    with served() as page:
+        origins = {"http://evil.example": 403, "null": 403, "http://127.0.0.1:1": 403, page.url: 101}
+        for origin, expected in origins.items():
+            assert with_session(lambda session, origin=origin: handshake(session, Origin=origin)) == expected, origin
+        assert with_session(handshake) == 403
+
+
+def test_without_the_token_nothing_is_shown_and_the_link_has_it() -> None:
+    async def visit(session: Any) -> None:
+        status, text, _ = await get(session, page.url)
+        assert status == 401
+        assert "Token" in text
+        assert "main.js" not in text
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert refused.value.status == 401
+        status, text, _ = await get(session, f"{page.url}/?token=wrong")
+        assert (status, "That is not the token" in text) == (401, True)
+
+        async with session.get(page.link, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (303, "/")
+            cookie = response.headers["Set-Cookie"]
+            assert "HttpOnly" in cookie
+            assert "SameSite=Lax" in cookie
+        status, text, _ = await get(session, page.url)
+        assert (status, "main.js" in text) == (200, True)
+        socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert (await receive(socket, "hello"))["readOnly"] is False
+
+    with served(TOKEN) as page:
+        assert page.link == f"{page.url}/?token={TOKEN}"
+        with_session(visit)
+
+
+def test_a_token_is_taken_from_the_form_of_this_page_alone() -> None:
+    async def post(session: Any, token: str, **headers: str) -> int:
+        data = {"token": token}
+        async with session.post(f"{page.url}/login", data=data, headers=headers, allow_redirects=False) as response:
+            return int(response.status)
+
+    with served(TOKEN) as page:
+        for token, headers, expected in (
+            (TOKEN, page.origin, 303),
+            (f" {TOKEN}\n", page.origin, 303),
+            ("wrong", page.origin, 401),
+            (TOKEN, {"Origin": "http://evil.example"}, 403),
+            (TOKEN, {}, 403),
+        ):
+            assert with_session(lambda s, t=token, h=headers: post(s, t, **h)) == expected
+
+
+def test_a_viewer_sees_sets_and_resets() -> None:
+    async def view(session: Any) -> None:
+        socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert (await receive(socket, "nodes"))["nodes"][0]["name"] == NODE
+        await receive(socket, "parameters")
+        await socket.send_json({"type": "set", "id": 7, "node": NODE, "name": "threshold", "value": 0.25})
+        assert (await receive(socket, "answer")) == {"type": "answer", "id": 7, "reason": ""}
+        assert page.controls.values["threshold"] == 0.25
+        await socket.send_json({"type": "set", "id": 8, "node": NODE, "name": "threshold", "value": 2})
+        answer = await receive(socket, "answer")
+        assert (answer["id"], answer["reason"]) == (8, "threshold 2 is out of range; give a value 0 to 1")
+        await socket.send_json({"type": "reset", "id": 9, "node": NODE, "camera": ""})
+        assert (await receive(socket, "answer"))["id"] == 9
+        assert page.controls.resets == [(NODE, "")]
+
+    with served() as page:
+        with_session(view)
+
+
+def test_a_read_only_page_changes_nothing() -> None:
+    async def view(session: Any) -> None:
+        socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert (await receive(socket, "hello"))["readOnly"] is True
+        await socket.send_json({"type": "set", "id": 1, "node": NODE, "name": "threshold", "value": 0.25})
+        assert (await receive(socket, "answer"))["reason"] == "this page is read-only"
+        await socket.send_json({"type": "reset", "id": 2, "node": NODE, "camera": ""})
+        assert (await receive(socket, "answer"))["reason"] == "this page is read-only"
+
+    with served(read_only=True) as page:
+        with_session(view)
+        assert page.controls.values == {"threshold": 0.01}
+        assert page.controls.resets == []
+
+
+@pytest.mark.parametrize("text", ["nonsense", "{}", '{"type": "watch", "streams": ["x"]}', b"binary", "x" * 70_000])
+def test_a_malformed_message_ends_the_connection(text: str | bytes) -> None:
+    async def send(session: Any) -> int:
+        socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        for _ in range(50):  # a flood of them
+            try:
+                await (socket.send_bytes(text) if isinstance(text, bytes) else socket.send_str(text))
+            except ConnectionError:
+                break
+        async for _ in socket:
+            pass
+        return int(socket.close_code or 0)
+
+    with served() as page:
+        assert with_session(send) in (1008, 1009, 1006)
+        wait_for(lambda: page.hub.viewers == 0, "end of the viewer")
+        with_session(lambda session: get(session, page.url))
+
+
+def test_viewers_are_bounded() -> None:
+    async def view(session: Any) -> None:
+        sockets = [await session.ws_connect(f"{page.url}/socket", headers=page.origin) for _ in range(2)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert refused.value.status == 503
+        await sockets[0].close()
+        wait_for(lambda: page.hub.viewers == 1, "end of the viewer")
+        await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+
+    with served(most_viewers=2) as page:
+        with_session(view)
+
+
+async def _draw(socket: Any, count: int) -> int:
+    """Receives `count` frames and says so of each."""
+    drawn = 0
+    while drawn < count:
+        message = await socket.receive(timeout=10)
+        assert message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY), message
+        if message.type is aiohttp.WSMsgType.BINARY:
+            drawn += 1
+            await socket.send_json({"type": "drawn", "stream": STREAM})
+    return drawn
+
+
+def test_eight_viewers_are_served_beside_one_that_never_reads() -> None:
+    picture = jpeg((10, 200, 30), (640, 360)) + bytes(100_000)
+
+    async def view(session: Any) -> None:
+        stalled, *sockets = [
+            await session.ws_connect(f"{page.url}/socket", headers=page.origin, max_msg_size=0) for _ in range(9)
+        ]
+        for socket in (stalled, *sockets):
+            await socket.send_json({"type": "watch", "streams": [STREAM]})
+
+        async def publish() -> None:
+            for number in range(10_000):
+                page.hub.frame(STREAM, float(number), picture)
+                page.hub.scores(STREAM, float(number), [("walk", 0.5)])
+                await asyncio.sleep(0.01)
+
+        publishing = asyncio.create_task(publish())
+        assert await asyncio.gather(*(_draw(socket, 20) for socket in sockets)) == [20] * 8
+        publishing.cancel()
+
+    with served() as page:
+        with_session(view)
+
+
+def test_a_hundred_viewers_come_and_go_and_memory_stays_flat() -> None:
+    async def rounds(session: Any, count: int) -> None:
+        for number in range(count):
+            socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+            await socket.send_json({"type": "watch", "streams": [STREAM]})
+            page.hub.frame(STREAM, float(number), bytes(50_000))
+            await receive(socket, "parameters")
+            if number % 3 == 0:
+                await socket.send_str("malformed")
+            await socket.close()
+
+    with served() as page:
+        with_session(lambda session: rounds(session, 20))
+        tracemalloc.start()
+        try:
+            before = _traced()
+            with_session(lambda session: rounds(session, 100))
+            wait_for(lambda: page.hub.viewers == 0, "end of the viewers")
+            assert _traced() - before < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def _traced() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_type() -> None:
+    with served() as page, pytest.raises(MediaError, match=r"cannot be served on 127\.0\.0\.1.*--listen"):
+        PageServer(Hub(), None, Access(port=page.server.port)).start()
+
+
+def test_without_aiohttp_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ros2_actionnet.web.server.find_spec", lambda name: None)
+    with pytest.raises(MediaError, match="pip install aiohttp"):
+        PageServer(Hub(), None, Access(port=0)).start()
