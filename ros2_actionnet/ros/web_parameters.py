@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 
 from ros2_actionnet.ros.node_settings import camera_setting
 from ros2_actionnet.ros.parameters import LABELS_PARAMETER
-from ros2_actionnet.settings import SETTINGS
+from ros2_actionnet.settings import SETTINGS, Effect
 from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.requests import Value
 
@@ -33,6 +33,11 @@ _KINDS = {
     ParameterType.PARAMETER_STRING_ARRAY: "string_array",
 }
 _EFFECTS = {setting.name: setting.effect.value for setting in SETTINGS}
+_GROUPS = (Effect.NEW_NETWORK, Effect.NEXT_FRAME, Effect.NEW_WINDOW, Effect.CONFIGURE)  # in the page's order
+_ORDER = {
+    setting.name: number
+    for number, setting in enumerate(sorted(SETTINGS, key=lambda setting: _GROUPS.index(setting.effect)))
+}
 
 
 class WebParameters:
@@ -133,8 +138,7 @@ class WebParameters:
                 self._field(name, descriptor, value)
                 for name, descriptor, value in zip(names, descriptors, values, strict=True)
             ]
-            order = {setting.name: number for number, setting in enumerate(SETTINGS)}
-            shown.sort(key=lambda field: (field["name"] not in order, order.get(field["name"], 0)))
+            shown.sort(key=lambda field: _ORDER.get(field["name"], len(_ORDER)))
             self._shown = {field["name"]: field for field in shown if field["kind"]}
             self._is_read = True
             self._report()
@@ -164,7 +168,7 @@ def _group(name: str) -> str:
     camera = camera_setting(name)
     if camera is not None:
         return f"Of camera {camera[0]} alone"
-    return (lambda effect: effect[:1].upper() + effect[1:])(_EFFECTS.get(name, "other"))
+    return _EFFECTS.get(name, "other").capitalize()
 
 
 def _value(message: Any) -> Any:

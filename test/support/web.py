@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -138,11 +141,30 @@ def browser_page(size: tuple[int, int] = (1280, 900), scheme: str = "light") -> 
             page = context.new_page()
             page.set_default_timeout(20_000)
             page.complaints = []
-            page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
+            page.on("console", lambda m: page.complaints.append(m.text) if _is_complaint(m) else None)
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
             yield page
         finally:
             browser.close()
+
+
+@contextmanager
+def file_server(folder: Path) -> Iterator[str]:
+    """The files of a folder on a port of their own, which is another origin; its URL."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _is_complaint(message: Any) -> bool:
+    # It is the tests that read pixels back.
+    return message.type in ("error", "warning") and "getImageData" not in message.text
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> None:

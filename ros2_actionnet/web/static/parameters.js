@@ -2,6 +2,8 @@
 
 import { byId, element } from "/static/dom.js";
 
+const OPEN_GROUPS = 2;
+
 export class Parameters {
   /** `set(name, value)` resolves to the reason of a refusal. */
   constructor(set) {
@@ -46,7 +48,7 @@ export class Parameters {
   group(name) {
     if (!this.groups.has(name)) {
       const fields = element("div", { className: "fields" });
-      this.form.append(element("details", { open: !this.groups.size }, element("summary", {}, name), fields));
+      this.form.append(element("details", { open: this.groups.size < OPEN_GROUPS }, element("summary", {}, name), fields));
       this.groups.set(name, fields);
     }
     return this.groups.get(name);
