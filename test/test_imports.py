@@ -15,7 +15,7 @@ PACKAGE = ROOT / "ros2_actionnet"
 # Which wings a wing may import; an arrow stands for the wing named and all that is below it.
 ARROWS: dict[str, tuple[str, ...]] = {
     "system": (),
-    "web": ("system",),
+    "web": (),
     "images": (),
     "networks": ("system",),
     "backends": ("networks",),

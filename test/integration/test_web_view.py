@@ -16,7 +16,7 @@ import pytest
 
 from support.networks import save_brightness_network
 from support.ros import Probe, running_node
-from support.web import browser_page, center, repeating, wait_for
+from support.web import browser_page, pixel, repeating, wait_for
 
 pytestmark = pytest.mark.integration
 pytest.importorskip("aiohttp")
@@ -60,7 +60,7 @@ def test_the_page_shows_the_node_and_sets_its_parameters(tmp_path: Path) -> None
             page.wait_for_selector(".picture")
             assert page.inner_text("#title") == "/actionnet"
             with repeating(publish(probe, 240)):
-                wait_for(lambda: all(abs(value - 240) < 8 for value in center(page)), "the bright picture")
+                wait_for(lambda: all(abs(value - 240) < 8 for value in pixel(page)), "the bright picture")
                 page.wait_for_selector(".best >> text=bright")
                 page.wait_for_selector("#events li.on >> text=bright")
                 assert page.eval_on_selector("#events img", "i => i.naturalWidth") == 240
@@ -75,7 +75,7 @@ def test_the_page_shows_the_node_and_sets_its_parameters(tmp_path: Path) -> None
             field.press("Enter")
             refusal = page.locator(".field", has=field).locator(".refusal")
             refusal.wait_for()
-            assert refusal.inner_text() == "threshold 7.0 is out of range; give a value 0 to 1"
+            assert "threshold out of range" in refusal.inner_text()  # ROS's own words, from the described range
             assert probe.get("threshold") == [0.375]
 
             (result,) = probe.set(top_k=3)  # by another client
@@ -85,7 +85,7 @@ def test_the_page_shows_the_node_and_sets_its_parameters(tmp_path: Path) -> None
             page.wait_for_selector("text=window cleared")
 
             with repeating(lambda seconds: publish(probe, 20)(seconds + 100)):
-                wait_for(lambda: all(abs(value - 20) < 8 for value in center(page)), "the dark picture")
+                wait_for(lambda: all(abs(value - 20) < 8 for value in pixel(page)), "the dark picture")
                 page.wait_for_selector(".best >> text=dark")
             assert page.complaints == []
 

@@ -194,7 +194,7 @@ def repeating(action: Callable[[float], None], rate: float = 20.0) -> Iterator[N
         thread.join()
 
 
-def center(page: Any, selector: str = ".picture canvas") -> list[int]:
-    """The color in the middle of a canvas, red, green and blue."""
-    script = "c => [...c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data].slice(0, 3)"
+def pixel(page: Any, selector: str = ".picture canvas") -> list[int]:
+    """The color near the bottom of a canvas, under what is drawn into a picture: red, green and blue."""
+    script = "c => [...c.getContext('2d').getImageData(c.width / 2, 0.9 * c.height, 1, 1).data].slice(0, 3)"
     return list(page.eval_on_selector(selector, script))

@@ -14,7 +14,7 @@ from support.web import (
     STREAM,
     Served,
     browser_page,
-    center,
+    pixel,
     file_server,
     jpeg,
     parameter,
@@ -53,7 +53,7 @@ def test_frames_are_decoded_and_the_newest_is_shown(page: Any, live: Served) -> 
     for color in (BLUE, GREEN, RED, BLUE):
         with repeating(lambda seconds, color=color: live.hub.frame(STREAM, EPOCH + seconds, jpeg(color))):  # type: ignore[misc]
             page.wait_for_function("() => document.querySelector('.picture canvas').width === 320")
-            wait_for(lambda color=color: is_near(center(page), color), f"{color}")  # type: ignore[misc]
+            wait_for(lambda color=color: is_near(pixel(page), color), f"{color}")  # type: ignore[misc]
 
 
 def test_a_frame_that_is_no_picture_does_not_end_the_video(page: Any, live: Served) -> None:
@@ -62,7 +62,7 @@ def test_a_frame_that_is_no_picture_does_not_end_the_video(page: Any, live: Serv
     with repeating(lambda seconds: live.hub.frame(STREAM, seconds, b"no picture")):
         page.wait_for_selector("text=could not be decoded")
     with repeating(lambda seconds: live.hub.frame(STREAM, seconds, jpeg(GREEN))):
-        wait_for(lambda: is_near(center(page), GREEN), "green")
+        wait_for(lambda: is_near(pixel(page), GREEN), "green")
 
 
 def test_scores_move_and_events_appear_with_their_picture(page: Any, live: Served) -> None:
@@ -177,7 +177,7 @@ def test_several_cameras_are_tiles_and_several_nodes_tabs(page: Any, live: Serve
     assert page.inner_text("#title") == "/b"
     assert page.locator("#cameras section").count() == 1
     with repeating(lambda seconds: live.hub.frame(3, seconds, jpeg(BLUE))):
-        wait_for(lambda: is_near(center(page), BLUE), "the other node's video")
+        wait_for(lambda: is_near(pixel(page), BLUE), "the other node's video")
 
 
 def test_the_connection_is_taken_up_again(page: Any, live: Served) -> None:
@@ -236,7 +236,7 @@ def test_it_fits_every_screen_in_light_and_dark(size: tuple[int, int], scheme: s
         page.goto(live.url)
         page.wait_for_selector("#events img")
         with repeating(lambda seconds: live.hub.frame(STREAM, seconds, jpeg(GREEN))):
-            wait_for(lambda: is_near(center(page), GREEN), "the video")
+            wait_for(lambda: is_near(pixel(page), GREEN), "the video")
         assert page.evaluate("document.documentElement.scrollWidth") == size[0], "it scrolls sideways"
         page.screenshot(path=tmp_path / "page.png", full_page=True)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
