@@ -303,6 +303,14 @@ def test_a_video_is_published_on_the_topic_that_the_node_reads(launch_file: Any)
     assert text == "clip.mp4 --topic image --rate 12.5 --wait-for 1 --transport raw --loop"
 
 
+def test_the_page_is_served_if_asked_for(launch_file: Any) -> None:
+    _, page = start(launch_file, web="true", namespace="robot")
+    assert (page["executable"], page["namespace"], page["arguments"]) == ("web_view", "robot", [])
+    _, page = start(launch_file, web="0.0.0.0:8081")
+    assert page["arguments"] == ["--listen", "0.0.0.0:8081"]
+    assert len(start(launch_file, web="false")) == 1
+
+
 def test_a_video_plays_once_at_its_own_rate_unless_told_otherwise(launch_file: Any) -> None:
     _, player = start(launch_file, video="0")
     text = " ".join(player["arguments"])
