@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -89,24 +90,20 @@ class WebParameters:
     def set(self, name: str, value: Value, answer: Future[str]) -> None:
         """Set a parameter; `answer` receives the reason of a refusal, "" if it was set."""
         if name not in self._shown:
-            answer.set_result(f"there is no parameter {printable(name)}")
+            resolve(answer, f"there is no parameter {printable(name)}")
             return
         try:
             parameter = Parameter(name, value=_typed(value, self._shown[name]["kind"])).to_parameter_msg()
             future = self._set.call_async(SetParameters.Request(parameters=[parameter]))
         except Exception as error:  # such as a whole number of more than 64 bits
-            answer.set_result(f"{name} cannot be set to that value: {printable(error)}")
+            resolve(answer, f"{name} cannot be set to that value: {printable(error)}")
             return
 
-        def answered(done: Any) -> None:
-            result = done.result()
-            # None: from rclpy, for a service that is gone.
-            outcome = result.results[0] if result is not None and result.results else None
-            reason = "the node has not answered" if outcome is None else "" if outcome.successful else outcome.reason
-            if not answer.done():
-                answer.set_result(reason or ("" if outcome and outcome.successful else "refused without a reason"))
+        def answered(response: Any) -> None:
+            for result in response.results[:1]:
+                resolve(answer, "" if result.successful else result.reason or "refused without a reason")
 
-        future.add_done_callback(answered)
+        on_response(future, answered)
 
     def _report(self) -> None:
         if self._shown:
@@ -118,18 +115,16 @@ class WebParameters:
         self._round += 1
         this_round = self._round
 
-        def listed(future: Any) -> None:
-            names = [name for name in future.result().result.names if name != LABELS_PARAMETER][:MOST_PARAMETERS]
+        def listed(response: Any) -> None:
+            names = [name for name in response.result.names if name != LABELS_PARAMETER][:MOST_PARAMETERS]
             if this_round == self._round:
-                self._describe.call_async(DescribeParameters.Request(names=names)).add_done_callback(
-                    lambda done: described(names, done.result().descriptors)
-                )
+                future = self._describe.call_async(DescribeParameters.Request(names=names))
+                on_response(future, lambda answer: described(names, answer.descriptors))
 
         def described(names: list[str], descriptors: Sequence[ParameterDescriptor]) -> None:
             if this_round == self._round:
-                self._get.call_async(GetParameters.Request(names=names)).add_done_callback(
-                    lambda done: received(names, descriptors, done.result().values)
-                )
+                future = self._get.call_async(GetParameters.Request(names=names))
+                on_response(future, lambda answer: received(names, descriptors, answer.values))
 
         def received(names: list[str], descriptors: Sequence[ParameterDescriptor], values: Sequence[Any]) -> None:
             if this_round != self._round or not len(names) == len(descriptors) == len(values):
@@ -143,16 +138,17 @@ class WebParameters:
             self._is_read = True
             self._report()
 
-        self._list.call_async(ListParameters.Request()).add_done_callback(listed)
+        on_response(self._list.call_async(ListParameters.Request()), listed)
 
     def _field(self, name: str, descriptor: ParameterDescriptor, value: Any) -> dict[str, Any]:
         """Return a parameter as the page shows it; its kind is "" if the page has no field for it."""
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
         limits = printable(descriptor.additional_constraints)
+        kind = "" if descriptor.read_only else _KINDS.get(value.type, "")
         return {
             "name": name,
-            "kind": "" if descriptor.read_only else _KINDS.get(value.type, ""),
-            "value": _value(value),
+            "kind": kind,
+            "value": _value(value) if kind else None,
             "description": printable(descriptor.description, _LONGEST_VALUE),
             "limits": limits,
             "choices": limits.split(" / ") if " / " in limits else [],
@@ -161,6 +157,23 @@ class WebParameters:
             "maximum": ranges[0].to_value if ranges else None,
             "group": _group(name),
         }
+
+
+def on_response(future: Any, action: Callable[[Any], None]) -> None:
+    """Call `action` with a service's response, if one comes."""
+
+    def done(finished: Any) -> None:
+        response = finished.result() if finished.exception() is None else None
+        if response is not None:
+            action(response)
+
+    future.add_done_callback(done)
+
+
+def resolve(answer: Future[str], reason: str) -> None:
+    """Set the result of `answer`, unless nobody waits for it any more."""
+    with suppress(InvalidStateError):
+        answer.set_result(reason)
 
 
 def _group(name: str) -> str:

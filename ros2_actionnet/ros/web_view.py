@@ -21,7 +21,7 @@ from ros2_actionnet import __version__
 from ros2_actionnet.errors import ActionNetError
 from ros2_actionnet.networks.catalogue import Catalogue
 from ros2_actionnet.ros.mailbox import Mailbox
-from ros2_actionnet.ros.web_parameters import WebParameters
+from ros2_actionnet.ros.web_parameters import WebParameters, on_response, resolve
 from ros2_actionnet.ros.web_stream import WebStream
 from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.access import DEFAULT_PORT, Access
@@ -107,7 +107,7 @@ class WebView(Node):
 
         def act() -> None:
             if node not in self._nodes:
-                answer.set_result(f"there is no node {printable(node)} any more")
+                resolve(answer, f"there is no node {printable(node)} any more")
             else:
                 self._nodes[node].parameters.set(name, value, answer)
 
@@ -121,14 +121,13 @@ class WebView(Node):
         def act() -> None:
             cameras = {stream.camera for stream in self._nodes[node].streams.values()} if node in self._nodes else set()
             if camera not in cameras:
-                answer.set_result(f"there is no camera {printable(camera)} of {printable(node)}")
+                resolve(answer, f"there is no camera {printable(camera)} of {printable(node)}")
                 return
             service = f"{node}/{camera}/reset" if camera else f"{node}/reset"
             if service not in self._resets:
                 self._resets[service] = self.create_client(Trigger, service)
-            self._resets[service].call_async(Trigger.Request()).add_done_callback(
-                lambda done: answer.set_result("" if done.result().success else str(done.result().message))
-            )
+            future = self._resets[service].call_async(Trigger.Request())
+            on_response(future, lambda response: resolve(answer, "" if response.success else response.message))
 
         self._mailbox.post(act)
         return answer

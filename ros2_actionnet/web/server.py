@@ -114,7 +114,7 @@ class PageServer:
         from aiohttp import web
 
         self._stopped = asyncio.Event()
-        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=15.0)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._access.address, self._access.port)

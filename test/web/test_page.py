@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,8 +185,9 @@ def test_the_connection_is_taken_up_again(page: Any, live: Served) -> None:
     page.goto(live.url)
     page.wait_for_selector("#connection[data-state=live]")
     page.wait_for_selector(".picture")
+    loop = live.server._loop
     for socket in tuple(live.server._sockets):
-        live.server._loop.call_soon_threadsafe(lambda socket=socket: live.server._loop.create_task(socket.close()))
+        asyncio.run_coroutine_threadsafe(socket.close(), loop)
     page.wait_for_selector("#connection[data-state=lost]")
     page.wait_for_selector("#connection[data-state=live]")
     live.hub.scores(STREAM, EPOCH, [("walk", 0.75)])

@@ -9,14 +9,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from ros2_actionnet.web.requests import Drawn, MalformedError, Reset, SetParameter, Watch, parse_request
+from ros2_actionnet.web.requests import Drawn, MalformedError, Reset, SetParameter, Value, Watch, parse_request
 
 
 def test_each_kind_is_read() -> None:
     assert parse_request('{"type": "watch", "streams": [1, 2, 1]}') == Watch(frozenset({1, 2}))
     assert parse_request('{"type": "drawn", "stream": 3}') == Drawn(3)
     assert parse_request('{"type": "reset", "id": 4, "node": "/a", "camera": "front"}') == Reset(4, "/a", "front")
-    values = [True, 1, 0.5, "text", [0.0, 1.0], ["a"], []]
+    values: list[Value] = [True, 1, 0.5, "text", [0.0, 1.0], ["a"], []]
     for value in values:
         text = json.dumps({"type": "set", "id": 5, "node": "/a", "name": "b", "value": value})
         assert parse_request(text) == SetParameter(5, "/a", "b", value)

@@ -7,6 +7,7 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,6 +37,12 @@ async def get(session: Any, url: str, **options: Any) -> tuple[int, str, Any]:
         return response.status, await response.text(), response.headers
 
 
+def fetch(url: str, **options: Any) -> tuple[int, str, Any]:
+    """Status, text and headers of a page."""
+    status, text, headers = with_session(partial(get, url=url, **options))
+    return status, text, headers
+
+
 async def receive(socket: Any, kind: str) -> dict[str, Any]:
     """The next message of a kind."""
     while True:
@@ -48,7 +55,7 @@ async def receive(socket: Any, kind: str) -> dict[str, Any]:
 def test_everything_of_the_page_is_served_under_a_strict_policy() -> None:
     with served() as page:
         for path in ("/", "/static/main.js", "/static/page.css", "/static/icon.svg"):
-            status, text, headers = with_session(lambda session, path=path: get(session, page.url + path))
+            status, text, headers = fetch(page.url + path)
             assert status == 200
             assert text
             policy = headers["Content-Security-Policy"]
@@ -57,7 +64,7 @@ def test_everything_of_the_page_is_served_under_a_strict_policy() -> None:
             assert "frame-ancestors 'none'" in policy
             assert headers["X-Content-Type-Options"] == "nosniff"
         for path in ("/static/none.js", "/static/index.html", "/static/..%2fserver.py", "/etc/passwd"):
-            status, _, headers = with_session(lambda session, path=path: get(session, page.url + path))
+            status, _, headers = fetch(page.url + path)
             assert status == 404
             assert "default-src 'none'" in headers["Content-Security-Policy"]
 
@@ -65,7 +72,7 @@ def test_everything_of_the_page_is_served_under_a_strict_policy() -> None:
 def test_a_foreign_host_is_refused() -> None:
     with served() as page:
         for host, expected in (("evil.example", 403), ("localhost:1", 200)):
-            status, *_ = with_session(lambda session, host=host: get(session, page.url, headers={"Host": host}))
+            status, *_ = fetch(page.url, headers={"Host": host})
             assert status == expected, host
 
 
@@ -81,7 +88,7 @@ def test_a_foreign_origin_is_refused_and_so_is_none() -> None:
     with served() as page:
         origins = {"http://evil.example": 403, "null": 403, "http://127.0.0.1:1": 403, page.url: 101}
         for origin, expected in origins.items():
-            assert with_session(lambda session, origin=origin: handshake(session, Origin=origin)) == expected, origin
+            assert with_session(partial(handshake, Origin=origin)) == expected, origin
         assert with_session(handshake) == 403
 
 
@@ -126,7 +133,7 @@ def test_a_token_is_taken_from_the_form_of_this_page_alone() -> None:
             (TOKEN, {"Origin": "http://evil.example"}, 403),
             (TOKEN, {}, 403),
         ):
-            assert with_session(lambda s, t=token, h=headers: post(s, t, **h)) == expected
+            assert with_session(partial(post, token=token, **headers)) == expected
 
 
 def test_a_viewer_sees_sets_and_resets() -> None:
@@ -179,7 +186,7 @@ def test_a_malformed_message_ends_the_connection(text: str | bytes) -> None:
     with served() as page:
         assert with_session(send) in (1008, 1009, 1006)
         wait_for(lambda: page.hub.viewers == 0, "end of the viewer")
-        with_session(lambda session: get(session, page.url))
+        fetch(page.url)
 
 
 def test_viewers_are_bounded() -> None:
