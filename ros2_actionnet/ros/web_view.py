@@ -85,8 +85,8 @@ class WebView(Node):
     It also is the `Controls` of the page's server, which may be called from any thread.
     """
 
-    def __init__(self, only: Iterable[str] = ()) -> None:
-        super().__init__("web_view")
+    def __init__(self, only: Iterable[str] = (), context: Any = None) -> None:
+        super().__init__("web_view", context=context)
         self._only = frozenset(only)
         self._mailbox = Mailbox(self)
         self.hub = Hub(lambda streams: self._mailbox.post(lambda: self._watch(streams)))

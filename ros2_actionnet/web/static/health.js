@@ -12,7 +12,7 @@ export function showHealth(statuses) {
   byId("health").replaceChildren(...statuses.map(({ name, level, message, values }) => {
     const summary = element("p", { className: "level" }, `${WORDS[level] ?? ""}${message}`);
     summary.dataset.level = level;
-    const facts = values.map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value)));
+    const facts = values.filter(([, value]) => value !== "").map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value)));
     return element("div", { className: "status" },
       ...(statuses.length > 1 ? [element("p", { className: "note" }, name)] : []),
       summary, element("dl", { className: "facts" }, ...facts));

@@ -4,6 +4,7 @@ import { element, percent } from "/static/dom.js";
 
 const SPAN = 120; // s
 const COLORS = 8;
+const REDRAW = 100; // ms between two drawings
 const GAP = 3; // s without a result that break a line
 
 export class Scores {
@@ -64,14 +65,20 @@ export class Scores {
     return this.colors.get(label);
   }
 
+  /** Return the name of a label's color; those that came when none was left share one. */
+  ink(label) {
+    const number = this.colors.get(label);
+    return number === undefined ? "--other" : `--c${number}`;
+  }
+
   redraw() {
     if (this.due) return;
     this.due = true;
-    requestAnimationFrame(() => {
+    setTimeout(() => requestAnimationFrame(() => {
       this.due = false;
       this.draw();
       this.list();
-    });
+    }), REDRAW);
   }
 
   list() {
@@ -122,25 +129,28 @@ export class Scores {
     }
     context.setLineDash([]);
     context.lineWidth = 2;
-    for (const [label, number] of this.colors) {
-      context.strokeStyle = ink(`--c${number}`);
-      context.beginPath();
-      let before = null;
-      for (const sample of this.samples) {
-        const score = sample.results.get(label);
-        if (score === undefined) { before = null; continue; } // under the threshold, or not among the best
-        if (before === null || sample.time - before > GAP) context.moveTo(x(sample.time) - 1, y(score));
-        context.lineTo(x(sample.time), y(score));
-        before = sample.time;
+    // A class that is under the threshold, or not among the best, has a gap in its line.
+    const lines = new Map(); // color -> path
+    for (const [index, { time, results }] of this.samples.entries()) {
+      const before = this.samples[index - 1];
+      const isNear = before && time - before.time <= GAP;
+      for (const [label, score] of results) {
+        const color = this.ink(label);
+        if (!lines.has(color)) lines.set(color, new Path2D());
+        const joined = isNear && before.results.has(label);
+        lines.get(color).moveTo(joined ? x(before.time) : x(time) - 1, y(joined ? before.results.get(label) : score));
+        lines.get(color).lineTo(x(time), y(score));
       }
-      context.stroke();
+    }
+    for (const [color, line] of lines) {
+      context.strokeStyle = ink(color);
+      context.stroke(line);
     }
     const rows = new Map();
     for (const { label, start, end } of this.events) {
       if (!rows.has(label)) rows.set(label, rows.size);
       if (rows.get(label) >= COLORS) continue;
-      const number = this.colors.get(label);
-      context.fillStyle = ink(number === undefined ? "--other" : `--c${number}`);
+      context.fillStyle = ink(this.ink(label));
       const begin = Math.max(left, x(start));
       context.fillRect(begin, bottom + 3 + 6 * rows.get(label), Math.max(3, x(end ?? now) - begin), 4);
     }
