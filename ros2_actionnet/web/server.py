@@ -69,12 +69,13 @@ class PageServer:
         hub: What the viewers see.
         controls: Does what they ask for; None makes the page read-only.
         access: Where to listen, and whom to let in.
+        stall: Seconds after which a viewer that takes nothing is dropped.
 
     Raises MediaError, from `start`, if aiohttp is not installed or the address cannot be listened on.
     """
 
-    def __init__(self, hub: Hub, controls: Controls | None, access: Access) -> None:
-        self._hub, self._controls, self._access = hub, controls, access
+    def __init__(self, hub: Hub, controls: Controls | None, access: Access, stall: float = STALL) -> None:
+        self._hub, self._controls, self._access, self._stall = hub, controls, access, stall
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._started: Future[int] = Future()
@@ -247,9 +248,9 @@ class PageServer:
                 woken.clear()
                 messages, frames = viewer.take()
                 for message in messages:
-                    await asyncio.wait_for(socket.send_str(message), STALL)
+                    await asyncio.wait_for(socket.send_str(message), self._stall)
                 for frame in frames:
-                    await asyncio.wait_for(socket.send_bytes(frame), STALL)
+                    await asyncio.wait_for(socket.send_bytes(frame), self._stall)
         except (asyncio.TimeoutError, ConnectionError):
             pass
         if transport is not None:

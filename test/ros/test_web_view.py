@@ -45,10 +45,12 @@ class Rig:
         self.frames: list[bytes] = []
         self.messages: list[dict[str, Any]] = []
 
-    def take(self) -> None:
+    def take(self) -> list[bytes]:
+        """Take what waits; all frames so far."""
         messages, frames = self.viewer.take()
         self.messages += [json.loads(message) for message in messages]
         self.frames += frames
+        return self.frames
 
     def wait_for(self, kind: str) -> dict[str, Any]:
         """The newest message of a kind."""
@@ -112,7 +114,7 @@ def test_an_event_has_the_picture_of_its_beginning(rig: Rig) -> None:
     for second in range(5):
         data = grey_jpeg(40 * second)
         rig.video.publish(CompressedImage(header=header(second), format="jpeg", data=data))
-        rig.domain.spin_until(lambda: (rig.take(), len(rig.frames) > 0)[1], "frame")
+        rig.domain.spin_until(rig.take, "frame")
         assert rig.frames.pop()[12:] == data
         rig.viewer.drawn(stream)
     event = ActionEvent(header=header(4), type=ActionEvent.BEGAN, label="walk", score=0.5, start=Time(sec=2))
@@ -133,7 +135,7 @@ def test_broken_pictures_and_foreign_diagnostics_change_nothing(rig: Rig) -> Non
     rig.view.hub.watch(rig.viewer, frozenset({stream}))
     rig.domain.spin_until(rig.video.get_subscription_count, "subscription to the video")
     rig.video.publish(CompressedImage(header=header(1), format="jpeg", data=b"no jpeg"))
-    rig.domain.spin_until(lambda: (rig.take(), len(rig.frames) > 0)[1], "frame")
+    rig.domain.spin_until(rig.take, "frame")
     rig.events.publish(ActionEvent(header=header(2), type=ActionEvent.BEGAN, label="walk"))
     assert rig.wait_for("event")["picture"] == ""
     own = DiagnosticStatus(name="/robot: camera", level=b"\x01", message="slow", values=[KeyValue(key="a", value="b")])

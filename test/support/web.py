@@ -20,7 +20,7 @@ import pytest
 
 from ros2_actionnet.web.access import Access
 from ros2_actionnet.web.hub import Hub
-from ros2_actionnet.web.server import PageServer
+from ros2_actionnet.web.server import STALL, PageServer
 
 NODE = "/actionnet"
 STREAM = 1
@@ -110,11 +110,11 @@ class Served:
 
 
 @contextmanager
-def served(token: str = "", read_only: bool = False, most_viewers: int = 16) -> Iterator[Served]:
+def served(token: str = "", read_only: bool = False, most_viewers: int = 16, stall: float = STALL) -> Iterator[Served]:
     """A server on a free port, which knows one node with one camera."""
     hub = Hub(most_viewers=most_viewers)
     controls = FakeControls(hub)
-    server = PageServer(hub, None if read_only else controls, Access(port=0, token=token))
+    server = PageServer(hub, None if read_only else controls, Access(port=0, token=token), stall)
     hub.retain("nodes", {"type": "nodes", "nodes": [{"name": NODE, "streams": [{"id": STREAM, "camera": ""}]}]})
     controls.show()
     server.start()

@@ -181,6 +181,24 @@ def test_several_cameras_are_tiles_and_several_nodes_tabs(page: Any, live: Serve
         wait_for(lambda: is_near(pixel(page), BLUE), "the other node's video")
 
 
+def test_a_node_that_comes_does_not_disturb_what_is_typed(page: Any, live: Served) -> None:
+    page.goto(live.url)
+    field = page.locator("#parameter-threshold")
+    field.fill("0.1")
+    nodes = [{"name": NODE, "streams": [{"id": STREAM, "camera": ""}]}, {"name": "/b", "streams": []}]
+    live.hub.retain("nodes", {"type": "nodes", "nodes": nodes})
+    page.wait_for_selector("[role=tab] >> text=/b")
+    live.controls.show()
+    page.wait_for_timeout(100)
+    assert field.input_value() == "0.1"
+    page.locator("[role=tab] >> text=/b").click()
+    assert page.inner_text("#title") == "/b"
+    live.hub.retain("nodes", {"type": "nodes", "nodes": nodes[:1]})
+    page.wait_for_selector(f"#title >> text={NODE}")
+    live.hub.retain("nodes", {"type": "nodes", "nodes": nodes})
+    page.wait_for_selector("#title >> text=/b")
+
+
 def test_the_connection_is_taken_up_again(page: Any, live: Served) -> None:
     page.goto(live.url)
     page.wait_for_selector("#connection[data-state=live]")

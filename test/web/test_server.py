@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -222,8 +224,8 @@ def test_eight_viewers_are_served_beside_one_that_never_reads() -> None:
         stalled, *sockets = [
             await session.ws_connect(f"{page.url}/socket", headers=page.origin, max_msg_size=0) for _ in range(9)
         ]
-        for socket in (stalled, *sockets):
-            await socket.send_json({"type": "watch", "streams": [STREAM]})
+        for viewer in (stalled, *sockets):
+            await viewer.send_json({"type": "watch", "streams": [STREAM]})
 
         async def publish() -> None:
             for number in range(10_000):
@@ -265,6 +267,37 @@ def test_a_hundred_viewers_come_and_go_and_memory_stays_flat() -> None:
 def _traced() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+def test_a_viewer_that_never_reads_is_dropped_and_costs_no_memory() -> None:
+    with served(stall=0.5) as page, socket.create_connection(("127.0.0.1", page.server.port)) as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        handshake = (
+            "GET /socket HTTP/1.1",
+            f"Host: 127.0.0.1:{page.server.port}",
+            f"Origin: {page.url}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        stalled.sendall("\r\n".join([*handshake, "", ""]).encode())
+        wait_for(lambda: page.hub.viewers == 1, "viewer")
+        tracemalloc.start()
+        try:
+            before, highest = _traced(), 0
+            label = "x" * 10_000
+            deadline = time.monotonic() + 20
+            while page.hub.viewers and time.monotonic() < deadline:
+                page.hub.scores(STREAM + 1, 1.0, [(label, 0.5)])
+                highest = max(highest, tracemalloc.get_traced_memory()[0])
+                time.sleep(0.0005)
+            assert page.hub.viewers == 0, "it is still served"
+            assert highest - before < 12_000_000, "more than the messages that may wait"
+            page.hub.forget_stream(STREAM + 1)
+            assert _traced() - before < 1_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_type() -> None:

@@ -8,7 +8,8 @@ import { showHealth } from "/static/health.js";
 import { Parameters } from "/static/parameters.js";
 
 let nodes = []; // { name, streams: [{ id, camera }] }
-let selected = "";
+let selected = ""; // the node that is shown
+let chosen = ""; // the tab that was clicked: shown again when its node comes back
 let readOnly = false;
 let parameters = new Map(); // node -> its parameters
 let health = new Map(); // node -> its statuses
@@ -24,6 +25,7 @@ const connection = new Connection({
     state("live", "live");
     nodes = [];
     for (const map of [parameters, health, scores, events]) map.clear();
+    select();
     rebuild();
   },
   lost() { state("lost", "connection lost, trying again …"); },
@@ -38,9 +40,11 @@ const connection = new Connection({
 const HANDLERS = {
   hello(message) { readOnly = message.readOnly; },
   nodes(message) {
-    const before = JSON.stringify(nodes);
+    const before = JSON.stringify(nodeSelected());
     nodes = message.nodes;
-    if (before !== JSON.stringify(nodes)) rebuild();
+    select();
+    if (before !== JSON.stringify(nodeSelected())) rebuild();
+    else showTabs(); // another node came or went: what is being typed stays
   },
   history(message) { for (const [time, results] of message.scores) addScores(message.stream, time, results); },
   scores(message) { addScores(message.stream, message.time, message.results); },
@@ -96,8 +100,11 @@ function showParameters() {
 
 const nodeSelected = () => nodes.find(node => node.name === selected);
 
+function select() {
+  selected = (nodes.find(node => node.name === chosen) ?? nodes[0])?.name ?? "";
+}
+
 function rebuild() {
-  if (!nodeSelected()) selected = nodes[0]?.name ?? "";
   byId("title").textContent = selected || "Looking for nodes …";
   document.title = selected ? `${selected} – actions` : "Actions";
   byId("node").hidden = !selected;
@@ -119,8 +126,9 @@ function rebuild() {
   connection.tell({ type: "watch", streams: [...cameras.keys()] });
 }
 
-function select(name) {
-  selected = name;
+function choose(name) {
+  chosen = name;
+  select();
   rebuild();
   byId("tabs").querySelector('[aria-selected="true"]')?.focus();
 }
@@ -133,7 +141,7 @@ function showTabs() {
     tab.setAttribute("role", "tab");
     tab.setAttribute("aria-selected", String(name === selected));
     tab.setAttribute("aria-controls", "node");
-    tab.addEventListener("click", () => select(name));
+    tab.addEventListener("click", () => choose(name));
     return tab;
   }));
 }
@@ -143,5 +151,5 @@ byId("tabs").addEventListener("keydown", event => {
   if (step === undefined) return;
   event.preventDefault();
   const index = nodes.findIndex(node => node.name === selected);
-  select(nodes[(index + step + nodes.length) % nodes.length].name);
+  choose(nodes[(index + step + nodes.length) % nodes.length].name);
 });

@@ -20,7 +20,6 @@ export class Scores {
     this.levels = {};
     this.due = false;
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
   }
 
   get newest() { return this.samples.at(-1); }
