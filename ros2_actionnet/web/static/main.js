@@ -42,6 +42,8 @@ const HANDLERS = {
   nodes(message) {
     const before = JSON.stringify(nodeSelected());
     nodes = message.nodes;
+    forget([scores, events], nodes.flatMap(node => node.streams.map(stream => stream.id)));
+    forget([parameters, health], nodes.map(node => node.name));
     select();
     if (before !== JSON.stringify(nodeSelected())) rebuild();
     else showTabs(); // another node came or went: what is being typed stays
@@ -62,6 +64,14 @@ const HANDLERS = {
     if (message.node === selected) showParameters();
   },
 };
+
+/** Drop what is kept of cameras or nodes that are gone. */
+function forget(maps, present) {
+  const kept = new Set(present);
+  for (const map of maps) {
+    for (const key of [...map.keys()]) if (!kept.has(key)) map.delete(key);
+  }
+}
 
 function state(name, text) {
   byId("connection").dataset.state = name;

@@ -124,7 +124,6 @@ export class Scores {
       context.moveTo(left, y(level));
       context.lineTo(right, y(level));
       context.stroke();
-      context.fillText(`${name} ${level}`, left + 4, y(level) - 3);
     }
     context.setLineDash([]);
     context.lineWidth = 2;
@@ -144,6 +143,13 @@ export class Scores {
     for (const [color, line] of lines) {
       context.strokeStyle = ink(color);
       context.stroke(line);
+    }
+    context.strokeStyle = ink("--track"); // around the names, so that they can be read over lines
+    context.fillStyle = ink("--soft");
+    context.lineWidth = 4;
+    for (const [name, level] of Object.entries(this.levels)) {
+      context.strokeText(`${name} ${level}`, left + 4, y(level) - 4);
+      context.fillText(`${name} ${level}`, left + 4, y(level) - 4);
     }
     const rows = new Map();
     for (const { label, start, end } of this.events) {
