@@ -231,9 +231,10 @@ class Settings:
     )
     precision: str = _setting(
         "auto",
-        "Arithmetic of the inference; auto: the fastest that the device supports well.",
+        "Arithmetic of the inference; auto: the fastest that the device supports well; int8: the model that "
+        "`actionnet-networks quantize` makes.",
         effect=Effect.NEW_NETWORK,
-        choices=("auto", "fp32", "fp16", "bf16"),
+        choices=("auto", "fp32", "fp16", "bf16", "int8"),
     )
     device: str = _setting(
         "",

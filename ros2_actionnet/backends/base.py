@@ -25,7 +25,7 @@ class LoadOptions:
 
     Attributes:
         device: device name as the backend defines it; "" leaves the choice to the backend.
-        precision: fp32, fp16, bf16, or auto, which leaves the choice to the backend.
+        precision: fp32, fp16, bf16, int8 for an int8 model, or auto, which leaves the choice to the backend.
         max_batch: largest number of windows in one `infer` call.
         engine_cache: folder for artifacts that a backend builds once and keeps; "" is the user's cache folder.
         cuda_graphs: True to run inferences as CUDA graphs, under TensorRT alone.

@@ -124,7 +124,9 @@ class OpenVINOBackend:
             properties["ENABLE_CPU_PINNING"] = False
         try:
             if options.precision != "auto":
-                properties["INFERENCE_PRECISION_HINT"] = self._element_type(core, device, options.precision)
+                element = self._element_type(core, device, options.precision)
+                if element is not None:
+                    properties["INFERENCE_PRECISION_HINT"] = element
             session = _compile(core, network, device, properties)
             is_onnx = network.conversion is None
             if is_onnx and device == "CPU" and session.precision == "bf16" and has_matrix_unit():
@@ -133,15 +135,18 @@ class OpenVINOBackend:
             raise BackendError(f"OpenVINO cannot load {network.name} on {device}{_why(core, device, error)}") from error
         return session
 
-    def _element_type(self, core: Any, device: str, precision: str) -> str:
-        """Return OpenVINO's name of `precision`; raise BackendError if `device` would silently use another one."""
+    def _element_type(self, core: Any, device: str, precision: str) -> str | None:
+        """Return OpenVINO's name of `precision`; raise BackendError if `device` would silently use another one.
+
+        None for int8, which is in the model; what is left of it in floating point is computed as the device prefers.
+        """
         capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
         if precision.upper() not in capabilities:
-            offered = [name for name in _ELEMENT_TYPES if name.upper() in capabilities]
+            offered = [name for name in (*_ELEMENT_TYPES, "int8") if name.upper() in capabilities]
             raise BackendError(
                 f"precision {precision} is not offered by {device} here; set it to {' or '.join(offered)}, or auto"
             )
-        return _ELEMENT_TYPES[precision]
+        return _ELEMENT_TYPES.get(precision)
 
 
 def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[str, Any]) -> OpenVINOSession:
@@ -153,7 +158,8 @@ def _compile(core: Any, network: PreparedNetwork, device: str, properties: dict[
         read = with_common_signature(read, network.spec, network.conversion)
     compiled = core.compile_model(read, device, properties)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    return OpenVINOSession(network, compiled, device, _PRECISIONS.get(used, used))
+    precision = "int8" if network.spec.int8_of is not None else _PRECISIONS.get(used, used)
+    return OpenVINOSession(network, compiled, device, precision)
 
 
 def _with_the_faster_stem(

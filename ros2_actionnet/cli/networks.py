@@ -1,4 +1,4 @@
-"""The command `actionnet-networks`, which lists, describes, fetches, checks, adds and exports networks."""
+"""The command `actionnet-networks`, which lists, describes, fetches, checks, adds, quantizes and exports networks."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ros2_actionnet.cli.export import export_network
 from ros2_actionnet.cli.flags import add_setting
 from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.cli.network_check import best_of, compare, load_window, understood
+from ros2_actionnet.cli.quantize import add_flags, quantize_network
 from ros2_actionnet.cli.trial import Trial, try_out
 from ros2_actionnet.errors import ActionNetError, NetworkError
 from ros2_actionnet.load_monitor import megabytes
@@ -175,6 +176,11 @@ def check_network(options: argparse.Namespace) -> int:
     return 0 if comparison.agrees else 1
 
 
+def quantize(options: argparse.Namespace) -> int:
+    """Makes the int8 model of a network from clips, and judges it on other windows of the same clips."""
+    return quantize_network(resolve(_request(options.network)), options)
+
+
 # Shared by the subcommands.
 
 
@@ -304,7 +310,7 @@ def _notes(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="actionnet-networks",
-        description="Lists, describes, fetches, checks, adds and exports the networks of ros2_actionnet.",
+        description="Lists, describes, fetches, checks, adds, quantizes and exports the networks of ros2_actionnet.",
         epilog="ACTIONNET_NETWORKS: folder for downloaded and added networks. ACTIONNET_MIRROR: a folder, "
         "or the URL of one, with archives to fetch instead of those on the internet. HTTP_PROXY, HTTPS_PROXY: a proxy.",
     )
@@ -332,6 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_description_flags(command)
     _add_device_flags(command)
     _add_flags_of_add(_command(commands, "add", add_network))
+    add_flags(_command(commands, "quantize", quantize))
     add_export_flags(_command(commands, "export", export_network), _request, _count)
     return parser
 

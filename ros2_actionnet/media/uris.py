@@ -35,7 +35,8 @@ from ros2_actionnet.web.listening import listens
 
 _OpenSource: TypeAlias = Callable[[str, InputOptions, Report], FrameSource]
 
-_VIDEO_SUFFIXES = (*CONTAINERS, ".qt", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")  # of complete files on a web server
+VIDEO_SUFFIXES = (*CONTAINERS, ".qt", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv")
+"""Of complete files; on a web server, anything else is the stream of a camera."""
 
 
 def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
@@ -141,7 +142,7 @@ def _open_csi_url(uri: str, options: InputOptions, report: Report) -> FrameSourc
 
 def _open_web(uri: str, options: InputOptions, report: Report) -> FrameSource:
     """Open a file on a web server, which ends, or else the stream of a camera."""
-    if Path(urlsplit(uri).path).suffix.lower() in _VIDEO_SUFFIXES:
+    if Path(urlsplit(uri).path).suffix.lower() in VIDEO_SUFFIXES:
         return VideoSource(uri, options, report)
     return open_stream(uri, options, report)  # which knows a recording by its duration
 

@@ -11,6 +11,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.catalogue import Archive, Catalogue, CatalogueEntry, network_folders
 from ros2_actionnet.networks.engine_file import prepare_engine
 from ros2_actionnet.networks.fetch import check_request, fetch, obtain
+from ros2_actionnet.networks.int8 import has_accepted_int8, prepare_int8
 from ros2_actionnet.networks.layout import Layout
 from ros2_actionnet.networks.model_files import is_engine, is_ir
 from ros2_actionnet.networks.resolve import resolve
@@ -48,6 +49,7 @@ __all__ = [
     "ScoreKind",
     "check_request",
     "fetch",
+    "has_accepted_int8",
     "network_folders",
     "obtain",
     "prepare",
@@ -68,6 +70,8 @@ def prepare(spec: NetworkSpec, *, fold_stem: bool = False) -> PreparedNetwork:
     """
     if is_engine(spec.model):
         return prepare_engine(spec)
+    if spec.int8_of is not None:
+        return prepare_int8(spec)
     try:
         # Imported here because onnx costs 0.3 s and tens of MB, which only the loading of a network should pay.
         from ros2_actionnet.networks.graph.openvino_ir import prepare_ir

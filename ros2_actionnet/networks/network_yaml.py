@@ -90,7 +90,7 @@ NOTES = ("source", "license", "description")
 
 
 # What NetworkSpec has beside the keys of a network.yaml: it is found out, not stated.
-_FOUND_OUT = ("mean_from", "is_downloaded")
+_FOUND_OUT = ("mean_from", "is_downloaded", "int8_of")
 
 KEYS = (*(field.name for field in fields(NetworkSpec) if field.name not in _FOUND_OUT), *NOTES)
 

@@ -11,6 +11,7 @@ from typing import Any
 from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.engine_file import check_described
+from ros2_actionnet.networks.int8 import resolve_int8
 from ros2_actionnet.networks.model_files import check_model, default_model, is_engine, is_ir
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
@@ -47,7 +48,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
             check_described(replace(spec, labels=labels or spec.labels))
         if labels is None and spec.labels is not None:
             _check_labels(spec.labels)
-    return replace(
+    spec = replace(
         spec,
         labels=labels or spec.labels,
         is_downloaded=spec.is_downloaded and labels is None,
@@ -55,6 +56,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         output_blob=request.output_blob or spec.output_blob,
         scores=score_kind(request.scores) or spec.scores,
     )
+    return resolve_int8(spec, request) if request.int8 else spec
 
 
 def as_meant(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkRequest:

@@ -51,6 +51,7 @@ class NetworkRequest:
         input_blob: name of the model's input.
         output_blob: name of the model's output.
         scores: what the network gives, one of SCORE_KINDS; "auto" is unspecified too.
+        int8: True for the int8 model that lies beside the model.
     """
 
     network: str = "resnet18"
@@ -59,6 +60,7 @@ class NetworkRequest:
     input_blob: str = ""
     output_blob: str = ""
     scores: str = ""
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class NetworkSpec:
         sha256: expected SHA-256 of the model file; "" disables the check.
         mean_from: the file, flag or catalogue that states `mean`; "" if none does and actionNet's is assumed.
         is_downloaded: True for a network of the catalogue that is downloaded with its labels.
+        int8_of: the model that `model` is the int8 form of; None if it is none.
     """
 
     name: str
@@ -102,6 +105,7 @@ class NetworkSpec:
     sha256: str = ""
     mean_from: str = ""
     is_downloaded: bool = False
+    int8_of: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def best_batch(session: Session[Any], clock: Callable[[], float] = time.perf_cou
     if session.max_batch == 1:
         return 1
     sizes = [size for size in (1, 2, 4, 8) if size <= session.max_batch]
-    times = {size: _seconds(session, size, clock) for size in sizes}
+    times = {size: seconds_per_inference(session, size, clock) for size in sizes}
     batch = choose_batch(times)
     measured = ", ".join(f"{size}: {seconds * 1e3:.1f} ms" for size, seconds in times.items())
     logger.info("%s: up to %d windows are classified at once (%s)", session.network.name, batch, measured)
@@ -44,7 +44,9 @@ def choose_batch(seconds: Mapping[int, float]) -> int:
     return best
 
 
-def _seconds(session: Session[Any], size: int, clock: Callable[[], float]) -> float:
+def seconds_per_inference(
+    session: Session[Any], size: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Measure the time of one inference of `size` windows in seconds: the median of a few, after a warm-up."""
     network = session.network
     blank = np.zeros((network.height, network.width, 3), np.uint8)

@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 
 from ros2_actionnet.backends import Choice, LoadOptions, Session, choose_backend
-from ros2_actionnet.errors import ActionNetError, BackendError, about
+from ros2_actionnet.errors import ActionNetError, BackendError, LoadCancelled, about
 from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor, end_if_cancelled
-from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, check_request, obtain, prepare
+from ros2_actionnet.networks import (
+    NetworkRequest,
+    PreparedNetwork,
+    check_request,
+    has_accepted_int8,
+    obtain,
+    prepare,
+)
 from ros2_actionnet.networks.normalization import remark
 from ros2_actionnet.networks.prepare_process import prepare_in_process
-from ros2_actionnet.recognition.batch_choice import best_batch
+from ros2_actionnet.recognition.batch_choice import best_batch, seconds_per_inference
 from ros2_actionnet.recognition.score_check import check_scores, score_window
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.allocator import give_back_free_memory
@@ -52,6 +59,7 @@ def network_request(settings: Settings) -> NetworkRequest:
         settings.input_blob,
         settings.output_blob,
         settings.scores,
+        int8=settings.precision == "int8",
     )
 
 
@@ -130,31 +138,72 @@ def load(
         BackendError: no backend can be used, or the network cannot be loaded or run.
         LoadCancelled: `monitor` cancelled the load.
     """
-    request = network_request(settings)
+    request, options = network_request(settings), load_options(settings)
 
-    def load_once(request: NetworkRequest) -> LoadedNetwork:
+    def load_once(
+        request: NetworkRequest, options: LoadOptions, on_prepared: Callable[[PreparedNetwork], None] = on_prepared
+    ) -> LoadedNetwork:
         with prepare(request, monitor) as network:
             end_if_cancelled(monitor, network.name)
             choice = _choice_for(network, settings, choose)
             # The bytes of the model (134 MB for a ResNet-18) are not needed once it is loaded.
             described = replace(network, model=b"", file=None)
             on_prepared(described)
-            session: Session[Any] = choice.backend.load(network, load_options(settings), monitor)
+            session: Session[Any] = choice.backend.load(network, options, monitor)
         session.network = described
         return LoadedNetwork(session, choice.reason)
 
-    loaded = load_once(request)
+    loaded = load_once(request, options)
     if warning := remark(loaded.session.network.spec):
         logger.warning(warning)
     give_back_free_memory()
+    session = loaded.session
     try:
-        warm_up(loaded.session)
-        session = check_scores(loaded.session, lambda kind: load_once(replace(request, scores=kind)).session)
+        warm_up(session)
+        session = check_scores(session, lambda kind: load_once(replace(request, scores=kind), options).session)
+        if settings.precision == "auto":
+            int8 = replace(request, int8=True), replace(options, precision="int8")
+            session = _faster_of(session, lambda: load_once(*int8, on_prepared=lambda network: None).session)
         batch = best_batch(session)
     except BaseException:
-        loaded.session.close()
+        session.close()
         raise
     return replace(loaded, session=session, batch=batch)
+
+
+def _faster_of(session: Session[Any], load_int8: Callable[[], Session[Any]]) -> Session[Any]:
+    """Return `session` or that of its network's int8 model, whichever is measured faster; the other is closed.
+
+    An int8 model that was not judged well enough is not tried. Raises LoadCancelled as `load_int8` does.
+    """
+    name = session.network.name
+    try:
+        if not has_accepted_int8(session.network.spec):
+            return session
+        candidate = load_int8()
+    except LoadCancelled:
+        raise
+    except ActionNetError as error:
+        logger.warning("the int8 model of network %s is not used: %s", name, error)
+        return session
+    try:
+        warm_up(candidate)
+        seconds, int8_seconds = seconds_per_inference(session), seconds_per_inference(candidate)
+    except BackendError as error:
+        candidate.close()
+        logger.warning("the int8 model of network %s is not used: %s", name, error)
+        return session
+    except BaseException:
+        candidate.close()
+        raise
+    logger.info(
+        "%s: a window takes %.1f ms in int8 and %.1f ms in %s here, so %s is used",
+        name, int8_seconds * 1e3, seconds * 1e3, session.precision,
+        "int8" if int8_seconds < seconds else session.precision,
+    )  # fmt: skip
+    faster, slower = (candidate, session) if int8_seconds < seconds else (session, candidate)
+    slower.close()
+    return faster
 
 
 def _choice_for(network: PreparedNetwork, settings: Settings, choose: Choose) -> Choice:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 DEFAULT_WORKSPACE = 1 << 30
 """Bytes. The intermediate results of a ResNet-34 in batches of 4 need less than half of it; a Jetson may have 4 GB."""
@@ -49,7 +49,7 @@ class EngineRequest:
 
     Attributes:
         network: the prepared network.
-        precision: fp32 or fp16.
+        precision: fp32, fp16, or int8 for an int8 model.
         max_batch: largest batch of the engine, which accepts 1 to `max_batch` windows.
         workspace: bytes of device memory that a layer may use for intermediate results.
     """
@@ -190,6 +190,8 @@ def configure(tensorrt: TensorRT, request: EngineRequest, builder: trt.Builder, 
     config.clear_flag(trt.BuilderFlag.TF32)
     if request.precision == "fp16" and not tensorrt.has_strong_typing:
         config.set_flag(trt.BuilderFlag.FP16)
+    if request.precision == "int8" and not tensorrt.has_strong_typing:
+        config.set_flag(trt.BuilderFlag.INT8)  # which types QuantizeLinear gives
     if tensorrt.has_portable_engines and not portable(tensorrt, gpu):
         target: Any = config  # only RTX's config has this
         target.num_compute_capabilities = 1

@@ -47,7 +47,7 @@ class EngineIdentity:
 
     Attributes:
         onnx_sha256: SHA-256 of the prepared network, in float32.
-        precision: fp32 or fp16.
+        precision: fp32, fp16 or int8.
         max_batch: largest batch of the optimization profile.
         workspace: size in bytes.
         tensorrt: name and full version.
