@@ -35,8 +35,8 @@ def find_clips(folder: Path) -> list[Path]:
     clips = [folder] if folder.is_file() or is_bag(folder) else sorted(_clips_in(folder))
     if not clips:
         raise MediaError(
-            f"there is no clip in {printable(folder)}; give a folder with videos ({', '.join(VIDEO_SUFFIXES)}), bags, or "
-            "folders of images"
+            f"there is no clip in {printable(folder)}; give a folder with videos ({', '.join(VIDEO_SUFFIXES)}), bags, "
+            "or folders of images"
         )
     return clips
 
@@ -47,9 +47,8 @@ def _clips_in(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         if any(is_image(place / file) for file in files):
             yield place
-        yield from (
-            place / file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES or is_bag(place / file)
-        )
+        paths = [place / file for file in files if not file.startswith(".")]
+        yield from (path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path))
         bags = [each for each in folders if is_bag(place / each)]
         folders[:] = [each for each in folders if each not in bags]
         yield from (place / bag for bag in bags)

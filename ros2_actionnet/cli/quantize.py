@@ -9,7 +9,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -46,6 +46,7 @@ FEWEST = 10
 
 AGREEMENT = 0.99
 _TIMED = 50  # windows, limit of the measurement
+_MOST_LEFT_OUT = 2  # layers, unless the user names more
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ class Judged:
         """The result in one line."""
         found = self.agreement
         times = ", ".join(f"{name} {time:.2f} ms" for name, time in self.milliseconds.items())
+        without = f"without {', '.join(map(printable, self.left_out))}" if self.left_out else "all layers"
         return (
-            f"{found.best_class:.1%} with the best class of fp32, scores differ by {found.mean_difference:.2g} on "
-            f"average and {found.largest_difference:.2g} at most; a window takes {times}"
+            f"{without}: {found.best_class:.1%} with the best class of fp32, scores differ by "
+            f"{found.mean_difference:.2g} on average and {found.largest_difference:.2g} at most; a window takes {times}"
         )
 
 
@@ -153,19 +155,16 @@ def quantize_network(spec: NetworkSpec, options: argparse.Namespace) -> int:
                     f"least {2 * FEWEST} are needed, and hundreds to judge well: give more or longer clips"
                 )
             judge = Judge(network, settings, store, held_out)
-            judged: list[Judged] = []
-            for left_out in _variants(layers, options.leave_out):
-                file = Path(work) / f"{len(judged)}.onnx"
-                places = with_progress_bar(calibration, "calibrating")
-                quantize(model, (store.read(place) for place in places), file, left_out)
-                judged.append(judge.judge(file, left_out))
-                print(f"{_in_words(left_out)}: {judged[-1]}", flush=True)
-                if judged[-1].agreement.best_class >= options.agreement:
-                    break
-        best = max(judged, key=lambda each: each.agreement.best_class)
-        record = _record(
-            network, best, options.agreement, (len(calibration), len(held_out)), store.clips, judge.machine
-        )
+
+            def make(left_out: tuple[str, ...]) -> Judged:
+                file = Path(work) / "-".join(["model", *(str(layers.index(name)) for name in left_out)])
+                windows = (store.read(place) for place in with_progress_bar(calibration, "calibrating"))
+                quantize(model, windows, file, left_out, ranges=Path(work) / "ranges.json")
+                return judge.judge(file, left_out)
+
+            best = _search(make, layers, options)
+        counts = len(calibration), len(held_out)
+        record = _record(network, best, options.agreement, counts, store.clips, judge.machine)
         shutil.move(best.file, int8_file(place))
         write_record(record, place)
     print(f"wrote {int8_file(place)} and {record_file(place).name}: {record.windows} windows to calibrate on, and "
@@ -199,14 +198,14 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         type=_part,
         default=AGREEMENT,
         metavar="PART",
-        help="part of the windows that must keep fp32's best class for precision auto to take it (default: %(default)s)",
+        help="part of the windows that must keep fp32's best class for `auto` to take it (default: %(default)s)",
     )
     command.add_argument(
         "--leave-out",
         nargs="*",
         metavar="LAYER",
-        help="layers that stay in floating point: first, last, or names; none: leave out nothing (default: nothing, and "
-        "if that is not good enough, the first, the last, or both)",
+        help="layers that stay in floating point: first, last, or names (default: none, and if that is not good "
+        "enough, the one or two whose absence helps most)",
     )
     group = command.add_argument_group("where to judge it, and how windows are sampled")
     for name in SETTINGS:
@@ -222,20 +221,38 @@ def processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def _variants(layers: list[str], asked: Sequence[str] | None) -> list[tuple[str, ...]]:
-    """Return what to leave out, in the order in which it is tried. Raises NetworkError for a name that is no layer's."""
+def _search(make: Callable[[tuple[str, ...]], Judged], layers: list[str], options: argparse.Namespace) -> Judged:
+    """Return the int8 model with the fewest layers left out that is good enough, or the best of those tried.
+
+    One layer after the other is left out, each time the one whose absence brings the scores closest to fp32's.
+    """
+    best = make(_asked(layers, options.leave_out or ()))
+    print(best, flush=True)
+    while (
+        options.leave_out is None
+        and best.agreement.best_class < options.agreement
+        and len(best.left_out) < min(_MOST_LEFT_OUT, len(layers) - 1)
+    ):
+        others = [layer for layer in layers if layer not in best.left_out]
+        tried = [make((*best.left_out, layer)) for layer in with_progress_bar(others, "leaving out a layer")]
+        best = min(tried, key=lambda each: each.agreement.mean_difference)
+        print(best, flush=True)
+    return best
+
+
+def _asked(layers: list[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers that the user leaves out. Raises NetworkError if a name is no layer's."""
     if not layers:
         raise NetworkError("the network has no layer that can be quantized: no convolution or product with weights")
-    if asked is None:
-        return [(), (layers[0],), (layers[-1],), (layers[0], layers[-1])]
     aliases = {"first": layers[0], "last": layers[-1]}
-    names = tuple(aliases.get(name, name) for name in asked)
-    for name in names:
+    found = tuple(dict.fromkeys(aliases.get(name, name) for name in names))
+    for name in found:
         if name not in layers:
             raise NetworkError(
-                f"--leave-out {printable(name)} is no layer; give first, last, or one of {printable(', '.join(layers), 2000)}"
+                f"--leave-out {printable(name)} is no layer; give first, last, or some of "
+                f"{printable(', '.join(layers), 2000)}"
             )
-    return [names]
+    return found
 
 
 def _check_free(place: Path, options: argparse.Namespace) -> None:
@@ -283,15 +300,11 @@ def _verdict(record: Int8Record, layers: list[str]) -> int:
         print("precision auto takes it where it is faster than the others, and precision int8 everywhere")
         return 0
     print(
-        f"precision auto does not take it, because only {record.agreement:.1%} of the windows keep their best class and "
-        f"{record.required_agreement:.1%} are required; precision int8 does. Leave out more layers with --leave-out "
-        f"(from the first to the last: {printable(', '.join(layers), 2000)}), or give more clips"
+        f"precision auto does not take it, because only {record.agreement:.1%} of the windows keep their best class; "
+        f"{record.required_agreement:.1%} are required. Leave out more layers with --leave-out (from the first to the "
+        f"last: {printable(', '.join(layers), 2000)}), or give more clips"
     )
     return 1
-
-
-def _in_words(left_out: tuple[str, ...]) -> str:
-    return f"without {', '.join(map(printable, left_out))}" if left_out else "all layers"
 
 
 def _report(line: str) -> None:

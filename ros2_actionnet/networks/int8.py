@@ -189,7 +189,7 @@ def resolve_int8(spec: NetworkSpec, request: NetworkRequest) -> NetworkSpec:
 
 
 def has_accepted_int8(spec: NetworkSpec) -> bool:
-    """Return True if there is an int8 model of `spec` that was judged well enough. Raises NetworkError (`read_record`)."""
+    """Return True if there is an int8 model of `spec` that was judged well enough; raise as `read_record` does."""
     record = read_record(spec.model)
     return record is not None and record.is_accepted
 

@@ -7,6 +7,7 @@ floating point, which it demands too. What normalizes the frames, and what makes
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ MIN_OPSET = 13
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _OTHERS = ("Add",)  # of the branches of a residual block
 _ADDED = "actionnet/"  # beginning of the names of what the preparation has added
+
+
+def _without_advice(record: logging.LogRecord) -> bool:
+    return "pre-processing before quantization" not in record.getMessage()
 
 
 def with_named_nodes(serialized: bytes) -> ModelProto:
@@ -48,7 +53,7 @@ def layers_of(model: ModelProto) -> list[str]:
     ]
 
 
-def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: Sequence[str] = ()) -> None:
+def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: Sequence[str], ranges: Path) -> None:
     """Write the int8 form of a prepared network to `target`.
 
     Args:
@@ -57,6 +62,7 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
             the scales.
         target: the file to write.
         left_out: names of the layers that stay in floating point.
+        ranges: file that keeps the range of every tensor, found with `windows`; if it exists, they are not read.
 
     Raises:
         NetworkError: ONNX Runtime is not installed, or cannot quantize the network.
@@ -78,6 +84,8 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
         def get_next(self) -> dict[str, Any] | None:
             return next(self._inputs, None)
 
+    # It advises to optimize the graph first, which the preparation has done as far as every backend accepts it.
+    logging.getLogger().addFilter(_without_advice)
     copy = ModelProto()
     copy.CopyFrom(model)
     added = [node.name for node in model.graph.node if node.output[0].startswith(_ADDED)]
@@ -93,6 +101,7 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            calibration_cache_path=ranges,
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,

@@ -32,6 +32,7 @@ from ros2_actionnet.errors import BackendError, LoadCancelled, NetworkError
 from ros2_actionnet.load_monitor import UNMONITORED, Unmonitored
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
 from ros2_actionnet.networks.prepare_process import prepare_in_process
+from support.int8 import quantized
 from support.larger_networks import save_attention_network, save_random_resnet
 from support.networks import save_brightness_network
 from support.tensorrt_doubles import (
@@ -147,6 +148,20 @@ class TestRealEngines:
         request = EngineRequest(prepare(resolve(NetworkRequest("camera_motion"))), precision, max_batch=4)
         assert_signature(rtx, request, precision)
         assert len(build_here(rtx, request)) > 500_000
+
+    def test_camera_motion_in_int8(self, rtx: TensorRT, tmp_path: Path) -> None:
+        network = quantized(resolve(NetworkRequest("camera_motion")).model, tmp_path)
+        request = EngineRequest(network, "int8", max_batch=4)
+        assert_signature(rtx, request, "fp32")
+        assert len(build_here(rtx, request)) < 600_000, "a byte for each of 334,000 weights"
+
+    @pytest.mark.slow
+    def test_resnet_18_in_int8(self, rtx: TensorRT, tmp_path: Path) -> None:
+        network = quantized(save_random_resnet(tmp_path, 18), tmp_path, count=2)
+        assert network.file is not None
+        request = EngineRequest(network, "int8", max_batch=4)
+        assert_signature(rtx, request, "fp32")
+        assert len(build_here(rtx, request)) == pytest.approx(network.file.stat().st_size, rel=0.05)
 
     @pytest.mark.parametrize("precision", ["fp32", "fp16"])
     def test_one_with_an_operator_that_was_a_plugin(self, rtx: TensorRT, tiny: PreparedNetwork, precision: str) -> None:
