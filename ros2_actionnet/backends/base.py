@@ -54,6 +54,14 @@ def describe_loaded(network: PreparedNetwork, backend: str, device: str, precisi
     )
 
 
+def check_int8(network: PreparedNetwork, precision: str) -> None:
+    """Raise BackendError if `precision` is int8 and `network` is not an int8 model: it would run in another one."""
+    if precision == "int8" and network.spec.int8_of is None:
+        raise BackendError(
+            f"{network.name} is not an int8 model; make one with `actionnet-networks quantize`, or set precision auto"
+        )
+
+
 class Session(ABC, Generic[WindowT]):
     """One network loaded on one device. Must be used by one thread at a time.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, Session
+from ros2_actionnet.backends.base import DEFAULT_OPTIONS, LoadOptions, Scores, Session, check_int8
 from ros2_actionnet.backends.openvino_ir import with_common_signature
 from ros2_actionnet.backends.ring import HostRing
 from ros2_actionnet.errors import BackendError
@@ -116,6 +116,7 @@ class OpenVINOBackend:
                 f"OpenVINO cannot read {network.spec.model}, which is an engine of TensorRT; set backend tensorrt, or "
                 "`model` to the .onnx file that it was built from"
             )
+        check_int8(network, options.precision)
         core = openvino.Core()
         device = options.device.upper() or "CPU"
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}

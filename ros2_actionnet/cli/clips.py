@@ -32,7 +32,7 @@ def find_clips(folder: Path) -> list[Path]:
 
     Raises MediaError if there is none.
     """
-    clips = [folder] if folder.is_file() or is_bag(folder) else sorted(_clips_in(folder))
+    clips = [folder] if folder.is_file() or _is_bag_folder(folder) else sorted(_clips_in(folder))
     if not clips:
         raise MediaError(
             f"there is no clip in {printable(folder)}; give a folder with videos ({', '.join(VIDEO_SUFFIXES)}), bags, "
@@ -49,9 +49,14 @@ def _clips_in(folder: Path) -> Iterator[Path]:
             yield place
         paths = [place / file for file in files if not file.startswith(".")]
         yield from (path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path))
-        bags = [each for each in folders if is_bag(place / each)]
+        bags = [each for each in folders if _is_bag_folder(place / each)]
         folders[:] = [each for each in folders if each not in bags]
         yield from (place / bag for bag in bags)
+
+
+def _is_bag_folder(folder: Path) -> bool:
+    """Return True for a bag in a folder, and not for a folder with several bags of one file."""
+    return (folder / "metadata.yaml").is_file()
 
 
 class WindowStore:

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import gc
+import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ros2_actionnet.backends import Choice
+from ros2_actionnet.backends import DEFAULT_OPTIONS, Choice, LoadOptions, Scores
 from ros2_actionnet.errors import ActionNetError, BackendError, LoadCancelled, SettingsError
-from ros2_actionnet.load_monitor import UNMONITORED
+from ros2_actionnet.load_monitor import UNMONITORED, LoadMonitor
 from ros2_actionnet.networks import Conversion, PreparedNetwork
-from ros2_actionnet.recognition.loading import check_change, load, load_options, network_request, warm_up
+from ros2_actionnet.networks.int8 import int8_file, record_file
+from ros2_actionnet.recognition.loading import LoadedNetwork, check_change, load, load_options, network_request, warm_up
 from ros2_actionnet.settings import Settings
-from support.fakes import FakeNetworks, FakeSession, make_network
+from support.fakes import FakeNetworks, FakeSession, Pixels, make_network
+from support.int8 import make_int8
 from support.monitors import Recorder
+from support.networks import save_brightness_network
 
 FIRST = Settings(network="first")
+
+
+class PacedSession(FakeSession):
+    """Takes a known time for an inference."""
+
+    def __init__(self, network: PreparedNetwork, precision: str, seconds: float) -> None:
+        super().__init__(network)
+        self.precision = precision
+        self._seconds = seconds
+
+    def _infer(self, windows: Sequence[Pixels]) -> Scores:
+        time.sleep(self._seconds)
+        return super()._infer(windows)
 
 
 def fake_networks() -> FakeNetworks:
@@ -159,3 +178,71 @@ def test_warming_up_a_network_that_gives_no_numbers_fails() -> None:
     session.scores = [float(np.nan), 0.0]
     with pytest.raises(BackendError, match="not numbers"):
         warm_up(session)
+
+
+class TestInt8:
+    """`auto` and int8, with a network whose int8 model lies beside it; sessions are doubles of a known pace."""
+
+    @pytest.fixture(name="model")
+    def model_fixture(self, tmp_path: Path) -> Path:
+        return save_brightness_network(tmp_path / "net", ("dark", "bright"))
+
+    @staticmethod
+    def load(model: Path, precision: str, slowed: str = "") -> tuple[LoadedNetwork, list[PacedSession]]:
+        """Load with doubles; those of the precision `slowed` take 5 ms longer."""
+        sessions: list[PacedSession] = []
+
+        class Paced(FakeNetworks):
+            def load(
+                self,
+                network: PreparedNetwork,
+                options: LoadOptions = DEFAULT_OPTIONS,
+                monitor: LoadMonitor = UNMONITORED,
+            ) -> PacedSession:
+                used = "bf16" if options.precision == "auto" else options.precision
+                sessions.append(PacedSession(network, used, 0.005 if used == slowed else 0.0))
+                return sessions[-1]
+
+        settings = Settings(model=str(model), precision=precision)
+        return load(settings, choose=lambda name, device: Choice(Paced(), "fake")), sessions
+
+    @pytest.mark.parametrize(("slowed", "taken"), [("bf16", "int8"), ("int8", "bf16")])
+    def test_auto_takes_what_is_faster_here(
+        self, model: Path, slowed: str, taken: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        make_int8(model)
+        with caplog.at_level("INFO"):
+            loaded, sessions = self.load(model, "auto", slowed)
+        assert [session.precision for session in sessions] == ["bf16", "int8"]
+        assert [session.closed for session in sessions] == [taken != "bf16", taken != "int8"]
+        assert loaded.session.precision == taken
+        (line,) = [record.getMessage() for record in caplog.records if "in int8" in record.getMessage()]
+        assert line.startswith("model: a window takes ")
+        assert line.endswith(f" in bf16 here, so {taken} is used")
+
+    @pytest.mark.parametrize("agreement", [None, 0.98])
+    def test_auto_does_not_try_what_is_not_judged_well(self, model: Path, agreement: float | None) -> None:
+        if agreement is not None:
+            make_int8(model, agreement)
+        loaded, sessions = self.load(model, "auto", "bf16")
+        assert [session.precision for session in sessions] == [loaded.session.precision] == ["bf16"]
+
+    def test_int8_is_taken_as_asked(self, model: Path) -> None:
+        make_int8(model, agreement=0.5)
+        loaded, sessions = self.load(model, "int8", "int8")
+        assert [session.precision for session in sessions] == [loaded.session.precision] == ["int8"]
+        assert loaded.session.network.spec.int8_of == model
+
+    def test_int8_that_is_not_there_is_refused_before_the_load(self, model: Path) -> None:
+        before = Settings(model=str(model), backend="openvino")
+        with pytest.raises(ActionNetError, match="there is no int8 model of model"):
+            check_change(before, replace(before, precision="int8"))
+
+    @pytest.mark.parametrize("damage", ["record", "model"])
+    def test_a_damaged_one_is_left_alone(self, model: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+        make_int8(model)
+        path = record_file(model) if damage == "record" else int8_file(model)
+        path.write_bytes(b"{}")
+        loaded, _ = self.load(model, "auto", "bf16")
+        assert loaded.session.precision == "bf16"
+        assert "the int8 model of network model is not used: " in caplog.text

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ros2_actionnet.backends.base import check_int8
 from ros2_actionnet.backends.tensorrt.library import TensorRT
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import INPUT_NAME, PreparedNetwork
@@ -74,6 +75,7 @@ class EngineRequest:
             raise BackendError(
                 f"precision {self.precision} is not offered under TensorRT; set it to {', '.join(PRECISIONS)} or auto"
             )
+        check_int8(self.network, self.precision)
         if not 1 <= self.max_batch <= (self.network.max_batch or self.max_batch):
             raise BackendError(
                 f"an engine for batches of {self.max_batch} cannot be built of {self.network.name}, whose batch is "

@@ -1,6 +1,6 @@
 """Quantizes a prepared network to int8, with what ONNX Runtime's quantizer offers, to what every backend accepts.
 
-The result has QuantizeLinear and DequantizeLinear around its convolutions, matrix products and additions: int8,
+The result has QuantizeLinear and DequantizeLinear around its convolutions, matrix products and residual sums: int8,
 symmetric (all zero points are 0), the weights with a scale for each channel, as TensorRT demands. Biases stay in
 floating point, which it demands too. What normalizes the frames, and what makes scores, is not quantized.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.spec import INPUT_NAME
@@ -43,13 +43,18 @@ def with_named_nodes(serialized: bytes) -> ModelProto:
     return model
 
 
+def _is_exact(node: NodeProto, constants: set[str]) -> bool:
+    """Return True for what is not quantized: what the preparation has added, and an Add of a constant, as of a bias."""
+    return node.output[0].startswith(_ADDED) or (node.op_type in _OTHERS and bool(constants & set(node.input)))
+
+
 def layers_of(model: ModelProto) -> list[str]:
     """Return the names of the layers that are quantized, in the order of their computation: those with weights."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in _LAYERS and node.output[0].partition("/")[0] + "/" != _ADDED and weights & set(node.input)
+        if node.op_type in _LAYERS and not node.output[0].startswith(_ADDED) and weights & set(node.input)
     ]
 
 
@@ -88,7 +93,8 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
     logging.getLogger().addFilter(_without_advice)
     copy = ModelProto()
     copy.CopyFrom(model)
-    added = [node.name for node in model.graph.node if node.output[0].startswith(_ADDED)]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    exact = [node.name for node in model.graph.node if _is_exact(node, constants)]
     try:
         quantize_static(
             copy,
@@ -96,7 +102,7 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[*_LAYERS, *_OTHERS],
-            nodes_to_exclude=[*added, *left_out],
+            nodes_to_exclude=[*exact, *left_out],
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
