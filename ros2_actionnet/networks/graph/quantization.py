@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ MIN_OPSET = 13
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _OTHERS = ("Add",)  # of the branches of a residual block
+_CACHE = "calibration_cache_path"  # a keyword that the last ONNX Runtime for Python 3.10 lacks
 _ADDED = "actionnet/"  # beginning of the names of what the preparation has added
 
 
@@ -67,7 +69,8 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
             the scales.
         target: the file to write.
         left_out: names of the layers that stay in floating point.
-        ranges: file that keeps the range of every tensor, found with `windows`; if it exists, they are not read.
+        ranges: file that keeps the range of every tensor, found with `windows`; if it exists, and this ONNX Runtime can
+            keep them, they are not read.
 
     Raises:
         NetworkError: ONNX Runtime is not installed, or cannot quantize the network.
@@ -107,13 +110,13 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            calibration_cache_path=ranges,
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": [*_LAYERS, *_OTHERS],
             },
+            **({_CACHE: ranges} if _CACHE in signature(quantize_static).parameters else {}),
         )
     except (NetworkError, OSError):
         raise
