@@ -56,7 +56,7 @@ def resolve(request: NetworkRequest, catalogue: Catalogue | None = None) -> Netw
         output_blob=request.output_blob or spec.output_blob,
         scores=score_kind(request.scores) or spec.scores,
     )
-    return resolve_int8(spec, request) if request.int8 else spec
+    return resolve_int8(spec, request) if request.precision == "int8" else spec
 
 
 def as_meant(request: NetworkRequest, catalogue: Catalogue | None = None) -> NetworkRequest:

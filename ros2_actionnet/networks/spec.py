@@ -51,7 +51,7 @@ class NetworkRequest:
         input_blob: name of the model's input.
         output_blob: name of the model's output.
         scores: what the network gives, one of SCORE_KINDS; "auto" is unspecified too.
-        int8: True for the int8 model that lies beside the model.
+        precision: "int8" for the int8 model that lies beside the model; any other is for the model itself.
     """
 
     network: str = "resnet18"
@@ -60,7 +60,7 @@ class NetworkRequest:
     input_blob: str = ""
     output_blob: str = ""
     scores: str = ""
-    int8: bool = False
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def network_request(settings: Settings) -> NetworkRequest:
         settings.input_blob,
         settings.output_blob,
         settings.scores,
-        int8=settings.precision == "int8",
+        settings.precision,
     )
 
 
@@ -162,7 +162,7 @@ def load(
         warm_up(session)
         session = check_scores(session, lambda kind: load_once(replace(request, scores=kind), options).session)
         if settings.precision == "auto":
-            int8 = replace(request, int8=True), replace(options, precision="int8")
+            int8 = replace(request, precision="int8"), replace(options, precision="int8")
             session = _faster_of(session, lambda: load_once(*int8, on_prepared=lambda network: None).session)
         batch = best_batch(session)
     except BaseException:

@@ -70,7 +70,7 @@ def test_one_that_auto_takes(run: Run, model: Path, clips: Path) -> None:
     assert (record.model_sha256, record.int8_sha256) == (sha256_of(model), sha256_of(int8_file(model)))
     assert record.clips == {"again": 10, "bright": 10, "dark": 10, "dim": 10}
     assert set(record.milliseconds) >= {"int8"}
-    assert prepared(model, int8=True).labels == LABELS
+    assert prepared(model, "int8").labels == LABELS
     assert sorted(path.name for path in model.parent.iterdir()) == [
         "labels.txt", "model.int8.json", "model.int8.onnx", "model.onnx",
     ]  # fmt: skip

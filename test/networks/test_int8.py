@@ -27,7 +27,7 @@ def model_fixture(tmp_path: Path) -> Path:
 
 def test_the_int8_model_scores_as_the_network(model: Path) -> None:
     make_int8(model)
-    network, int8 = prepared(model), prepared(model, int8=True)
+    network, int8 = prepared(model), prepared(model, "int8")
     assert (int8.labels, int8.frames, int8.height, int8.width) == (LABELS, 4, 8, 8)
     assert (int8.spec.model, int8.file, int8.spec.int8_of) == (int8_file(model), int8_file(model), model)
     assert int8.spec.scores == "probabilities"
@@ -54,7 +54,7 @@ def test_only_one_that_agrees_well_enough_is_accepted(model: Path, agreement: fl
 
 def test_where_there_is_none(model: Path) -> None:
     with pytest.raises(NetworkError, match=r"no int8 model of model .*actionnet-networks quantize .*--clips") as caught:
-        resolve(NetworkRequest(model=str(model), int8=True))
+        resolve(NetworkRequest(model=str(model), precision="int8"))
     assert caught.value.settings == ("precision",)
 
 
@@ -64,14 +64,14 @@ def test_a_model_that_has_changed_since(model: Path, changed: str) -> None:
     path = model if changed == "model" else int8_file(model)
     path.write_bytes(path.read_bytes() + b"\x00")
     with pytest.raises(NetworkError, match="has changed since the int8 model of model was made"):
-        prepared(model, int8=True)
+        prepared(model, "int8")
 
 
 @pytest.mark.parametrize("request_for", [{"output_blob": "grey"}, {"scores": "sigmoid"}])
 def test_another_output_than_it_was_made_of(model: Path, request_for: dict[str, str]) -> None:
     make_int8(model)
     with pytest.raises(NetworkError, match="stands for output 'logits' as logits, not for"):
-        resolve(NetworkRequest(model=str(model), int8=True, **request_for))
+        resolve(NetworkRequest(model=str(model), precision="int8", **request_for))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ def windows_for(network: PreparedNetwork, count: int, seed: int = 0) -> list[NDA
     return [np.clip(random.normal(level, 10, size), 0, 255).astype(np.uint8) for level in levels]
 
 
-def prepared(model: Path, *, int8: bool = False) -> PreparedNetwork:
-    return prepare(resolve(NetworkRequest(model=str(model), int8=int8)))
+def prepared(model: Path, precision: str = "") -> PreparedNetwork:
+    return prepare(resolve(NetworkRequest(model=str(model), precision=precision)))
 
 
 def quantized(model: Path, work: Path, left_out: tuple[str, ...] = (), count: int = 8) -> PreparedNetwork:

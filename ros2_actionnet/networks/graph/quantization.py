@@ -85,7 +85,7 @@ def quantize(model: ModelProto, windows: Iterable[Any], target: Path, left_out: 
     if opset < MIN_OPSET:
         raise NetworkError(f"the network has opset {opset}; int8 needs {MIN_OPSET}: export it with that or a later one")
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._inputs: Iterator[dict[str, Any]] = ({INPUT_NAME: window[None]} for window in windows)
 
