@@ -1,0 +1,171 @@
+"""What is used again gives the numbers of the whole network, whatever comes between two windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from ros2_actionnet.backends.openvino import OpenVINOSession, ReusingSession
+from ros2_actionnet.backends.openvino_stem import split_stem
+from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
+from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
+
+FRAMES, SIZE = 10, 20
+PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def save_stem_network(
+    folder: Path, kernel: int = 5, stride: int = 1, *, frames: int = FRAMES, branch: bool = False, pool: bool = True
+) -> Path:
+    """Conv -> Relu -> MaxPool -> Conv -> mean -> logits, the first of length `kernel` in time."""
+    random = np.random.default_rng(0)
+    constants = {
+        "w": random.normal(0, 0.2, (6, 3, kernel, 3, 3)),
+        "b": random.normal(0, 0.2, 6),
+        "v": random.normal(0, 0.3, (7, 6, 3, 3, 3)),
+        "fc": random.normal(0, 3, (5, 7)),
+        "fb": random.normal(0, 1, 5),
+    }
+    pads, margin = [1, 1], kernel // 2
+    nodes = [
+        helper.make_node(
+            "Conv", ["x", "w", "b"], ["c"], kernel_shape=[kernel, 3, 3], strides=[stride, 2, 2],
+            pads=[margin, *pads, margin, *pads],
+        ),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("MaxPool" if pool else "AveragePool", ["r"], ["p"], kernel_shape=[3] * 3, strides=[2] * 3,
+                         pads=[1] * 6),
+        helper.make_node("Conv", ["p", "v"], ["d"], kernel_shape=[3] * 3, pads=[1] * 6),
+        helper.make_node("GlobalAveragePool", ["d"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc", "fb"], ["y"], transB=1),
+    ]  # fmt: skip
+    if branch:
+        nodes[5:5] = [helper.make_node("ReduceMax", ["r"], ["most"]), helper.make_node("Add", ["g", "most"], ["h"])]
+        nodes[7].input[0] = "h"
+    graph = helper.make_graph(
+        nodes,
+        "stem",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, frames, SIZE, SIZE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    folder.mkdir(exist_ok=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    (folder / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    return folder / "model.onnx"
+
+
+def read(network: PreparedNetwork) -> Any:
+    model = openvino.Core().read_model(network.model, b"")
+    model.reshape([1, network.frames, network.height, network.width, 3])
+    return model
+
+
+def compiled(model: Any) -> Any:
+    return openvino.Core().compile_model(model, "CPU", PROPERTIES)
+
+
+@pytest.fixture(name="network", scope="module")
+def network_fixture(tmp_path_factory: pytest.TempPathFactory) -> PreparedNetwork:
+    return prepare(resolve(NetworkRequest(model=str(save_stem_network(tmp_path_factory.mktemp("stem") / "net")))))
+
+
+@pytest.fixture(name="sessions", scope="module")
+def sessions_fixture(network: PreparedNetwork) -> Iterator[tuple[OpenVINOSession, ReusingSession]]:
+    """The whole network, and the one that uses again."""
+    split = split_stem(read(network), FRAMES)
+    assert split is not None
+    whole = OpenVINOSession(network, compiled(read(network)), "CPU", "fp32")
+    reusing = ReusingSession(network, split, compiled, "fp32")
+    yield whole, reusing
+    whole.close()
+    reusing.close()
+
+
+SAMPLES = st.lists(
+    st.one_of(
+        st.just(Sample()), st.just(Sample()), st.just(Sample()),
+        st.integers(1, FRAMES + 2).map(lambda steps: Sample(steps=steps)),
+        st.just(Sample(restart=True, reason="a gap")),
+    ),
+    min_size=1, max_size=50,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(samples=SAMPLES, infer_every=st.integers(1, 3), repeat_first=st.booleans(), seed=st.integers(0, 9))
+def test_the_numbers_are_those_of_the_whole_network(
+    sessions: tuple[OpenVINOSession, ReusingSession],
+    samples: list[Sample],
+    infer_every: int,
+    repeat_first: bool,
+    seed: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    buffers = [TemporalBuffer(session.create_ring(), infer_every, repeat_first) for session in sessions]
+    for sample in samples:
+        frame = random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        for buffer in buffers:
+            buffer.push(frame, sample)
+        if buffers[0].due:
+            whole, reused = (
+                session.infer([buffer.take_window()]) for session, buffer in zip(sessions, buffers, strict=True)
+            )
+            assert reused == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_long_stream_computes_most_steps_once(sessions: tuple[OpenVINOSession, ReusingSession]) -> None:
+    whole, reusing = sessions
+    rings = whole.create_ring(), reusing.create_ring()
+    random, used_again = np.random.default_rng(0), []
+    for index in range(5 * FRAMES):
+        frame = random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        for ring in rings:
+            ring.write(index % FRAMES, frame)
+        first = (index + 1) % FRAMES
+        if index >= FRAMES - 1:
+            used_again.append(rings[1].has_all_but_one(first))
+            expected = whole.infer([rings[0].window(first)])
+            assert reusing.infer([rings[1].window(first)]) == pytest.approx(expected, abs=1e-6)
+    assert used_again == [False] + [True] * (4 * FRAMES)
+
+
+def test_streams_have_features_of_their_own(sessions: tuple[OpenVINOSession, ReusingSession]) -> None:
+    whole, reusing = sessions
+    random = np.random.default_rng(0)
+    streams = [(whole.create_ring(), reusing.create_ring()) for _ in range(2)]
+    for index in range(2 * FRAMES):
+        for rings in streams:
+            frame = random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+            for ring in rings:
+                ring.write(index % FRAMES, frame)
+        first = (index + 1) % FRAMES
+        expected = whole.infer([rings[0].window(first) for rings in streams])
+        assert reusing.infer([rings[1].window(first) for rings in streams]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"kernel": 1}, {"kernel": 7, "frames": 8}, {"stride": 2}, {"branch": True}, {"pool": False}],
+    ids=["no time", "short window", "stride", "branch", "average"],
+)
+def test_other_stems_stay_whole(tmp_path: Path, other: dict[str, Any]) -> None:
+    network = prepare(resolve(NetworkRequest(model=str(save_stem_network(tmp_path / "net", **other)))))
+    assert split_stem(read(network), network.frames) is None
+
+
+def test_camera_motion_stays_whole() -> None:
+    network = prepare(resolve(NetworkRequest("camera_motion")))
+    assert split_stem(read(network), network.frames) is None
