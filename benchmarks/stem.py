@@ -22,6 +22,7 @@ from benchmarks.report import Report, Table, milliseconds, parser, percentile
 from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.networks import ACTIONNET_MEAN, NetworkSpec, prepare
+from ros2_actionnet.recognition.score_check import score_window
 
 Run = Callable[[], NDArray[np.float32]]
 WARM_UP = 3  # windows
@@ -55,7 +56,9 @@ def prepared(model: Path, precision: str, window: NDArray[np.uint8], *, fold_ste
     """The model as the node runs it: uint8 frames in, scores out."""
     network = prepare(NetworkSpec("resnet", model, model.parent / "labels.txt"), fold_stem=fold_stem)
     session = OpenVINOBackend().load(network, LoadOptions(precision=precision))
-    return lambda: session.infer([window])[0]
+    ring = session.create_ring()
+    score_window(session, ring, window)
+    return lambda: session.infer([ring.window(0)])[0]
 
 
 def measure(runs: dict[str, Run], windows: int) -> dict[str, list[float]]:

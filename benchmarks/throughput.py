@@ -152,7 +152,7 @@ def our_inference(model: Path, precision: str) -> Callable[[], object]:
     session = OpenVINOBackend().load(
         prepare(NetworkSpec("bare", model, model.parent / "labels.txt")), LoadOptions(precision=precision)
     )
-    window = np.zeros((_FRAMES, _HEIGHT, _WIDTH, 3), np.uint8)
+    window = session.create_ring().window(0)
     return lambda: session.infer([window])
 
 
