@@ -32,8 +32,13 @@ def track_of(receive: Callable[[], Awaitable[Any]]) -> Any:
     return Track()
 
 
-def on_feedback(sender: Any, request_key_frame: Callable[[], None], limit_bitrate: Callable[[int], None]) -> None:
-    """Call back on what a viewer reports of a stream: lost pictures (PLI, FIR) and the bitrate of its link (REMB).
+def on_feedback(
+    sender: Any,
+    report_came: Callable[[], None],
+    request_key_frame: Callable[[], None],
+    limit_bitrate: Callable[[int], None],
+) -> None:
+    """Call back on each report of a viewer, and on lost pictures (PLI, FIR) and the bitrate of its link (REMB) in it.
 
     aiortc answers these reports with its own encoder, which a track of encoded packets does not use.
     """
@@ -43,6 +48,7 @@ def on_feedback(sender: Any, request_key_frame: Callable[[], None], limit_bitrat
     handle = sender._handle_rtcp_packet
 
     async def handle_and_report(packet: Any) -> None:
+        report_came()
         if isinstance(packet, RtcpPsfbPacket):
             if packet.fmt in (picture_loss, full_intra_request):
                 request_key_frame()

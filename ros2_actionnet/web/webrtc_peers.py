@@ -22,6 +22,7 @@ _MOST_CANDIDATES = 32  # in an offer; this machine sends a packet to each of the
 _MOST_MEDIA = 4  # in an offer
 _CONNECT_TIMEOUT = 15.0  # s from the offer to the connection
 _CLOSE_TIMEOUT = 5.0  # s
+_SILENT = 10.0  # s without a report (RTCP), of which one is due every second or two
 _STALLED = 5.0  # s without taking a picture
 _WAITING = 8  # pictures that wait for a viewer; then it continues at the next key frame
 
@@ -163,11 +164,14 @@ class Viewers(Peers):
         (transceiver,) = connection.getTransceivers()
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType == self._mime_type])
-        on_feedback(sender, self._request_key_frame, lambda bitrate: self._limit(identifier, bitrate))
+        on_feedback(
+            sender, queue.report_came, self._request_key_frame, lambda bitrate: self._limit(identifier, bitrate)
+        )
         connection.queue = queue
 
     def _connected(self, identifier: str) -> None:
-        self._queues[identifier] = self._connections[identifier].queue
+        self._queues[identifier] = queue = self._connections[identifier].queue
+        queue.report_came()
         self.watching = len(self._queues)
         self._request_key_frame()
 
@@ -187,18 +191,26 @@ class _ViewerQueue:
     """Encoded pictures on their way to one viewer.
 
     Attributes:
-        is_stalled: True if the viewer has taken no picture for `_STALLED` s, although some wait.
+        is_stalled: True if the viewer has taken no picture for `_STALLED` s, although some wait, or sent no report
+            for `_SILENT` s.
     """
 
     def __init__(self) -> None:
         self._pictures = deque[EncodedPicture]()
         self._added = asyncio.Event()
         self._needs_key = True
+        self._reported = time.monotonic()
         self._waits_since: float | None = None  # monotonic time at which the first one not taken came
 
     @property
     def is_stalled(self) -> bool:
-        return self._waits_since is not None and time.monotonic() - self._waits_since > _STALLED
+        now = time.monotonic()
+        waits = self._waits_since is not None and now - self._waits_since > _STALLED
+        return waits or now - self._reported > _SILENT
+
+    def report_came(self) -> None:
+        """Note that the viewer is there."""
+        self._reported = time.monotonic()
 
     def put(self, picture: EncodedPicture) -> bool:
         """Add a picture; return True if the viewer needs a key frame, since those that waited were dropped."""

@@ -69,7 +69,7 @@ async def sending(link: str, picture: NDArray[np.uint8]) -> AsyncIterator[Any]:
     import av
     from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-    class Track(MediaStreamTrack):
+    class Track(MediaStreamTrack):  # type: ignore[misc]  # aiortc is Any
         kind = "video"
         count = itertools.count()
 

@@ -170,6 +170,23 @@ def test_one_that_never_takes_a_picture_is_dropped_and_the_others_go_on(
         assert asyncio.run(watch())
 
 
+def test_one_that_is_no_longer_heard_of_is_dropped(output: WebRtcOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc_peers, "_SILENT", 4.0)
+
+    async def watch() -> None:
+        async with watching(output.link) as (gone, _):
+            await gone.recv()
+            ((silent, connection),) = output._viewers._connections.items()
+            connection.getSenders()[0]._handle_rtcp_packet = lambda _: asyncio.sleep(0)  # its reports are lost
+            async with watching(output.link) as (track, _):
+                while silent in output._viewers._connections:
+                    await asyncio.wait_for(track.recv(), TIMEOUT)
+                assert output.viewers == 1
+
+    with fed(output, growing):
+        asyncio.run(asyncio.wait_for(watch(), TIMEOUT))
+
+
 def test_a_queue_keeps_few_pictures_and_begins_again_with_a_key_frame() -> None:
     from ros2_actionnet.web.live_encoder import EncodedPicture
 
