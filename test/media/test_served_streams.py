@@ -96,7 +96,7 @@ def test_a_browsers_camera_is_a_source_that_comes_back() -> None:
             except (OSError, AssertionError):
                 await asyncio.sleep(0.05)
 
-    asyncio.run_coroutine_threadsafe(send((220, 0, 0)), loop)
+    senders = [asyncio.run_coroutine_threadsafe(send((220, 0, 0)), loop)]
     source = open_source(f"webrtc://127.0.0.1:{port}/in", InputOptions(width=80), reports)
     assert source.is_live
     seen, returned = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]](), False
@@ -104,12 +104,13 @@ def test_a_browsers_camera_is_a_source_that_comes_back() -> None:
         seen.append(frame.picture)
         if len(seen) == 10:
             loop.call_soon_threadsafe(ended.set)
-            asyncio.run_coroutine_threadsafe(send((0, 0, 220)), loop)
+            senders.append(asyncio.run_coroutine_threadsafe(send((0, 0, 220)), loop))
         if frame.picture.mean((0, 1))[2] > 180:
             returned = True
             break
     source.close()
-    loop.call_soon_threadsafe(ended.set)
+    for sender in senders:
+        sender.cancel()
     time.sleep(0.2)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
