@@ -33,7 +33,7 @@ from ros2_actionnet.media.detection_file import DetectedPeople, read_detections
 from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.overwriting import check_overwriting
 from ros2_actionnet.media.pipeline import Pipeline
-from ros2_actionnet.media.uris import open_sink, open_source
+from ros2_actionnet.media.uris import check_output, open_sink, open_source
 from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer
@@ -96,6 +96,7 @@ class Command:
         outputs = _outputs(options)
         inputs = [uri] if options.detections is None else [uri, str(options.detections)]
         check_overwriting(inputs, outputs.uris)
+        check_output(outputs.output)
         detections = None if options.detections is None else read_detections(options.detections)
         with ExitStack() as stack:
             source = stack.enter_context(closing(self._open(uri)))

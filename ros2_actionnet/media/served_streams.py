@@ -16,6 +16,7 @@ from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.web.listening import parse_listen_address
 from ros2_actionnet.web.rtsp_output import RtspOutput
+from ros2_actionnet.web.webrtc_library import check_libraries
 from ros2_actionnet.web.webrtc_streams import WebRtcInput, WebRtcOutput
 
 _POLL = 0.5  # s
@@ -56,6 +57,14 @@ class ServedSink:
     def close(self) -> None:
         """End the stream."""
         self._output.close()
+
+
+def check_served(uri: str) -> None:
+    """Raise MediaError if `uri` is no address to listen at, or if a library is missing."""
+    import_av()
+    parse_listen_address(uri)
+    if not uri.lower().startswith("rtsp:"):
+        check_libraries()
 
 
 def open_browser_camera(uri: str, options: InputOptions, report: Report) -> LiveSource:

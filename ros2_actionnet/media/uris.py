@@ -26,7 +26,7 @@ from ros2_actionnet.media.display import DisplaySink
 from ros2_actionnet.media.encoder import CONTAINERS
 from ros2_actionnet.media.filters import Flipped, Thinned
 from ros2_actionnet.media.image_files import WRITABLE_SUFFIXES, ImageSink, ImageSource, is_image
-from ros2_actionnet.media.served_streams import ServedSink, open_browser_camera
+from ros2_actionnet.media.served_streams import ServedSink, check_served, open_browser_camera
 from ros2_actionnet.media.streams import INPUTS, OUTPUTS, StreamSink, open_stream
 from ros2_actionnet.media.video_files import VideoSink, VideoSource
 from ros2_actionnet.system.addresses import without_password
@@ -101,6 +101,17 @@ def _media_errors(uri: str) -> Iterator[None]:
         raise MediaError(f"'{printable(without_password(uri))}' cannot be opened: {printable(reason)}") from error
 
 
+def check_output(uri: str) -> None:
+    """Raise MediaError for an output that cannot be opened whatever the input is; quick, before a network is loaded."""
+    if _is_served(uri):
+        check_served(uri)
+
+
+def _is_served(uri: str) -> bool:
+    scheme = scheme_of(uri)
+    return scheme == "webrtc" or (scheme == "rtsp" and listens(uri))
+
+
 def _find_source(uri: str) -> _OpenSource:
     scheme = scheme_of(uri)
     if scheme:
@@ -165,7 +176,7 @@ def _open_sink(
     scheme = scheme_of(uri)
     if scheme == "display" or uri == "display":
         return DisplaySink(source)
-    if scheme == "webrtc" or (scheme == "rtsp" and listens(uri)):
+    if _is_served(uri):
         return ServedSink(uri, options, source, report)
     if scheme in OUTPUTS:
         return StreamSink(uri, options, source, report)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 
-INSTALL = "pip install 'ros2_actionnet[web]' (aiortc and aiohttp)"
+INSTALL = "pip install aiortc aiohttp (Python 3.11 or newer)"
 
 
 def check_libraries() -> None:
@@ -16,7 +16,7 @@ def check_libraries() -> None:
         import aiohttp  # noqa: F401
         import aiortc  # noqa: F401
     except ImportError as error:
-        raise MediaError(f"WebRTC needs libraries that are not installed ({error}); {INSTALL}") from error
+        raise MediaError(f"WebRTC needs libraries that are not installed ({error}): {INSTALL}") from error
 
 
 def track_of(receive: Callable[[], Awaitable[Any]]) -> Any:

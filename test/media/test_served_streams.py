@@ -16,7 +16,7 @@ from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import InputOptions, OutputOptions, RunDetails
 from ros2_actionnet.media.served_streams import ServedSink
 from ros2_actionnet.media.streams import StreamSink
-from ros2_actionnet.media.uris import open_sink, open_source
+from ros2_actionnet.media.uris import check_output, open_sink, open_source
 from support.videos import PictureSource, Reports, annotated
 from support.webrtc_client import pictures_of, require_libraries, sending
 
@@ -129,5 +129,15 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch: pytest.M
     import sys
 
     monkeypatch.setitem(sys.modules, "aiortc", None)
-    with pytest.raises(MediaError, match=r"pip install 'ros2_actionnet\[web\]'"):
+    with pytest.raises(MediaError, match=r"pip install aiortc aiohttp"):
         sink_of("webrtc://@:8554/out", PictureSource(size=(160, 120), is_live=True), Reports())
+    with pytest.raises(MediaError, match="pip install aiortc aiohttp"):
+        check_output("webrtc://@:8554/out")
+
+
+def test_an_output_that_cannot_be_served_is_refused_before_a_network_is_loaded() -> None:
+    for uri in ("rtsp://host/out", "out.mp4", "", "webrtc://@:8554/out"):
+        check_output(uri)
+    for uri in ("rtsp://@/out", "webrtc://@:8554"):
+        with pytest.raises(MediaError, match="@:8554/actionnet"):
+            check_output(uri)
