@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends import LoadOptions
 from ros2_actionnet.backends.openvino import OpenVINOBackend, OpenVINOSession
-from ros2_actionnet.backends.ring import HostRing
+from ros2_actionnet.backends.ring import FrameRing
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
 from support.random_network import save_random_network
@@ -46,7 +47,7 @@ def clip(seed: int) -> NDArray[np.uint8]:
     return blocks.repeat(SIZE // 3, axis=1).repeat(SIZE // 3, axis=2)
 
 
-def filled_ring(session: OpenVINOSession, frames: NDArray[np.uint8]) -> HostRing:
+def filled_ring(session: OpenVINOSession, frames: NDArray[np.uint8]) -> FrameRing[Any]:
     ring = session.create_ring()
     for slot, frame in enumerate(frames):
         ring.write(slot, frame)

@@ -360,5 +360,5 @@ class TestUnderTheWorker:
 def test_a_precision_that_tensorrt_is_not_used_in_is_refused_with_those_it_is() -> None:
     assert [TensorRTBackend().unsupported("", precision) for precision in ("auto", "fp32", "fp16")] == [None] * 3
     assert TensorRTBackend().unsupported("", "bf16") == (
-        "precision bf16 is not offered under TensorRT; set it to fp32, fp16 or auto"
+        "precision bf16 is not offered under TensorRT; set it to fp32, fp16, int8 or auto"
     )
