@@ -177,7 +177,7 @@ class OpenVINOBackend:
                 session = _with_the_faster_stem(core, session, device, properties)
             # In int8 the split model rounds now and then to the next of its 256 steps: that is not the same network.
             if is_onnx and device == "CPU" and session.precision in ("fp32", "bf16"):
-                session = _with_reused_stem(core, session, properties)
+                session = _with_reused_stem(core, network, session, properties)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {network.name} on {device}{_why(core, device, error)}") from error
         return session
@@ -235,15 +235,20 @@ def _with_the_faster_stem(
     return session
 
 
-def _with_reused_stem(core: Any, session: OpenVINOSession, properties: dict[str, Any]) -> OpenVINOSession:
-    """Return `session`, or the same network with the results of its stem used again, if that is measured to pay."""
-    network = session.network
-    split = split_stem(_read(core, network), network.frames)
-    if split is None:
+def _with_reused_stem(
+    core: Any, network: PreparedNetwork, session: OpenVINOSession, properties: dict[str, Any]
+) -> OpenVINOSession:
+    """Return `session` of `network`, or one that uses the results of its stem again, if that is measured to pay."""
+    try:
+        split = split_stem(_read(core, network), network.frames)
+        if split is None:
+            return session
+        candidate = ReusingSession(
+            network, split, lambda model: core.compile_model(model, "CPU", properties), session.precision
+        )
+    except RuntimeError as error:  # of OpenVINO: the network runs without
+        logger.info("%s: the stem's results are not used again: %s", network.name, printable(error, 300))
         return session
-    candidate = ReusingSession(
-        network, split, lambda model: core.compile_model(model, "CPU", properties), session.precision
-    )
     whole, reused = seconds_per_window(session, candidate)
     pays = reused < WORTH_REUSING * whole
     logger.info(

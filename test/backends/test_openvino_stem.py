@@ -14,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from ros2_actionnet.backends.openvino import OpenVINOSession, ReusingSession
+from ros2_actionnet.backends import LoadOptions
+from ros2_actionnet.backends import openvino as openvino_backend
+from ros2_actionnet.backends.openvino import OpenVINOBackend, OpenVINOSession, ReusingSession
 from ros2_actionnet.backends.openvino_stem import split_stem
 from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, resolve
 from ros2_actionnet.recognition.sampling import Sample
+from ros2_actionnet.recognition.score_check import score_window
 from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
 
 FRAMES, SIZE = 10, 20
@@ -169,3 +172,32 @@ def test_other_stems_stay_whole(tmp_path: Path, other: dict[str, Any]) -> None:
 def test_camera_motion_stays_whole() -> None:
     network = prepare(resolve(NetworkRequest("camera_motion")))
     assert split_stem(read(network), network.frames) is None
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_it_is_taken_where_it_pays(
+    network: PreparedNetwork, pays: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured = [1.0, 0.84 if pays else 0.86]
+    monkeypatch.setattr(openvino_backend, "seconds_per_window", lambda *sessions: measured)
+    with caplog.at_level("INFO"):
+        session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
+    assert isinstance(session, ReusingSession) is pays
+    assert f"so it {'does' if pays else 'does not'}" in caplog.text
+    window = np.random.default_rng(0).integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)
+    whole = OpenVINOSession(network, compiled(read(network)), "CPU", "fp32")
+    expected = score_window(whole, whole.create_ring(), window)
+    assert score_window(session, session.create_ring(), window) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_network_that_cannot_be_split_runs_whole(
+    network: PreparedNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(model: Any, frames: int) -> None:
+        raise RuntimeError("no such attribute")
+
+    monkeypatch.setattr(openvino_backend, "split_stem", refuse)
+    with caplog.at_level("INFO"):
+        session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
+    assert not isinstance(session, ReusingSession)
+    assert "the stem's results are not used again: no such attribute" in caplog.text
