@@ -109,6 +109,7 @@ class _Connection:
     """The camera of one browser."""
 
     rate = DEFAULT_RATE
+    is_live = True
 
     def __init__(self, camera: WebRtcInput, size: tuple[int, int]) -> None:
         """Takes the first frame; `size` is the width and height to scale to, 0 for the frame's own."""

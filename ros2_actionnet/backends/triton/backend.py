@@ -35,6 +35,10 @@ class TritonBackend:
             return str(error)
         return None
 
+    def unsupported(self, device: str, precision: str) -> str | None:
+        """Return None: what the server runs, and in which precision, is told when it is asked to load."""
+        return None
+
     def load(
         self, network: PreparedNetwork, options: LoadOptions = DEFAULT_OPTIONS, monitor: LoadMonitor = UNMONITORED
     ) -> ServerSession[Any]:
