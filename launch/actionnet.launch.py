@@ -156,7 +156,8 @@ def _actionnet(own: dict[str, Any], given: dict[str, Value]) -> Node:
 
 def _remappings(own: dict[str, Any], given: dict[str, Value]) -> list[tuple[str, str]]:
     """Return what leads the topics of the images to the cameras'. Raises SettingsError for one too many or too few."""
-    cameras = [name for name in given.get("cameras", ()) if name]  # type: ignore[union-attr]
+    names = given.get("cameras", ())
+    cameras = [str(name) for name in names if name] if isinstance(names, tuple) else []
     images = _of_cameras("image_topics", own, cameras)
     detections = _of_cameras("detections_topics", own, cameras)
     if not cameras:

@@ -22,12 +22,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import av
 import cv2
 import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -46,22 +47,57 @@ _READY_TIMEOUT = 60.0  # s, for a network that must be compiled first
 _DRAIN = 1.0  # s without a message after which nothing more is on its way
 
 
+class PictureFiles:
+    """A video of the pictures that come, and a file with the newest of each second."""
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.video, self.picture = folder / "annotated.mp4", folder / "annotated.jpg"
+        self.count = 0
+        self._rate = round(rate)
+        self._open: Any = None
+
+    def write(self, pixels: NDArray[np.uint8], *, keep: bool = True) -> None:
+        """Add a picture, uint8 [H, W, 3] BGR; it may be the one that is kept as a file."""
+        # H.264 in the usual color format has no odd sides.
+        pixels = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+        if self._open is None:
+            container = av.open(str(self.video), "w")
+            stream = container.add_stream("libx264", rate=self._rate, options={"preset": "veryfast", "crf": "20"})
+            stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
+            self._open = (container, stream)
+        container, stream = self._open
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="bgr24")))
+        self.count += 1
+        if keep and self.count % self._rate == 0:
+            cv2.imwrite(str(self.picture), pixels)
+
+    def close(self) -> None:
+        """Finish the video."""
+        if self._open is not None:
+            container, stream = self._open
+            container.mux(stream.encode(None))
+            container.close()
+
+
+def pixels_of(message: Image) -> NDArray[np.uint8]:
+    """Return the pixels of a bgr8 image, uint8 [H, W, 3]."""
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step // 3, 3)
+    return rows[:, : message.width]
+
+
 class Recorder(Node):
     """Writes classifications and annotated images down, and says when the top class changes."""
 
     def __init__(self, folder: Path, rate: float) -> None:
         super().__init__("recorder")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.video_path, self.jsonl_path, self.picture_path = (
-            folder / name for name in ("annotated.mp4", "classifications.jsonl", "annotated.jpg")
-        )
+        self.pictures = PictureFiles(folder, rate)
+        self.jsonl_path = folder / "classifications.jsonl"
         self.network = ""
-        self.classified = self.annotated = 0
+        self.classified = 0
         self.latencies: list[float] = []  # s, from an image's stamp to its classification's arrival
         self.stamps: list[float] = []
         self.newest_message = time.monotonic()
-        self._rate = round(rate)
-        self._video: Any = None
         self._jsonl: TextIO = self.jsonl_path.open("w")
         self._top = ""
         self._start = math.inf  # stamp of the first frame, s
@@ -94,30 +130,12 @@ class Recorder(Node):
 
     def _on_annotated(self, message: Image) -> None:
         self._note(message)
-        pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step // 3, 3)[:, : message.width]
-        # H.264 in the usual color format has no odd sides.
-        pixels = pixels[: message.height // 2 * 2, : message.width // 2 * 2]
-        if self._video is None:
-            self._open_video(pixels.shape[1], pixels.shape[0])
-        container, stream = self._video
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="bgr24")))
-        self.annotated += 1
-        if self.classified and self.annotated % self._rate == 0:
-            cv2.imwrite(str(self.picture_path), pixels)
-
-    def _open_video(self, width: int, height: int) -> None:
-        container = av.open(str(self.video_path), "w")
-        stream = container.add_stream("libx264", rate=self._rate, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        self._video = (container, stream)
+        self.pictures.write(pixels_of(message), keep=self.classified > 0)
 
     def close(self) -> None:
         """Finishes the files."""
         self._jsonl.close()
-        if self._video is not None:
-            container, stream = self._video
-            container.mux(stream.encode(None))
-            container.close()
+        self.pictures.close()
 
 
 def run(video: Path, network: str, folder: Path, device: str = "") -> None:
@@ -132,27 +150,35 @@ def run(video: Path, network: str, folder: Path, device: str = "") -> None:
         remaps = ["--ros-args", "--log-level", "warn", "-r", f"image:={_TOPIC}", "-p", f"network:={network}"]
         if device:
             remaps += ["-p", "backend:=triton", "-p", f"device:={device}"]
-        node = _start(["ros2_actionnet.ros.main", *remaps], processes)
-        _spin_until_ready(recorder, node)
+        node = start_process(["ros2_actionnet.ros.main", *remaps], processes)
+        spin_until_ready(recorder, node)
         print(f"{printable(recorder.network)} is ready; playing {printable(video.name)}", flush=True)
         arguments = [str(video), "--topic", _TOPIC, "--wait-for", "1", "--ros-args", "--log-level", "warn"]
-        publisher = _start(["ros2_actionnet.ros.video_publisher", *arguments], processes)
+        publisher = start_process(["ros2_actionnet.ros.video_publisher", *arguments], processes)
         _spin_until_over(recorder, node, publisher)
     finally:
         for process in processes:
-            _stop(process)
+            stop_process(process)
         recorder.close()
         recorder.destroy_node()
     _summarize(recorder)
 
 
-def _start(module: list[str], processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+class Introduced(Protocol):
+    """A node that hears which network runs."""
+
+    network: str
+
+
+def start_process(module: list[str], processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a module in a process of its own, which is added to `processes`."""
     process = subprocess.Popen([sys.executable, "-m", *module])
     processes.append(process)
     return process
 
 
-def _spin_until_ready(recorder: Recorder, node: subprocess.Popen[bytes]) -> None:
+def spin_until_ready(recorder: Introduced, node: subprocess.Popen[bytes]) -> None:
+    """Wait until the node has said which network it runs. Raises ActionNetError if it does not."""
     deadline = time.monotonic() + _READY_TIMEOUT
     while not recorder.network:
         rclpy.spin_once(recorder, timeout_sec=0.1)
@@ -171,7 +197,8 @@ def _spin_until_over(recorder: Recorder, node: subprocess.Popen[bytes], publishe
         raise ActionNetError("the video could not be played; what video_publisher printed above says why")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process as Ctrl-C does."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -190,7 +217,7 @@ def _summarize(recorder: Recorder) -> None:
         f"{recorder.classified} classifications, {(recorder.classified - 1) / seconds:.1f} a second, "
         f"{median(recorder.latencies) * 1e3:.0f} ms (median) from an image's stamp to its classification"
     )
-    for path in (recorder.video_path, recorder.jsonl_path, recorder.picture_path):
+    for path in (recorder.pictures.video, recorder.jsonl_path, recorder.pictures.picture):
         if path.exists():
             print(f"  {path}")
 
