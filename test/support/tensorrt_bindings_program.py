@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -171,6 +172,8 @@ def run_all(tensorrt: TensorRT, library: Library, failures: list[str]) -> None:
             library.answers = {}
             plan = build_here(tensorrt, EngineRequest(network, precision, 4), gpu, Path(folder, "timings"))
             assert bytes(plan) == CONTENT
+        quantized = replace(network, spec=replace(network.spec, int8_of=network.spec.model))
+        build_here(tensorrt, EngineRequest(quantized, "int8", 4), gpu, Path(folder, "timings"))
         # What TensorRT refuses: each must come as the package's own error.
         refusals: dict[str, dict[str, Any]] = {
             "parse": {"parse": FAILS, "num_errors": 1, "__str__": "words", "node": 0},

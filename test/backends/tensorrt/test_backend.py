@@ -61,7 +61,7 @@ class TestUnavailable:
         assert not set(rig.cuda.names()) & {"retain_primary_context", "push", "mem_alloc"}
 
     def test_it_is_the_first_that_auto_takes(self, rig: TensorRTRig) -> None:
-        assert list(BACKENDS) == ["tensorrt", "openvino"]
+        assert list(BACKENDS)[:2] == ["tensorrt", "openvino"]
         assert choose_backend().reason == "tensorrt (the first that can be used here)"
         assert choose_backend("auto", "CPU").reason.startswith("openvino (tensorrt: device 'CPU' is not the index of")
 
