@@ -91,6 +91,7 @@ def test_pip_resolves_them(kind: str, python: str, machine: str, index: str, tmp
     glibc = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC[python], 16, -1)]
     platforms = [*glibc, f"manylinux2014_{machine}", f"linux_{machine}"]
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--isolated", "--index-url", index]
+    command += ["--retries", "0"]
     command += ["--only-binary=:all:", "--python-version", python, "--implementation", "cp", "--target", str(tmp_path)]
     command += [f"--platform={platform}" for platform in platforms]
     command += ["--report", str(report), *CASES[kind]]

@@ -28,7 +28,7 @@ def test_ready_comes_with_the_network_and_silence_says_what_to_type(tmp_path: Pa
         assert probe.change_state("activate")
         probe.wait_for(lambda: ready, "readiness")
         probe.publisher(f"{IMAGE_TOPIC}/compressed", CompressedImage)
-        told = f"set image_topic:={IMAGE_TOPIC} image_transport:=compressed"
+        told = f"set image_topic:={IMAGE_TOPIC}/compressed"
         probe.diagnosis(lambda message, _: message.endswith(told), "with what to type")
         probe.wait_for(lambda: told in process.log, "the same in the log")
         assert probe.change_state("deactivate")
