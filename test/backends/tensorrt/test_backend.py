@@ -254,7 +254,8 @@ class Stream:
             choose=lambda name, device: Choice(TensorRTBackend(), "here"),
         )
         self.said = RecordingListener()
-        self.settings = Settings(network=networks[0].name)
+        # A machine that stands still for a second is no pause in the stream, with which a network may take over early.
+        self.settings = Settings(network=networks[0].name, max_gap=60.0)
         self.worker = InferenceWorker(self.said, load_known)
         self.stream = self.worker.open_stream(self.settings, self.said)
         self.fed = 0
