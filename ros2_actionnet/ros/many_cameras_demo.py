@@ -66,7 +66,7 @@ class Cameras(Node):
         width, height = _TILE
         self._mosaic = np.zeros((height * math.ceil(len(names) / self._columns), width * self._columns, 3), np.uint8)
         self._tops = dict.fromkeys(names, "")
-        self._publishers = {name: self.create_publisher(Image, f"/{name}/image", 5) for name in names}
+        self._image_topics = {name: self.create_publisher(Image, f"/{name}/image", 5) for name in names}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(VisionInfo, "/actionnet/vision_info", self._on_vision_info, latched)
         for place, name in enumerate(names):
@@ -77,13 +77,13 @@ class Cameras(Node):
     @property
     def is_heard(self) -> bool:
         """True if the node has subscribed to every camera."""
-        return all(publisher.get_subscription_count() for publisher in self._publishers.values())
+        return all(publisher.get_subscription_count() for publisher in self._image_topics.values())
 
     def publish(self, number: int) -> None:
         """Publish the next image of each camera."""
         header = FrameHeader.at(self.get_clock().now().nanoseconds, "camera")
         for name, clip in self._clips.items():
-            self._publishers[name].publish(image_message(clip[number % len(clip)], "bgr8", header))
+            self._image_topics[name].publish(image_message(clip[number % len(clip)], "bgr8", header))
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         self.network = info.method

@@ -333,7 +333,7 @@ def test_a_camera_that_is_not_there_is_missed_once_and_by_name(parameters: dict[
         values = probe.diagnosis(lambda message, _: "no image on" in message, "about the silence")
         assert values["level"] == "1"
         assert values["message"].startswith(f"no image on {IMAGE_TOPIC} for ")
-        assert "nobody publishes there; remap image to the camera's topic" in values["message"]
+        assert "nobody publishes there, and no node" in values["message"]
         probe.publisher()
         text = f"no image on {IMAGE_TOPIC} for "
         values = probe.diagnosis(lambda message, _: text in message and "/probe (reliable)" in message, "of the silent")
