@@ -22,7 +22,7 @@ from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
 from ros2_actionnet.recognition.loading import load
 from ros2_actionnet.recognition.prediction import Prediction, allowed_classes
 from ros2_actionnet.recognition.recognizer import Recognizer, recognize_together
-from ros2_actionnet.settings import SETTINGS, Effect, Scope, Settings
+from ros2_actionnet.settings import SETTINGS, Scope, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -231,7 +231,7 @@ class ActionNet:
         _check_keywords(settings)
         changes: dict[str, Any] = {**settings}
         changed = replace(self._settings, **changes)
-        if Effect.NEW_NETWORK in self._settings.changed(changed):
+        if not changed.asks_for_network_of(self._settings):
             raise SettingsError(f"{', '.join(settings)}: a loaded network cannot be changed; make another ActionNet")
         self._opened()
         for stream in self._streams:  # what would be refused, the first one refuses

@@ -484,6 +484,10 @@ class Settings:
             )
         return cls(**values)
 
+    def asks_for_network_of(self, other: Settings) -> bool:
+        """Return True if both ask for the same network on the same device."""
+        return Effect.NEW_NETWORK not in self.changed(other)
+
     def changed(self, other: Settings) -> set[Effect]:
         """Return the effects of changing these settings to `other`."""
         return {s.effect for s in SETTINGS if getattr(self, s.name) != getattr(other, s.name)}

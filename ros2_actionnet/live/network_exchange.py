@@ -19,7 +19,7 @@ from ros2_actionnet.live.network_loader import Load, LoadCallbacks, LoadRequest,
 from ros2_actionnet.live.stream import Stream
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.recognition.loading import LoadedNetwork
-from ros2_actionnet.settings import Effect, Settings
+from ros2_actionnet.settings import Settings
 
 
 class NetworkExchange:
@@ -117,11 +117,11 @@ class NetworkExchange:
         """
         with self.lock:
             running, wanted = self._running, self._requested
-            if wanted is not None and Effect.NEW_NETWORK not in wanted.settings.changed(settings):
+            if wanted is not None and settings.asks_for_network_of(wanted.settings):
                 return
             self._retire_arriving()
             self._loader.cancel()
-            if running is None or anew or Effect.NEW_NETWORK in running.settings.changed(settings):
+            if running is None or anew or not settings.asks_for_network_of(running.settings):
                 self._loader.request(LoadRequest(settings))
         self._wake()
 

@@ -49,12 +49,12 @@ class Recovery:
         if isinstance(error, ServerError):
             self.reason = str(error)
             self._postpone()
-        elif not is_same_network(settings, wanted):
+        elif not settings.asks_for_network_of(wanted):
             self._unusable = settings
 
     def network_changed(self, settings: Settings, wanted: Settings) -> None:
         """Take note of the network that runs now."""
-        if is_same_network(settings, wanted):
+        if settings.asks_for_network_of(wanted):
             self.asked = settings
             self.reason = ""
             self._wait = FIRST_WAIT
@@ -74,9 +74,9 @@ class Recovery:
             return None
         running = status.running
         fallback = fallback_of(wanted) if wanted.fallback_network and wanted.backend == "triton" else None
-        if fallback is not None and self._unusable is not None and is_same_network(fallback, self._unusable):
+        if fallback is not None and self._unusable is not None and fallback.asks_for_network_of(self._unusable):
             fallback = None
-        if running is not None and is_same_network(running.settings, wanted):
+        if running is not None and running.settings.asks_for_network_of(wanted):
             if not status.failing or fallback is None:
                 return None
             self.reason = last_error
@@ -91,8 +91,3 @@ class Recovery:
         self._waits = True
         self._next = self._clock() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)
-
-
-def is_same_network(one: Settings, other: Settings) -> bool:
-    """Return True if both settings ask for the same network on the same device."""
-    return Effect.NEW_NETWORK not in one.changed(other)

@@ -166,7 +166,7 @@ class CameraSubjects:
             self._labels = [subject_label(name, one.box, self._latest.get(name)) for name, one in found.items()]
 
     def _open_stream(self, track_id: str) -> _SubjectStream:
-        stream = self._worker.open_stream(self._settings, _SubjectListener(self, track_id))
+        stream = self._worker.open_stream(self._settings, _SubjectListener(self, track_id, self._gate))
         return _SubjectStream(stream, lambda: self._forget(track_id))
 
     def _forget(self, track_id: str) -> None:
@@ -206,14 +206,14 @@ class _SubjectStream:
 class _SubjectListener:
     """The listener of one subject's stream."""
 
-    def __init__(self, subjects: CameraSubjects, track_id: str) -> None:
-        self._subjects, self._track_id = subjects, track_id
+    def __init__(self, subjects: CameraSubjects, track_id: str, gate: ReportGate) -> None:
+        self._subjects, self._track_id, self._gate = subjects, track_id, gate
 
     def on_classified(self, result: Classified) -> None:
-        self._subjects._gate.run(lambda: self._subjects.on_classified(self._track_id, result))
+        self._gate.run(lambda: self._subjects.on_classified(self._track_id, result))
 
     def on_events_ended(self, events: list[Event], header: FrameHeader, network: PreparedNetwork) -> None:
-        self._subjects._gate.run(lambda: self._subjects.on_ended(self._track_id, events, header, network))
+        self._gate.run(lambda: self._subjects.on_ended(self._track_id, events, header, network))
 
     def on_filter_problem(self, message: str) -> None:
         """The stream of the whole image says it."""

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from ros2_actionnet.live.inference_rounds import RunningNetwork
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.network_loader import Load, load_in_background
-from ros2_actionnet.live.recovery import Recovery, fallback_of, is_same_network
+from ros2_actionnet.live.recovery import Recovery, fallback_of
 from ros2_actionnet.networks import PreparedNetwork
 from ros2_actionnet.ros.camera import QUIET, Camera
 from ros2_actionnet.ros.diagnostics import HealthMonitor
@@ -18,7 +18,7 @@ from ros2_actionnet.ros.node_settings import NodeSettings
 from ros2_actionnet.ros.parameters import LABELS_PARAMETER
 from ros2_actionnet.ros.publishers import NetworkPublishers
 from ros2_actionnet.ros.report_gate import ReportGate
-from ros2_actionnet.settings import Effect, Settings
+from ros2_actionnet.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Configured:
 
     def apply(self, settings: NodeSettings) -> None:
         """Apply changed settings, and load what they need."""
-        needs_network = Effect.NEW_NETWORK in self._settings.node.changed(settings.node)
+        needs_network = not settings.node.asks_for_network_of(self._settings.node)
         self._settings = settings
         status = self.worker.status()
         # Any change is a reason to try again what has failed, but none to begin anew what is being loaded.
@@ -95,7 +95,9 @@ class Configured:
     def runs_as_fallback(self, running: RunningNetwork) -> bool:
         """Return True if `running` is in the place of the network asked for."""
         wanted = self._settings.node
-        return not is_same_network(running.settings, wanted) and is_same_network(running.settings, fallback_of(wanted))
+        return not running.settings.asks_for_network_of(wanted) and running.settings.asks_for_network_of(
+            fallback_of(wanted)
+        )
 
     def recover(self) -> None:
         """Load what takes the place of a network whose server fails; called about once a second."""

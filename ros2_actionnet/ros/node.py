@@ -140,7 +140,7 @@ class ActionNetNode(GuardedLifecycleNode):
             return
         running = self._running()
         # The labels of a network that is still loading are not known, and the filter may be meant for them.
-        if running is None or Effect.NEW_NETWORK in running.settings.changed(after.node):
+        if running is None or not after.node.asks_for_network_of(running.settings):
             return
         for camera, settings in after.cameras.items():
             if settings.class_filter != before.cameras.get(camera, settings).class_filter:
@@ -175,7 +175,7 @@ class ActionNetNode(GuardedLifecycleNode):
         if configured.runs_as_fallback(running):
             before = None if isinstance(error, ServerError) else configured.recovery.asked
         # A change that came after the one that failed must not be undone with it.
-        if before is not None and Effect.NEW_NETWORK not in failed.changed(self._declared.settings().node):
+        if before is not None and failed.asks_for_network_of(self._declared.settings().node):
             self._declared.restore(before, [Effect.NEW_NETWORK])
             self._settings = self._declared.settings()
 
