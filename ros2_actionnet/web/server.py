@@ -37,6 +37,8 @@ _HEARTBEAT = 15.0  # s between two signs of life that a viewer must give
 _ANSWER_WITHIN = 15.0  # s
 _MOST_REQUESTS = 8  # of one viewer that wait for an answer
 _STATIC = Path(__file__).parent / "static"
+_REFUSAL_PLACE = b"<!-- refusal -->"  # in the page that asks for the token
+_REFUSAL = b'<p class="refusal" role="alert">That is not the token.</p>'
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -150,9 +152,12 @@ class PageServer:
         async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
             response.headers.update(_HEADERS)
 
-        def file(name: str, status: int = 200) -> web.Response:
-            kind = _TYPES[Path(name).suffix]
-            return web.Response(body=files[name], status=status, content_type=kind, charset="utf-8")
+        def file(name: str) -> web.Response:
+            return web.Response(body=files[name], content_type=_TYPES[Path(name).suffix], charset="utf-8")
+
+        def ask(*, refused: bool = False) -> web.Response:
+            page = files["token.html"].replace(_REFUSAL_PLACE, _REFUSAL if refused else b"")
+            return web.Response(body=page, status=401, content_type="text/html", charset="utf-8")
 
         def admitted(request: web.Request) -> bool:
             return access.allows_token(request.cookies.get(self._cookie(), ""))
@@ -165,14 +170,14 @@ class PageServer:
 
         async def index(request: web.Request) -> web.Response:
             if "token" in request.query:  # out of the address, which histories keep
-                return admit() if access.allows_token(request.query["token"]) else file("wrong_token.html", 401)
-            return file("index.html") if admitted(request) else file("token.html", 401)
+                return admit() if access.allows_token(request.query["token"]) else ask(refused=True)
+            return file("index.html") if admitted(request) else ask()
 
         async def login(request: web.Request) -> web.Response:
             self._check_origin(request)
             given = (await request.post()).get("token", "")
             matches = isinstance(given, str) and access.allows_token(given.strip())
-            return admit() if matches else file("wrong_token.html", 401)
+            return admit() if matches else ask(refused=True)
 
         async def static(request: web.Request) -> web.Response:
             name = request.match_info["name"]
