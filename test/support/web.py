@@ -125,8 +125,10 @@ def served(token: str = "", read_only: bool = False, most_viewers: int = 16, sta
 
 
 @contextmanager
-def browser_page(size: tuple[int, int] = (1280, 900), scheme: str = "light") -> Iterator[Any]:
-    """A tab of a headless Chromium; `page.complaints` is what its console said is wrong.
+def browser_page(
+    size: tuple[int, int] = (1280, 900), scheme: str = "light", flags: tuple[str, ...] = ()
+) -> Iterator[Any]:
+    """A tab of a headless Chromium, started with `flags`; `page.complaints` is what its console said is wrong.
 
     Skips the test where there is no browser.
     """
@@ -135,7 +137,7 @@ def browser_page(size: tuple[int, int] = (1280, 900), scheme: str = "light") -> 
     if program is None:
         pytest.skip("neither chromium nor google-chrome is on the PATH: `apt-get install chromium`")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu", *flags])
         try:
             context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
             page = context.new_page()

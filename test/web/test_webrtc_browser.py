@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from ros2_actionnet.web.listening import parse_listen_address
 from ros2_actionnet.web.webrtc_server import WebOptions
 from ros2_actionnet.web.webrtc_streams import WebRtcInput, WebRtcOutput
-from support.driven_browser import color_of_video, driven_browser
+from support.web import browser_page
 from support.webrtc_client import fed, require_libraries, wait_until
 
 require_libraries()
 
 COLORS = {0: (220, 30, 30), 1: (30, 180, 30), 2: (30, 30, 220)}  # RGB, by the second modulo 3
+# Videos play unasked, and a camera of Chromium's own is at hand.
+FAKE_CAMERA = (
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
 BITS = 24  # of a time in ms, each of them a square
 SIDE = 24  # pixels of a square
 
@@ -44,14 +50,30 @@ video.requestVideoFrameCallback(look);
 """
 
 
+# The mean color, [R, G, B], of what a page's video shows now; null as long as it shows nothing.
+COLOR = """() => {
+  const video = document.querySelector("video");
+  if (!video.videoWidth || video.readyState < 2) return null;
+  const canvas = new OffscreenCanvas(1, 1), context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}"""
+
+
+def color_of_video(browser: Any) -> tuple[int, int, int] | None:
+    """The mean color (RGB) of what the page's video shows now; None as long as it shows nothing."""
+    color = browser.evaluate(COLOR)
+    return None if color is None else tuple(color)
+
+
 def address(name: str) -> Any:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return parse_listen_address(f"webrtc://127.0.0.1:{probe.getsockname()[1]}/{name}")
 
 
 @pytest.fixture(name="browser", scope="module")
-def browser_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with driven_browser(tmp_path_factory.mktemp("browser")) as browser:
+def browser_fixture() -> Iterator[Any]:
+    with browser_page(flags=FAKE_CAMERA) as browser:
         yield browser
 
 
@@ -81,8 +103,8 @@ def test_the_page_shows_the_color_that_the_clip_has_at_that_second(browser: Any,
     started = time.monotonic()
     seen = dict[int, tuple[int, int, int]]()
     with fed(output, by_second):
-        browser.get(output.link.rpartition("/")[0])  # which leads to the page of the one stream
-        assert browser.current_url == output.link
+        browser.goto(output.link.rpartition("/")[0])  # which leads to the page of the one stream
+        assert browser.url == output.link
         wait_until(lambda: color_of_video(browser) is not None)
         while len(seen) < 3:
             seconds = time.monotonic() - started
@@ -92,22 +114,22 @@ def test_the_page_shows_the_color_that_the_clip_has_at_that_second(browser: Any,
                 seen[int(seconds) % 3] = color
             time.sleep(0.05)
         assert output.viewers == 1
-        browser.get("about:blank")
+        browser.goto("about:blank")
         wait_until(lambda: output.viewers == 0)
     for second, color in seen.items():
         assert np.abs(np.subtract(color, COLORS[second])).max() < 8, seen
-    complaints = [entry["message"] for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
+    complaints = [complaint for complaint in browser.complaints if "favicon" not in complaint]
     assert not complaints, "nothing on the page breaks its own content security policy"
 
 
 def test_a_picture_is_shown_within_a_fifth_of_a_second(browser: Any, output: WebRtcOutput) -> None:
     with fed(output, with_clock):
-        browser.get(output.link)
+        browser.goto(output.link)
         wait_until(lambda: color_of_video(browser) is not None)
-        browser.execute_script(WATCH_AGES)
-        wait_until(lambda: browser.execute_script("return ages.length") > 150, 30)
-        ages = browser.execute_script("return ages")[30:]
-        browser.get("about:blank")
+        browser.evaluate(f"() => {{ {WATCH_AGES} }}")
+        wait_until(lambda: browser.evaluate("ages.length") > 150, 30)
+        ages = browser.evaluate("ages")[30:]
+        browser.goto("about:blank")
     p50, p95 = np.percentile(ages, (50, 95))
     sys.stdout.write(f"glass to glass at 640x360: p50 {p50:.0f} ms, p95 {p95:.0f} ms\n")  # docs/performance.md
     assert 0 < p50 <= 200
@@ -118,26 +140,26 @@ def test_a_page_reconnects_after_the_stream_was_away(browser: Any) -> None:
     for _ in itertools.repeat(None, 2):
         output = WebRtcOutput(place, WebOptions(), pytest.fail)
         with fed(output, by_second):
-            if browser.current_url != output.link:
-                browser.get(output.link)
+            if browser.url != output.link:
+                browser.goto(output.link)
             wait_until(lambda: output.viewers == 1, 30)  # noqa: B023
         output.close()
-    browser.get("about:blank")
+    browser.goto("about:blank")
 
 
 def test_the_browsers_camera_is_received(browser: Any) -> None:
     """Chromium's fake camera: green, with a yellow part and a counter that moves."""
     camera = WebRtcInput(address("in"), WebOptions())
-    browser.get(camera.link)
+    browser.goto(camera.link)
     assert not camera.wait(0.2), "nothing is sent before the button is pressed"
-    browser.find_element("css selector", "button").click()
+    browser.locator("button").click()
     assert camera.wait(20)
     frames = [frame.to_ndarray(format="rgb24") for frame in itertools.islice(camera.frames(), 20)]
-    wait_until(lambda: "being sent" in browser.find_element("css selector", "[role=status]").text)
+    wait_until(lambda: "being sent" in browser.locator("[role=status]").inner_text())
     red, green, blue = frames[-1][:, :8].reshape(-1, 3).mean(0)
     assert green > red + 30
     assert green > blue + 30
     assert any((frame != frames[0]).any() for frame in frames if frame.shape == frames[0].shape)
-    browser.get("about:blank")
+    browser.goto("about:blank")
     wait_until(lambda: not camera.wait(0.0))
     camera.close()
