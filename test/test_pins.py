@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,13 @@ def names(lines: set[str] | list[str]) -> set[str]:
     return {re.split(r"[\[<>=!; ]", line, maxsplit=1)[0].lower().replace("_", "-") for line in lines}
 
 
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return found
+
+
 def extras(*chosen: str) -> list[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [line for extra in chosen for line in project["optional-dependencies"][extra]]
+    return [line for extra in chosen for line in project()["optional-dependencies"][extra]]
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
@@ -41,7 +46,7 @@ def test_the_demo_has_the_versions_of_the_tests(distribution: str) -> None:
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_demo_has_what_the_command_needs_and_nothing_of_the_tests_alone(distribution: str) -> None:
     demo = names(pins(distribution))
-    assert demo >= names(extras("openvino", "media"))
+    assert demo >= names([*project()["dependencies"], *extras("openvino", "media")])
     assert not demo & {"mypy", "ruff", "hypothesis", "onnxruntime", "scipy", "scikit-image", "scikit-learn", "torch"}
     assert names(pins(f"{distribution}-dev")) >= names(extras("dev"))
 
