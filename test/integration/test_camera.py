@@ -56,6 +56,14 @@ class Camera:
         assert classification.header == message.header
         return classification
 
+    def transmit_until_heard(self, message: Any) -> None:
+        """Sends `message` again and again: what goes out before both sides know of each other is lost."""
+        count = len(self.probe.classifications)
+        while len(self.probe.classifications) == count:
+            self.transmit(message)
+            self.probe.spin(0.02)
+        self.probe.spin(0.2)
+
     def transmit(self, message: Any) -> None:
         """Sends `message`, and waits for nothing."""
         self.stamp += self.period
@@ -298,16 +306,14 @@ def test_best_effort_then_reliable_publishers_are_followed(parameters: dict[str,
         probe.diagnosis(lambda _, v: v["image QoS"] == "best_effort", "of best effort")
         camera = Camera(probe, publisher)
         probe.wait_for(lambda: probe.infos, "vision_info")
-        while not probe.classifications:  # what goes out before both sides know of each other is lost
-            camera.transmit(grey_message(20))
-            probe.spin(0.02)
-        probe.spin(0.2)
+        camera.transmit_until_heard(grey_message(20))
         assert best(camera.send(grey_message(20))) == "dark"
 
         camera.publisher = probe.publisher(reliability="reliable")
         probe.node.destroy_publisher(publisher)
         probe.diagnosis(lambda _, v: v["image QoS"] == "reliable", "of reliable")
         probe.wait_for(lambda: camera.publisher.get_subscription_count() == 1, "a reliable subscription")
+        camera.transmit_until_heard(grey_message(240))
         for _ in range(4):
             last = camera.send(grey_message(240))
         assert best(last) == "bright"
