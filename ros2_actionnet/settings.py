@@ -6,15 +6,15 @@ all made from `Settings`, so that a default is written down once.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from ros2_actionnet.errors import SettingsError
 from ros2_actionnet.system.text import printable
+from ros2_actionnet.system.values import CONVERTERS, IN_WORDS, shown
 
 FULL_INTENSITY_RANGE = (0, 65535)
 """Black and white of `intensity_range: full`."""
@@ -79,11 +79,11 @@ class Setting:
 
         Raises SettingsError, naming the value and what is allowed, for any other type and for a value out of range.
         """
-        converted = _CONVERTERS[self.kind](value)
+        converted: Value | None = CONVERTERS[self.kind](value)
         if converted is None:
-            raise SettingsError(f"{self.name} takes {_IN_WORDS[self.kind]}, not {_shown(value)}")
+            raise SettingsError(f"{self.name} takes {IN_WORDS[self.kind]}, not {shown(value)}")
         if isinstance(converted, int) and not -(2**63) <= converted < 2**63:
-            raise SettingsError(f"{self.name} {_shown(value)} is out of range; ROS's whole numbers have 64 bits")
+            raise SettingsError(f"{self.name} {shown(value)} is out of range; ROS's whole numbers have 64 bits")
         if self.choices and converted not in self.choices:
             raise SettingsError(f"{self.name} '{printable(converted)}' is unknown; choose {' or '.join(self.choices)}")
         if self.minimum is not None:
@@ -91,80 +91,8 @@ class Setting:
             maximum = float("inf") if self.maximum is None else self.maximum
             # `not (a <= x <= b)` rather than `x < a or x > b`: NaN must fail too.
             if not all(self.minimum <= float(x) <= maximum for x in elements):
-                raise SettingsError(f"{self.name} {_shown(value)} is out of range; give a value {self.limits}")
+                raise SettingsError(f"{self.name} {shown(value)} is out of range; give a value {self.limits}")
         return converted
-
-
-def _plain(value: Any) -> Any:
-    """Return a path as text and a NumPy number as Python's."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if hasattr(value, "dtype") and getattr(value, "shape", None) == () else value
-
-
-def _to_bool(value: Any) -> bool | None:
-    value = _plain(value)
-    return value if isinstance(value, bool) else None
-
-
-def _to_int(value: Any) -> int | None:
-    value = _plain(value)
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _to_float(value: Any) -> float | None:
-    value = _plain(value)
-    try:
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-    except OverflowError:
-        return None
-
-
-def _to_str(value: Any) -> str | None:
-    value = _plain(value)
-    # Names made of digits, such as the device 0 or the label 2, are integers in YAML and in ROS's command line.
-    is_integer = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-    return str(value) if is_integer or isinstance(value, str) else None
-
-
-def _to_floats(value: Any) -> tuple[float, ...] | None:
-    elements = tuple(_to_float(x) for x in value) if _is_list(value) else (None,)
-    return None if None in elements else elements  # type: ignore[return-value]
-
-
-def _to_strs(value: Any) -> tuple[str, ...] | None:
-    elements = tuple(_to_str(x) for x in value) if _is_list(value) else (None,)
-    return None if None in elements else elements  # type: ignore[return-value]
-
-
-def _shown(value: Any) -> str:
-    """Return the value as it is written in Python, within the bounds of a message."""
-    try:
-        return printable(repr(value))
-    except Exception:  # such as an integer of more digits than Python converts
-        return f"a {type(value).__name__} that cannot be shown"
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
-
-
-_CONVERTERS = {
-    "bool": _to_bool,
-    "integer": _to_int,
-    "double": _to_float,
-    "string": _to_str,
-    "double_array": _to_floats,
-    "string_array": _to_strs,
-}
-_IN_WORDS = {
-    "bool": "true or false",
-    "integer": "a whole number",
-    "double": "a number",
-    "string": "text",
-    "double_array": "a list of numbers",
-    "string_array": "a list of strings",
-}
 
 
 def _setting(
