@@ -165,7 +165,9 @@ class ReportPage:
         duration = max(self._end + (1 / details.rate if details.rate > 0 else 0.0), 1e-3)
         columns = timeline.columns()
         occurrences = self._occurrences.so_far()
-        shown = self._shown_classes(occurrences) if columns else []
+        # The lanes of the classes are about the whole image; each person has a lane of his or her own.
+        of_image = [occurrence for occurrence in occurrences if not occurrence.subject]
+        shown = self._shown_classes(of_image) if columns else []
         colors = {class_index: color for color, class_index in enumerate(shown[:MOST_LANES])}
         curved = set(shown[:MOST_CURVES])
         people = self._people.lanes(duration)
@@ -194,7 +196,7 @@ class ReportPage:
                 (s.left, s.right - s.left, colors.get(s.best), self._label(s.best)) for s in ribbon(columns, duration)
             ],
             "lanes": [
-                self._lane(index, colors.get(index), columns if index in curved else [], occurrences, duration)
+                self._lane(index, colors.get(index), columns if index in curved else [], of_image, duration)
                 for index in shown
             ],
             "most_curves": MOST_CURVES,

@@ -626,6 +626,14 @@ def test_the_report_has_a_lane_for_each_person(people: tuple[Path, SubjectScene]
     assert sorted(found) == [(str(number + 1), label) for number, label in enumerate(OTHER_LABELS)]
 
 
+def test_the_reports_table_says_whose_action_an_event_is(people: tuple[Path, SubjectScene]) -> None:
+    page = (people[0] / "report.html").read_text()
+    rows = re.findall(r"<td>(\w[\w ]*)</td>\s*<td class=\"class\">.*?</span>(\w+)</td>", page)
+    by_person = {who: what for who, what in rows if who != "whole image"}
+    assert by_person == {str(number + 1): label for number, label in enumerate(OTHER_LABELS)}, rows
+    assert len(rows) >= page.count("Person ") - 4 > 0, "the pictures name them too"
+
+
 def test_a_bag_has_the_actions_of_each_person(people: tuple[Path, SubjectScene], tmp_path: Path) -> None:
     folder, scene = people
     arguments = [str(folder / "scene.avi"), str(tmp_path / "out.mcap"), "--network=camera_motion"]

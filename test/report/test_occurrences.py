@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.recognition.events import Event, EventType
 from ros2_actionnet.recognition.frame_header import nanoseconds
 from ros2_actionnet.recognition.prediction import Prediction
+from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 from ros2_actionnet.report.occurrences import Occurrence, Occurrences, longest
 from ros2_actionnet.report.pictures import Filmstrip, Thumbnail
 from support.clips import library_clip
@@ -74,6 +77,41 @@ def test_several_at_once_are_kept_apart_and_sorted_by_their_beginning() -> None:
         occurrences.add(step)
     found = [(o.class_index, round(o.start, 3), o.is_on) for o in occurrences.so_far()]
     assert found == [(2, 0.5, False), (0, 1.0, False), (0, 3.0, True)]
+
+
+def person(track_id: str, box: Box, events: list[Event], score: float = 0.5) -> SubjectResult:
+    scores = np.array((score, 1 - score, 0), np.float32)
+    return SubjectResult(track_id, box, Prediction(scores, LABELS, 0), True, tuple(events))
+
+
+def test_people_who_do_the_same_are_kept_apart_from_each_other_and_from_the_whole_image() -> None:
+    occurrences, box = Occurrences(10), Box(2, 2, 1, 1)
+    begin = Event(EventType.BEGAN, 0, 0.8, nanoseconds(EPOCH + 1), nanoseconds(0.4))
+    end = Event(EventType.ENDED, 0, 0.7, nanoseconds(EPOCH + 1), nanoseconds(0.9))
+    occurrences.add(replace(result(1.4, [begin]), subjects=(person("7", box, [begin]), person("9", box, [begin]))))
+    last = result(2.0, [], (0.9, 0.1, 0.0))
+    occurrences.add(replace(last, subjects=(person("7", box, [], 0.6), person("9", box, [end]))))
+    found = {one.subject: (one.is_on, round(one.duration, 3), round(one.score, 3)) for one in occurrences.so_far()}
+    assert found == {"": (True, 1.0, 0.7), "7": (True, 1.0, 0.55), "9": (False, 0.9, 0.7)}
+
+
+@pytest.mark.parametrize("center", [(320, 136), (5, 5), (639, 271)])
+def test_the_picture_of_a_persons_action_shows_the_person(center: tuple[int, int]) -> None:
+    picture, box = np.zeros((272, 640, 3), np.uint8), Box(*center, 30, 60)
+    left, top = round(max(0.0, box.left)), round(max(0.0, box.top))
+    picture[top : round(box.top + box.height), left : round(box.left + box.width)] = 255
+    begin = Event(EventType.BEGAN, 0, 0.8, nanoseconds(EPOCH + 1), nanoseconds(0.4))
+    occurrences = Occurrences(10)
+    shown = ClassifiedFrame(frame_at(1.4, picture), None, False, subjects=(person("7", box, [begin]),))
+    occurrences.add(shown)
+    (occurrence,) = occurrences.so_far()
+    assert occurrence.picture is not None
+    pixels = decoded(occurrence.picture)
+    assert pixels.shape == (90, 212, 3), "of the proportions of the image, half as large again as the box"
+    visible = (box.left + box.width - left if left == 0 else min(30, 640 - left)) * (
+        box.top + box.height - top if top == 0 else min(60, 272 - top)
+    )
+    assert (pixels > 128).all(axis=2).sum() == pytest.approx(visible, rel=0.1)
 
 
 def test_only_the_longest_keep_their_pictures_and_never_many_more_are_held() -> None:
