@@ -48,6 +48,7 @@ ROS = (
     "vision_msgs",
     "foxglove_msgs",
     "ffmpeg_image_transport_msgs",
+    "yolo_msgs",
 )
 INFERENCE = (
     "openvino",
