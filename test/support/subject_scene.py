@@ -69,7 +69,7 @@ class SubjectScene:
     def __init__(self, labels: tuple[str, ...] = SOME_LABELS, nervousness: Nervousness = Nervousness()) -> None:
         self.panels = [Panel(number, label) for number, label in enumerate(labels)]
         self.frames = min(len(_segment(panel.label)) for panel in self.panels)
-        self._nervousness = nervousness
+        self.nervousness = nervousness
         self._random = [np.random.default_rng(1000 + number) for number in range(len(labels))]
         self._noise = [random.standard_normal((self.frames, 4)) for random in self._random]
         self._chance = [random.uniform(size=self.frames) for random in self._random]
@@ -88,7 +88,7 @@ class SubjectScene:
 
     def track_id(self, panel: Panel, frame: int) -> str:
         """The id that the detector gives to `panel` in `frame`."""
-        switched = 0 < self._nervousness.switch_at <= frame
+        switched = 0 < self.nervousness.switch_at <= frame
         return str(panel.number + 1 + 100 * switched)
 
     def detections(self, frame: int) -> FrameDetections:
@@ -96,12 +96,12 @@ class SubjectScene:
         found = [
             Detection(self.track_id(panel, frame), "person", 0.9, self._jittered(panel, frame))
             for panel in self.panels
-            if frame == 0 or self._chance[panel.number][frame] >= self._nervousness.missed
+            if frame == 0 or self._chance[panel.number][frame] >= self.nervousness.missed
         ]
         return FrameDetections(self.stamp(frame), tuple(found))
 
     def _jittered(self, panel: Panel, frame: int) -> Box:
-        box, noise = panel.box(frame), self._nervousness.jitter * self._noise[panel.number][frame]
+        box, noise = panel.box(frame), self.nervousness.jitter * self._noise[panel.number][frame]
         left, top = box.left + noise[0] * box.width, box.top + noise[1] * box.height
         right, bottom = box.left + box.width * (1 + noise[2]), box.top + box.height * (1 + noise[3])
         return Box.of_corner(left, top, right - left, bottom - top)
