@@ -10,7 +10,8 @@ made-up values of its sources, and the results tell how the output is brought ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +55,14 @@ class Ending:
         offset: 0 unless the network adds a constant to its scores.
         scale: 1 unless the network multiplies its scores by a constant.
         certain: False if nothing was recognized and logits are assumed.
+        fault: Why no score of a class can be told from the output; "" if one can.
     """
 
     kind: ScoreKind = "logits"
     offset: float = 0.0
     scale: float = 1.0
     certain: bool = True
+    fault: str = ""
 
 
 def find_ending(graph: Graph, output: str, classes: int, shapes: dict[str, Shape]) -> Ending:
@@ -93,8 +96,9 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
     kinds = {source.kind for source in tail.sources.values()}
     if not kinds:
         raise _UnrecognizedError
-    if kinds != {"sigmoid"} and classes > 1 and np.ptp(alike - zero) < 1e-9:
-        return Ending()  # normalized over something else than the classes
+    is_over_one = any(source.axes and source.size == 1 for source in tail.sources.values())
+    if kinds != {"sigmoid"} and classes > 1 and (is_over_one or np.ptp(alike - zero) < 1e-9):
+        return Ending(certain=False, fault=_misplaced(tail.sources.values(), is_constant=np.ptp(first - second) < 1e-9))
     if "log" in kinds:
         step = float((one - zero).mean())
         is_scaled = kinds == {"log"} and step > 1e-6 and np.ptp(one - zero) < 1e-6 and np.ptp(zero) < 1e-6
@@ -109,6 +113,16 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
     if high - low < 1e-9 or min(first.min(), second.min()) < low - 1e-6 or max(first.max(), second.max()) > high + 1e-6:
         return Ending(certain=False)
     return Ending("sigmoid", offset=_rounded(low), scale=_rounded(high - low))
+
+
+def _misplaced(sources: Collection[_Source], *, is_constant: bool) -> str:
+    """Return in words what is wrong with a softmax over other dimensions than that of the classes."""
+    source = min((source for source in sources if source.axes), key=lambda source: source.size)
+    where = " and ".join(map(str, source.axes))
+    which = "dimension" if len(source.axes) == 1 else "dimensions"
+    batch = ", the batch" if source.axes == (0,) else ""
+    given = "so every class has the same score" if is_constant else "so the classes are not compared"
+    return f"has a softmax over {which} {where} of {list(source.shape)}{batch}, not over the classes, {given}"
 
 
 def _rounded(value: float) -> float:
@@ -131,6 +145,11 @@ class _Source:
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     index: int
+
+    @property
+    def size(self) -> int:
+        """Number of values that are normalized together."""
+        return math.prod(self.shape[axis] for axis in self.axes)
 
 
 _Values = Callable[[_Source], Array]

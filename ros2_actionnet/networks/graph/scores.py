@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.ending import Ending, find_ending
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape
 from ros2_actionnet.networks.spec import BATCH_NAME, OUTPUT_NAME, Activation, ScoreKind
+from ros2_actionnet.system.text import printable
 
 
 def append_scores(
@@ -67,6 +69,11 @@ def read_ending(
 ) -> tuple[Ending, Activation | None]:
     """Return what tensor `output` is taken to be, and what is added to it; the arguments are as in `append_scores`."""
     found = find_ending(graph, output, classes, shapes)
+    if found.fault:
+        raise NetworkError(
+            f"output '{printable(output)}' {found.fault}. Export the network with its softmax over the classes (dim=-1 "
+            "in PyTorch), or without one"
+        )
     # What the user states wins; only what the graph says of the same kind, its scale, is used too.
     ending = found if stated in (None, found.kind) else Ending(stated or found.kind)
     if found.kind == "logits" and stated in (None, "sigmoid") and (classes == 1 or (stated and found.certain)):

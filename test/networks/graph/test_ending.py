@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
+from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks import NetworkSpec, ScoreKind, prepare
 from ros2_actionnet.networks.graph.ending import Ending, find_ending
 from ros2_actionnet.networks.graph.onnx_graph import Graph
@@ -203,7 +204,37 @@ def test_scaled_logarithms_of_probabilities_are_brought_back(tmp_path: Path) -> 
 def test_a_softmax_over_the_clips_is_no_probability_of_classes(tmp_path: Path) -> None:
     head = ClipsHead(lambda x: x.softmax(1).mean(1) + 0 * x.mean(1))
     assert scores_of(head, tmp=tmp_path)[2].spec.scores == "logits"
-    assert scores_of(ClipsHead(lambda x: x.softmax(1).mean(1)), tmp=tmp_path)[2].spec.scores == "logits"
+
+
+ELSEWHERE: dict[str, tuple[nn.Module, str]] = {
+    "the batch": (Head(lambda a: a.softmax(0), CLASSES), "dimension 0 of [1, 9], the batch"),
+    "the batch, of clips": (ClipsHead(lambda x: x.softmax(0).mean(1)), "dimension 0 of [1, 4, 9], the batch"),
+    "the batch and the clips": (
+        ClipsHead(lambda x: x.reshape(-1, CLASSES).softmax(0).reshape(-1, T, CLASSES).mean(1)),
+        "dimension 0 of [4, 9], the batch",
+    ),
+    "the batch, logarithms": (Head(lambda a: a.log_softmax(0), CLASSES), "dimension 0 of [1, 9], the batch"),
+    "the batch, explicit": (Head(lambda a: a.exp() / a.exp().sum(0, keepdim=True), CLASSES), "dimension 0 of [1, 9]"),
+    "the batch, percent": (Head(lambda a: 100 * a.softmax(0), CLASSES), "dimension 0 of [1, 9], the batch"),
+    "one of two heads": (Head(lambda a, b: (a.softmax(0) + softmax(b)) / 2, CLASSES, CLASSES), "dimension 0 of [1, 9]"),
+    "the clips, averaged": (ClipsHead(lambda x: x.softmax(1).mean(1)), "dimension 1 of [1, 4, 9], not over"),
+    "the clips, maximum": (ClipsHead(lambda x: x.softmax(1).amax(1)), "the classes are not compared"),
+    "the clips, one of them": (ClipsHead(lambda x: x.softmax(1)[:, 0]), "the classes are not compared"),
+}
+
+
+@pytest.mark.parametrize(("head", "words"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_softmax_over_anything_but_the_classes_is_refused(head: nn.Module, words: str, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="with its softmax over the classes") as refused:
+        scores_of(head, tmp=tmp_path)
+    assert words in str(refused.value)
+
+
+def test_a_softmax_over_turned_classes_and_one_over_clips_before_it_are_right(tmp_path: Path) -> None:
+    for head in (Head(lambda a: a.T.softmax(0).T, CLASSES), ClipsHead(lambda x: softmax(x.softmax(1)).mean(1))):
+        found, expected, prepared = scores_of(head, tmp=tmp_path)
+        assert prepared.spec.scores == "probabilities"
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.01, 1.0])
