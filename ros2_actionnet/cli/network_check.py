@@ -44,6 +44,8 @@ def understood(network: PreparedNetwork) -> Iterator[tuple[str, str]]:
     yield "scores", _SCORES[spec.scores or "logits"]
     yield "mean, std", f"{list(spec.mean)}, {list(spec.std)} of {spec.colors} in [0, 1]"
     yield "  from", spec.mean_from or "nothing states them: actionNet's are assumed"
+    if spec.colors_from:
+        yield "colors", f"{spec.colors}, from {spec.colors_from}"
     yield "batch", "any" if network.max_batch is None else f"at most {network.max_batch}"
     yield "classes", describe_labels(network.labels)
     yield "labels", str(spec.labels) if spec.labels else "none: the classes are named by their indices"

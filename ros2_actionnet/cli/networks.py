@@ -280,6 +280,7 @@ def _overridden(spec: NetworkSpec, options: argparse.Namespace) -> NetworkSpec:
         "width": options.size and options.size[1],
         "layout": options.layout,
         "colors": options.colors,
+        "colors_from": options.colors and "--colors",
         "input_blob": options.input_blob,
         "output_blob": options.output_blob,
         "scores": options.scores,

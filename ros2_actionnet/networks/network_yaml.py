@@ -90,7 +90,7 @@ NOTES = ("source", "license", "description")
 
 
 # What NetworkSpec has beside the keys of a network.yaml: it is found out, not stated.
-_FOUND_OUT = ("mean_from", "is_downloaded", "int8_of")
+_FOUND_OUT = ("mean_from", "colors_from", "is_downloaded", "int8_of")
 
 KEYS = (*(field.name for field in fields(NetworkSpec) if field.name not in _FOUND_OUT), *NOTES)
 
@@ -116,6 +116,8 @@ def _spec_values(path: Path) -> dict[str, Any]:
     content = read_network_yaml(path)
     known = {key: value for key, value in content.items() if key in KEYS and key not in NOTES and value is not None}
     values = {key: _value(path, key, value) for key, value in known.items()}
+    if "colors" in values:
+        values["colors_from"] = str(path)
     if values.get("normalization") == "inside":
         if "mean" in values or "std" in values:
             raise NetworkError(

@@ -61,8 +61,19 @@ class Normalization:
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of a NetworkSpec."""
-        values = {"mean": self.mean, "std": self.std, "colors": self.colors, "mean_from": self.source}
+        values = {"mean": self.mean, "std": self.std, "mean_from": self.source}
+        values |= {"colors": self.colors, "colors_from": self.source.removesuffix(_DIVIDED)}
         return values | NORMALIZED_INSIDE if self.inside else values
+
+    def completing(self, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes of a NetworkSpec that `stated`, those of a network.yaml, lacks."""
+        values = self.attributes()
+        if "normalization" in stated or (self.inside and {"mean", "std"} & set(stated)):
+            values = {key: values[key] for key in ("colors", "colors_from")}
+        elif "mean" in stated and "std" not in stated:
+            values["mean_from"] = f"{self.source.removesuffix(_DIVIDED)} (std) and {stated['mean_from']}"
+            return {key: value for key, value in values.items() if key == "mean_from" or key not in stated}
+        return {key: value for key, value in values.items() if key not in stated}
 
 
 def three_numbers(source: str, key: str, value: Any) -> Triple:
@@ -108,10 +119,17 @@ def in_unit_range(stated: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def remark(spec: NetworkSpec) -> str:
     """Return what the user should know of the origin of mean and std; empty if they are taken as they are stated."""
-    if not spec.mean_from.endswith(_DIVIDED):
-        return assumption(spec)
-    mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (spec.mean, spec.std))
-    return f"network {spec.name}: mean and std are those in {spec.mean_from}: mean {mean}; std {std}"
+    remarks = [assumption(spec)]
+    if spec.mean_from.endswith(_DIVIDED):
+        mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (spec.mean, spec.std))
+        remarks.append(f"network {spec.name}: mean and std are those in {spec.mean_from}: mean {mean}; std {std}")
+    is_found = spec.colors_from not in ("--colors", str(spec.model.parent / "network.yaml"))
+    if spec.colors == "BGR" and is_found and spec.mean_from.removesuffix(_DIVIDED) != spec.colors_from:
+        remarks.append(
+            f"network {spec.name} takes BGR, as {spec.colors_from} says: mean and std are used in that order. If it "
+            "takes RGB, write `colors: RGB` into its network.yaml"
+        )
+    return ". ".join(filter(None, remarks))
 
 
 def assumption(spec: NetworkSpec) -> str:

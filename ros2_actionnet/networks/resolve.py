@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,8 @@ from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
 from ros2_actionnet.system.paths import is_dir, is_file, user_path, why_unusable
 from ros2_actionnet.system.text import printable
+
+logger = logging.getLogger(__name__)
 
 _MODEL_SUFFIXES = (".onnx", ".xml", ".engine", ".plan", ".yaml")
 
@@ -178,13 +181,18 @@ def _from_folder(folder: Path, defaults: NetworkSpec) -> NetworkSpec:
 
 def _completed(defaults: NetworkSpec, folder: Path, values: dict[str, Any]) -> NetworkSpec:
     """Apply the values of a network.yaml to `defaults`, and what other files in `folder` state beside them."""
-    spec = defaults
-    if (
-        not (spec.mean_from or "mean_from" in values)
-        and (found := normalization_beside(folder, converted=is_ir(values.get("model", spec.model)))) is not None
-    ):
-        spec = replace(spec, **found.attributes())
-    spec = replace(spec, **values)
+    spec = replace(defaults, **values)
+    is_stated = "normalization" in values or {"mean", "std"} <= set(values)
+    if not defaults.mean_from and not (is_stated and "colors" in values):
+        try:
+            found = normalization_beside(folder, converted=is_ir(spec.model))
+        except NetworkError as error:
+            if not is_stated:
+                raise
+            found = None
+            logger.warning("%s, and is not read for the order of the colors", error)
+        if found is not None:
+            spec = replace(spec, **found.completing(values))
     if spec.labels is None:
         spec = replace(spec, labels=_existing(folder / "labels.txt") or _config_with_labels(folder))
     return spec

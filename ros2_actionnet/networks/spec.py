@@ -84,6 +84,7 @@ class NetworkSpec:
         scores: what the original model gives.
         sha256: expected SHA-256 of the model file; "" disables the check.
         mean_from: the file, flag or catalogue that states `mean`; "" if none does and actionNet's is assumed.
+        colors_from: the file or flag that states `colors`; "" if none does and RGB is assumed.
         is_downloaded: True for a network of the catalogue that is downloaded with its labels.
         int8_of: the model that `model` is the int8 form of; None if it is none.
     """
@@ -104,6 +105,7 @@ class NetworkSpec:
     scores: ScoreKind | None = None
     sha256: str = ""
     mean_from: str = ""
+    colors_from: str = ""
     is_downloaded: bool = False
     int8_of: Path | None = None
 

@@ -267,3 +267,49 @@ def test_beside_a_converted_model_its_mean_and_the_order_of_colors_are_inside(
     assert (spec.normalization, spec.colors) == ("inside", colors)
     assert spec.mean == (0, 0, 0)
     assert np.allclose(spec.std, 1 / 255)
+
+
+BGR_CONFIG = "img_norm_cfg = dict(mean=[104, 117, 128], std=[51, 51, 51], to_bgr=True)"
+BGR_FLIPPED = json.dumps({"image_mean": [0.5, 0.25, 0.75], "image_std": [0.2] * 3, "do_flip_channel_order": True})
+
+
+@pytest.mark.parametrize("files", [{"c.py": BGR_CONFIG}, {"preprocessor_config.json": BGR_FLIPPED}])
+@pytest.mark.parametrize(
+    ("stated", "mean", "std"),
+    [
+        ("mean: [0.1, 0.2, 0.3]", (0.1, 0.2, 0.3), (0.2, 0.2, 0.2)),
+        ("mean: [0.1, 0.2, 0.3]\nstd: [0.4, 0.5, 0.6]", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+        ("std: [0.4, 0.5, 0.6]", None, (0.4, 0.5, 0.6)),
+        ("scores: logits\nlayout: NCTHW\nlabels: labels.txt", None, (0.2, 0.2, 0.2)),
+    ],
+)
+def test_what_a_network_yaml_leaves_out_is_read_beside_it(
+    files: dict[str, str], stated: str, mean: Any, std: Any, spec_beside: Callable[..., NetworkSpec]
+) -> None:
+    spec = spec_beside({**files, "network.yaml": stated})
+    (file,) = files
+    assert spec.colors == "BGR"
+    assert spec.colors_from.endswith(file)
+    assert np.allclose(spec.std, std)
+    if mean is None:
+        assert file in spec.mean_from
+    else:
+        assert np.allclose(spec.mean, mean)
+        assert ("(std)" in spec.mean_from) == ("std" not in stated)
+        assert f"takes BGR, as {spec.colors_from} says" in remark(spec)
+
+
+def test_colors_that_a_network_yaml_states_are_these(spec_beside: Callable[..., NetworkSpec]) -> None:
+    spec = spec_beside({"c.py": BGR_CONFIG, "network.yaml": "colors: RGB"})
+    assert spec.colors == "RGB"
+    assert np.allclose(spec.mean, np.array([104, 117, 128]) / 255)
+    spec = spec_beside({"network.yaml": "normalization: inside"})
+    assert (spec.colors, spec.normalization, spec.mean) == ("BGR", "inside", (0, 0, 0))
+
+
+def test_a_config_with_a_wrong_mean_refuses_no_network_that_states_one(spec_beside: Callable[..., NetworkSpec]) -> None:
+    wrong = {"c.py": "img_norm_cfg = dict(mean=[1, 2, 3000], std=[1, 1, 1])"}
+    spec = spec_beside({**wrong, "network.yaml": "mean: [0.1, 0.2, 0.3]\nstd: [1, 1, 1]"})
+    assert (spec.mean, spec.colors) == ((0.1, 0.2, 0.3), "RGB")
+    with pytest.raises(NetworkError, match="3000"):
+        spec_beside({"network.yaml": "frames: 4"})

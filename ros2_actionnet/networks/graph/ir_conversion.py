@@ -19,14 +19,14 @@ _NORMALIZING = ("mean_scale_values", "mean_values", "scale", "scale_values")
 
 
 def with_recorded_conversion(spec: NetworkSpec, root: Element) -> NetworkSpec:
-    """Return `spec` with what the .xml with this root says of its normalization, unless a mean is stated elsewhere."""
-    if spec.mean_from:
-        return spec
+    """Return `spec` with what the .xml with this root says of mean, std and colors, each unless stated elsewhere."""
     recorded = {
         entry.tag: entry.get("value", "") for name in _RECORDS for part in root.iterfind(name) for entry in part.iter()
     }
-    if recorded.get("reverse_input_channels", "").lower() == "true":
-        spec = replace(spec, colors="BGR")
+    if recorded.get("reverse_input_channels", "").lower() == "true" and not spec.colors_from:
+        spec = replace(spec, colors="BGR", colors_from=str(spec.model))
+    if spec.mean_from:
+        return spec
     numbers = [number for name in _NORMALIZING for number in _numbers(recorded.get(name, ""))]
     if all(number in (0, 1) for number in numbers):
         return spec
