@@ -15,12 +15,15 @@ def run(module: str) -> int:
 
     If a package that it needs cannot be imported, the message says what to type.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         main = import_module(module).main
     except ImportError as error:
         remedy = import_remedy(error, "install what the section Install of the README names")
         sys.stderr.write(f"{error.name or module} cannot be imported: {printable(error, 1000)}; {remedy}\n")
         return 1
-    signal.signal(signal.SIGINT, before)
+    # Python itself never begins with SIG_DFL: then it was set by the program that called this, for its own imports.
+    signal.signal(signal.SIGINT, signal.default_int_handler if before is signal.SIG_DFL else before)
     return int(main())
