@@ -119,7 +119,11 @@ class Parameters:
         return result
 
     def _decide(self, parameters: list[Parameter]) -> SetParametersResult:
-        if any(parameter.name == LABELS_PARAMETER for parameter in parameters):
+        # The value that it has is taken, for `ros2 param load` of what `ros2 param dump` wrote.
+        if any(
+            parameter.name == LABELS_PARAMETER and parameter.value != self._node.get_parameter(LABELS_PARAMETER).value
+            for parameter in parameters
+        ):
             return SetParametersResult(
                 successful=False, reason=f"{LABELS_PARAMETER} is set by the node; set labels to a file"
             )

@@ -206,6 +206,11 @@ class TestByTheNode:
         assert "set by the node" in result.reason
         assert rig.get(LABELS_PARAMETER) == ["still", "pan_left"]
 
+    def test_what_was_dumped_can_be_loaded(self, rig: Rig) -> None:
+        rig.parameters.show_labels(("still", "pan_left"))
+        (labels,) = rig.set(class_labels=["still", "pan_left"])
+        assert (labels.successful, rig.get(LABELS_PARAMETER)) == (True, ["still", "pan_left"])
+
     def test_restoring_sets_back_what_has_that_effect_and_nothing_else(self, rig: Rig) -> None:
         rig.set(network="camera_motion", roi=[0.0, 0.0, 0.5, 0.5], threshold=0.7)
         rig.wait_until_told(1)
