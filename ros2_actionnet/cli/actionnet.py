@@ -25,7 +25,7 @@ from ros2_actionnet.backends import Session, describe_loaded
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
 from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
 from ros2_actionnet.cli.load_progress import LoadProgress
-from ros2_actionnet.cli.outputs import Outputs, has_display, outputs_of_batch
+from ros2_actionnet.cli.outputs import Outputs, files_of_network, has_display, outputs_of_batch
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.load_monitor import UNMONITORED
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
@@ -41,6 +41,7 @@ from ros2_actionnet.report import ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
+from ros2_actionnet.system.paths import user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED, on_termination
 from ros2_actionnet.web.webrtc_server import WebOptions
@@ -95,7 +96,7 @@ class Command:
         uri = options.uris[0] if options.uris else DEFAULT_INPUT
         outputs = _outputs(options)
         inputs = [uri] if options.detections is None else [uri, str(options.detections)]
-        check_overwriting(inputs, outputs.uris)
+        check_overwriting(inputs, outputs.uris, self._files_read())
         check_output(outputs.output)
         detections = None if options.detections is None else read_detections(options.detections)
         with ExitStack() as stack:
@@ -155,7 +156,8 @@ class Command:
         if folder.exists() and not folder.is_dir():
             raise MediaError(f"'{folder}' is a file; give --batch a folder first, then the inputs")
         outputs_of = list(outputs_of_batch(uris, folder, self._options.batch_files))
-        check_overwriting(uris, [output for outputs in outputs_of for output in outputs.uris])
+        written = [output for outputs in outputs_of for output in outputs.uris]
+        check_overwriting(uris, written, self._files_read())
         folder.mkdir(parents=True, exist_ok=True)
         outcomes = list[Outcome]()
         with closing(self._load()) as session:
@@ -211,6 +213,11 @@ class Command:
             web=self._web_options(),
         )
         return open_source(uri, how, self.warn)
+
+    def _files_read(self) -> list[Path]:
+        """Return the files that are read beside the input."""
+        keys = (self._options.ssl_cert, self._options.ssl_key)
+        return [*files_of_network(self._settings), *(user_path(file) for file in keys if file)]
 
     def _web_options(self) -> WebOptions:
         return WebOptions(self._options.ssl_cert, self._options.ssl_key, self._options.stun_server)

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ros2_actionnet.errors import ActionNetError
+from ros2_actionnet.networks.resolve import resolve
+from ros2_actionnet.recognition.loading import network_request
+from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
+
+_SUFFIXES_OF_NETWORKS = (".onnx", ".xml", ".bin", ".data", ".onnx_data", ".weights", ".engine", ".plan", ".trt")
+"""Of models, and of the files in which they store tensors."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,17 @@ def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) ->
             results=folder / f"{name}.jsonl" if "results" in kinds else None,
             report=folder / f"{name}.html" if "report" in kinds else None,
         )
+
+
+def files_of_network(settings: Settings) -> list[Path]:
+    """Return the files of the network that `settings` select; none if there is no such network on this machine."""
+    try:
+        spec = resolve(network_request(settings))
+        folder = spec.model.parent
+        weights = [file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES_OF_NETWORKS]
+    except (ActionNetError, OSError):  # which the load reports
+        return []
+    return [spec.model, folder / "network.yaml", *filter(None, [spec.labels]), *weights]
 
 
 def has_display() -> bool:

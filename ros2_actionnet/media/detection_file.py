@@ -16,7 +16,7 @@ from ros2_actionnet.images.box import Box
 from ros2_actionnet.media.base import MediaFrame
 from ros2_actionnet.recognition.subjects.detections import Detection, FrameDetections
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer, SubjectResult
-from ros2_actionnet.system.text import printable
+from ros2_actionnet.system.text import encodable, printable
 
 DetectionsByFrame = Mapping[int, tuple[Detection, ...]]
 """The detections of each frame by its index, from 0."""
@@ -57,9 +57,11 @@ def read_detections(path: Path) -> DetectionsByFrame:
     Raises MediaError for a file that cannot be read or is neither.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)  # a pipe does not tell its size, and a device may have no end
+        if len(content) > _MOST_BYTES:
             raise MediaError(f"the detections '{path}' are larger than 1 GiB; give the boxes of one video")
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise MediaError(f"the detections '{path}' cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -81,6 +83,8 @@ def _mot(text: str, path: Path) -> list[tuple[int, Detection]]:
         for cells in reader:
             if cells:
                 frame, track, left, top, width, height = map(float, cells[:6])
+                if frame < 1:
+                    raise ValueError(f"it has frame {frame:g}, and frames are counted from 1")
                 score = float(cells[6]) if len(cells) > 6 else 1.0
                 box = Box.of_corner(left, top, width, height)
                 rows.append((int(frame) - 1, Detection("" if track < 0 else f"{int(track)}", _PERSON, score, box)))
@@ -96,7 +100,7 @@ def _coco(text: str, path: Path) -> list[tuple[int, Detection]]:
     try:
         content = json.loads(text)
         whole: dict[str, Any] = content if isinstance(content, dict) else {"annotations": content}
-        names = {one["id"]: str(one["name"]) for one in whole.get("categories", [])}
+        names = {one["id"]: encodable(str(one["name"])) for one in whole.get("categories", [])}
         frames = {one["id"]: int(one.get("frame_id", place)) for place, one in enumerate(whole.get("images", []))}
         return [_annotation(one, names, frames) for one in whole["annotations"]]
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -115,7 +119,7 @@ def _annotation(
     track = annotation.get("track_id")
     is_tracked = track is not None and track != -1 and not (isinstance(track, float) and math.isnan(track))
     return frames[image] if frames else int(image), Detection(
-        str(track) if is_tracked else "",
+        encodable(str(track)) if is_tracked else "",
         names.get(annotation.get("category_id"), _PERSON) if names else _PERSON,
         float(annotation.get("score", 1.0)),
         Box.of_corner(left, top, width, height),

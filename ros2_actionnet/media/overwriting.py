@@ -18,8 +18,8 @@ from ros2_actionnet.media.uris import is_file, is_file_output, is_image_output, 
 _Identity: TypeAlias = tuple[int, int, str]
 
 
-def check_overwriting(inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Check all inputs and outputs of a call, given by their URIs or paths.
+def check_overwriting(inputs: Sequence[str], outputs: Sequence[str], others: Sequence[Path] = ()) -> None:
+    """Check all inputs and outputs of a call, given by their URIs or paths, and the `others` files that are read.
 
     Files are compared by device and inode: links, relative paths and `file://` are other names of the same file. A file
     is an input, too, if it is in a bag or a folder that is read, or matches a pattern.
@@ -28,6 +28,7 @@ def check_overwriting(inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """
     files = [file for uri in inputs if is_file(uri) for file in _files_read(path_of(uri))]
     read = {_identity(file): file for file in files}
+    needed = {_identity(file): file for file in others}
     written: set[_Identity] = set()
     for uri in outputs:
         if not is_file_output(uri):
@@ -43,6 +44,9 @@ def check_overwriting(inputs: Sequence[str], outputs: Sequence[str]) -> None:
         overwritten = images.first_of(files) if images else read.get(identity)
         if overwritten is not None:
             raise MediaError(f"'{overwritten}' is the input, which would be overwritten; give another output")
+        other = images.first_of(others) if images else needed.get(identity)
+        if other is not None:
+            raise MediaError(f"'{other}' is read by this run, and would be overwritten; give another output")
         if images and any(is_file(other) and images.would_be_read(path_of(other)) for other in inputs):
             raise MediaError(f"'{uri}' is read as input, too: the output would be mixed with it; give another folder")
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from ros2_actionnet.system.text import encodable, printable
+
 LABEL_KEYS = ("name", "label", "class_name", "label_name", "display_name", "action", "class", "category", "labels")
 """Names of the column or key that holds a label, in the order of preference, in lower case."""
 
@@ -22,6 +24,7 @@ _ID_KEYS = ("id", "index", "idx", "class_id", "label_id", "class_index", "class_
 _CONTAINERS = ("id2label", "label2id", "names", "labels", "classes", "class_names", "categories", "label_map")
 _NUMBERED = re.compile(r"(?:class\s+)?[\[(]?(\d+)(\s*(?:[-=]>|[:=.|)\]])\s*|\s+-\s+|\s+)(\S.*)", re.IGNORECASE)
 _NAMED = re.compile(r"(.*\S)\s*[:=]\s*(\d+)")
+_MOST_DIGITS = 20  # of a class number
 _LITERALS = (ValueError, SyntaxError, MemoryError, RecursionError)
 
 # How files begin that hold no text.
@@ -72,7 +75,7 @@ def parse_labels(text: str) -> list[str]:
     for reader in _READERS:
         labels = reader(text.strip(), lines)
         if labels is not None:
-            return labels
+            return [encodable(label) for label in labels]
     return _plain(text)
 
 
@@ -122,8 +125,13 @@ def _yaml(text: str, lines: Sequence[str]) -> list[str] | None:
         return labels_in(yaml.load(text, Loader=yaml.BaseLoader))
     except NotLabels as error:
         raise ValueError(f"is YAML, but {error}") from error
-    except yaml.YAMLError:
-        return None
+    except RecursionError as error:
+        raise ValueError("looks like YAML but is nested too deeply; write it flat") from error
+    except yaml.YAMLError as error:
+        if is_list:  # of texts that YAML wants in quotes, such as `- @work`
+            return [_unquoted(line[2:].strip()) for line in lines if line]
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ValueError(f"looks like YAML but is damaged ({printable(problem)})") from error
 
 
 def _table(text: str, lines: Sequence[str]) -> list[str] | None:
@@ -265,7 +273,9 @@ def _by_number(numbers: Iterable[Any], labels: Sequence[str], what: str) -> list
         if not _is_number(number):
             raise ValueError(f"{kind}{str(number)[:40]!r} is no class number")
         if int(number) in by_number:
-            raise ValueError(f"{kind}it names class {number} twice: {by_number[int(number)]!r} and {label!r}")
+            raise ValueError(
+                f"{kind}it names class {number} twice: {_shown(by_number[int(number)])} and {_shown(label)}"
+            )
         by_number[int(number)] = label
     first = 1 if min(by_number) == 1 else 0
     missing = next(i for i in range(first, first + len(by_number) + 1) if i not in by_number)
@@ -286,9 +296,13 @@ def _complete(labels: list[str]) -> list[str]:
     return labels
 
 
+def _shown(label: str) -> str:
+    return printable(repr(label), 80)
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, str):
-        return value.strip().isdecimal()
+        return value.strip().isdecimal() and len(value) < _MOST_DIGITS
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

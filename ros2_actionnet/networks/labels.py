@@ -8,10 +8,12 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.label_formats import LABEL_KEYS, decode, parse_labels
+from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
-_LARGEST = 16_000_000  # bytes; the labels of 20,000 classes are half a megabyte
+LARGEST = 16_000_000
+"""Bytes in a label file, at most; the labels of 20,000 classes are half a megabyte."""
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -67,11 +69,13 @@ def labels_for(path: Path | None, classes: int, name: str, *, is_downloaded: boo
 def _read(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+            data = file.read(LARGEST + 1)
     except OSError as error:
-        raise NetworkError(f"label file {path} cannot be read: {error.strerror or error}") from error
-    if len(data) > _LARGEST:
-        raise NetworkError(f"label file {path} is larger than {_LARGEST // 1_000_000} MB; set `labels` to a label file")
+        raise NetworkError(f"label file {printable(path)} cannot be read: {error.strerror or error}") from error
+    if len(data) > LARGEST:
+        raise NetworkError(
+            f"label file {printable(path)} is larger than {LARGEST // 1_000_000} MB; set `labels` to a label file"
+        )
     try:
         text = decode(data)
         if not text.strip():
@@ -80,13 +84,14 @@ def _read(path: Path) -> list[str]:
     except ValueError as error:
         reason = str(error)
         raise NetworkError(
-            f"label file {path}{' ' if reason.startswith(('is ', 'looks ')) else ': '}{reason}"
+            f"label file {printable(path)}{' ' if reason.startswith(('is ', 'looks ')) else ': '}{reason}"
         ) from error
     return labels
 
 
 def _mismatch(path: Path, labels: list[str], classes: int, name: str) -> str:
-    message = f"label file {path} has {len(labels)} labels but network {name} has {classes} classes; "
+    where, network = printable(path), printable(name)
+    message = f"label file {where} has {len(labels)} labels but network {network} has {classes} classes; "
     if len(labels) == classes - 1:
         return message + (
             "if it was trained with a background class, add a line `background` where that class was: first or last. "
@@ -94,8 +99,8 @@ def _mismatch(path: Path, labels: list[str], classes: int, name: str) -> str:
         )
     if len(labels) == classes + 1:
         return message + (
-            f"if one of them is a background class that the network lacks (the first is {labels[0]!r}, the last "
-            f"{labels[-1]!r}), remove it. Otherwise set `labels` to the file that belongs to this model"
+            f"if one of them is a background class that the network lacks (the first is {_shown(labels[0])}, the last "
+            f"{_shown(labels[-1])}), remove it. Otherwise set `labels` to the file that belongs to this model"
         )
     return message + "set `labels` to the file that belongs to this model"
 
@@ -103,4 +108,8 @@ def _mismatch(path: Path, labels: list[str], classes: int, name: str) -> str:
 def _report_duplicates(path: Path, labels: list[str]) -> None:
     duplicates = [label for label, count in Counter(labels).items() if count > 1]
     if duplicates:
-        logger.warning("label file %s names more than one class: %s", path, ", ".join(duplicates))
+        logger.warning("label file %s names more than one class: %s", path, printable(", ".join(duplicates), 1000))
+
+
+def _shown(label: str) -> str:
+    return printable(repr(label), 80)

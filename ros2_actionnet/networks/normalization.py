@@ -22,6 +22,7 @@ import yaml
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.spec import ACTIONNET_MEAN, NORMALIZED_INSIDE, Colors, NetworkSpec, Triple
 from ros2_actionnet.networks.yaml_file import parse_yaml
+from ros2_actionnet.system.files import read_bounded
 from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ TORCHVISION = "mean: [0.43216, 0.394666, 0.37645], std: [0.22803, 0.22145, 0.216
 _ZEROS, _ONES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _LARGEST_CONFIG = 1_000_000  # bytes
 _MOST_CONFIGS = 50
+_LEAST_FACTOR = 1e-9
 _DIVIDED = ", of 0..255 and divided by 255"
 
 
@@ -161,10 +163,11 @@ def normalization_beside(folder: Path, *, converted: bool = False) -> Normalizat
     for file in islice(_candidates(folder), _MOST_CONFIGS):
         reader = _READERS[file.suffix if file.name not in PREPROCESSOR_FILES else file.name]
         try:
-            if file.stat().st_size > _LARGEST_CONFIG:
+            content = read_bounded(file, _LARGEST_CONFIG)
+            if content is None:
                 continue
-            found = _of_open_model_zoo(file, converted) if file.name == OPEN_MODEL_ZOO else None
-            found = found or reader(file)
+            found = _of_open_model_zoo(file, content, converted) if file.name == OPEN_MODEL_ZOO else None
+            found = found or reader(file, content)
         except (OSError, ValueError, SyntaxError, MemoryError, RecursionError, yaml.YAMLError) as error:
             logger.warning("%s cannot be read for mean and std: %s", file, error)
             continue
@@ -182,15 +185,21 @@ def _candidates(folder: Path) -> Iterator[Path]:
         yield from (file for file in sorted(folder.glob(f"*{suffix}")) if file.name != "network.yaml")
 
 
-def _of_transformers(file: Path) -> Normalization | None:
+def _of_transformers(file: Path, data: bytes) -> Normalization | None:
     """Read `(color * rescale_factor - offset - image_mean) / image_std`; colors in 0..255, each part if it is on."""
-    content = json.loads(file.read_text(encoding="utf-8-sig"))
+    content = json.loads(data.decode("utf-8-sig"))
     if not isinstance(content, Mapping) or not {"image_mean", "image_std", "do_normalize", "do_rescale"} & set(content):
         return None
     is_normalized = content.get("do_normalize", "image_mean" in content)
     factor = content.get("rescale_factor", 1 / 255) if content.get("do_rescale", True) else 1
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
-        raise NetworkError(f"{file}: rescale_factor is {factor!r}; it must be a finite number above 0")
+    if (
+        isinstance(factor, bool)
+        or not isinstance(factor, int | float)
+        or not _LEAST_FACTOR < factor < 1 / _LEAST_FACTOR
+    ):
+        raise NetworkError(
+            f"{file}: rescale_factor is {printable(repr(factor))}; it must be a finite number above 0, such as 1/255"
+        )
     mean = _one_or_three(file, "mean", content.get("image_mean", 0.0)) if is_normalized else _ZEROS
     std = _one_or_three(file, "std", content.get("image_std", 1.0)) if is_normalized else _ONES
     offset = 1.0 if content.get("offset") and content.get("do_rescale", True) else 0.0
@@ -202,14 +211,14 @@ def _of_transformers(file: Path) -> Normalization | None:
     return Normalization(mean, std, str(file))
 
 
-def _of_mmaction(file: Path) -> Normalization | None:
+def _of_mmaction(file: Path, data: bytes) -> Normalization | None:
     """Read the mean and std of a Python config: in `dict(mean=[...], std=[...])` or a literal like it.
 
     Colors are reversed where it says `to_bgr=True`, and also where `to_rgb=True` stands in a `data_preprocessor`, whose
     frames are RGB. Those of the first mmaction, which had neither `data_preprocessor` nor `to_bgr`, were BGR: there
     `to_rgb=False` leaves them so.
     """
-    text = file.read_text(encoding="utf-8-sig")
+    text = data.decode("utf-8-sig")
     if "img_norm_cfg" not in text and "data_preprocessor" not in text:
         return None  # some other script
     found = set[tuple[Triple, Triple, Colors]]()
@@ -236,16 +245,15 @@ def _is_true(node: ast.expr | None) -> bool | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, bool) else None
 
 
-def _of_open_model_zoo(file: Path, converted: bool) -> Normalization | None:
+def _of_open_model_zoo(file: Path, data: bytes, converted: bool) -> Normalization | None:
     """Read what the `model_optimizer_args` of a model.yml say: `--mean_values`, `--scale_values` and the like.
 
     Of the original model these are mean and std. A converted one has them inside; its colors are those that
     `--reverse_input_channels` leaves.
     """
-    content = file.read_bytes()
-    if b"model_optimizer_args" not in content:
+    if b"model_optimizer_args" not in data:
         return None
-    parsed = parse_yaml(content)
+    parsed = parse_yaml(data)
     arguments = parsed.get("model_optimizer_args") if isinstance(parsed, Mapping) else None
     stated = dict[str, str]()
     for argument in arguments if isinstance(arguments, list) else ():
@@ -275,13 +283,12 @@ def _numbers_of_one_input(text: str) -> list[float] | None:
     return None
 
 
-def _of_tao(file: Path) -> Normalization | None:
+def _of_tao(file: Path, data: bytes) -> Normalization | None:
     """Read `rgb_input_mean` and `rgb_input_std`, one number or three, of a TAO specification."""
     found = set[tuple[Triple, Triple, Colors]]()
-    content = file.read_bytes()
-    if b"rgb_input_mean" not in content:
+    if b"rgb_input_mean" not in data:
         return None
-    for values in _mappings(parse_yaml(content)):
+    for values in _mappings(parse_yaml(data)):
         if {"rgb_input_mean", "rgb_input_std"} <= set(values):
             mean, std = (_one_or_three(file, key, values[f"rgb_input_{key}"]) for key in ("mean", "std"))
             found.add((mean, std, "RGB"))
@@ -298,7 +305,7 @@ def _only(file: Path, found: set[tuple[Triple, Triple, Colors]]) -> Normalizatio
     return Normalization(values["mean"], values["std"], values["mean_from"], colors)
 
 
-_READERS: dict[str, Callable[[Path], Normalization | None]] = {
+_READERS: dict[str, Callable[[Path, bytes], Normalization | None]] = {
     **dict.fromkeys(PREPROCESSOR_FILES, _of_transformers),
     ".py": _of_mmaction,
     ".yaml": _of_tao,

@@ -13,10 +13,12 @@ from ros2_actionnet.errors import NetworkError, NetworkNotFetched, about
 from ros2_actionnet.networks.catalogue import Catalogue, CatalogueEntry, network_folders, user_folder
 from ros2_actionnet.networks.engine_file import check_described
 from ros2_actionnet.networks.int8 import resolve_int8
+from ros2_actionnet.networks.labels import LARGEST
 from ros2_actionnet.networks.model_files import check_model, default_model, is_engine, is_ir
 from ros2_actionnet.networks.network_yaml import _spec_values
 from ros2_actionnet.networks.normalization import normalization_beside
 from ros2_actionnet.networks.spec import SCORE_KINDS, NetworkRequest, NetworkSpec, ScoreKind
+from ros2_actionnet.system.files import read_bounded
 from ros2_actionnet.system.paths import is_dir, is_file, user_path, why_unusable
 from ros2_actionnet.system.text import printable
 
@@ -201,8 +203,8 @@ def _completed(defaults: NetworkSpec, folder: Path, values: dict[str, Any]) -> N
 def _config_with_labels(folder: Path) -> Path | None:
     """Return the config.json of a transformers model in `folder`, if it has the names of the classes."""
     config = folder / "config.json"
-    with suppress(OSError, ValueError):
-        return config if '"id2label"' in config.read_text(encoding="utf-8-sig") else None
+    with suppress(OSError):
+        return config if b'"id2label"' in (read_bounded(config, LARGEST) or b"") else None
     return None
 
 

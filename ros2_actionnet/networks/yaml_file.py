@@ -46,7 +46,10 @@ def parse_yaml(content: bytes | str, name: str = "this file") -> Any:
     Raises NetworkError for what is dangerous to build, as `read_yaml` does, and ValueError or YAMLError for what is
     not YAML.
     """
-    return _Builder(_checked_events(name, content)).get_single_data()
+    try:
+        return _Builder(_checked_events(name, content)).get_single_data()
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:  # from PyYAML, for `!!int ""` and such
+        raise ValueError(f"a value does not fit its tag ({type(error).__name__}: {printable(error)})") from error
 
 
 class _Builder(Composer, SafeConstructor, Resolver):

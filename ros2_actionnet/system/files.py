@@ -27,6 +27,18 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
+def read_bounded(file: Path, limit: int) -> bytes | None:
+    """Return the content of a file that came with others; None for one that is larger than `limit` bytes, or no file.
+
+    A pipe may never end, and a device may never say how large it is. Raises OSError for a file that cannot be read.
+    """
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        content = stream.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
 @contextmanager
 def file_lock(path: Path, wait: Callable[[float], None] | None = None) -> Iterator[bool]:
     """Hold the lock `path`, which one process or thread at a time can, and yield True.

@@ -22,5 +22,10 @@ def printable(text: object, limit: int = LIMIT) -> str:
     return f"{shown}... ({left_out} more characters)" if left_out else shown
 
 
+def encodable(text: str) -> str:
+    """Return `text` with U+FFFD for each lone surrogate, which JSON can hold and neither UTF-8 nor ROS can."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

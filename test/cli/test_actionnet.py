@@ -399,6 +399,8 @@ def test_names_with_colons(model: Path, video: Path, tmp_path: Path, monkeypatch
         (["{video}", "{video}", "--model", "{model}"], "is the input, which would be overwritten"),
         (["{video}", "--model", "{model}", "--results", "{video}"], "is the input, which would be overwritten"),
         (["{video}", "--model", "{model}", "--input-save", "{video}"], "is the input, which would be overwritten"),
+        (["{video}", "--model", "{model}", "--results", "{model}"], "is read by this run, and would be overwritten"),
+        (["{video}", "--model", "{model}", "--report", "{labels}"], "is read by this run, and would be overwritten"),
         (["{video}", "{video}/out.mp4", "--model", "{model}"], "clip.avi/out.mp4"),
         (["{video}", "out.xyz", "--model", "{model}"], "ends in .xyz, which cannot be written"),
         (["{video}", "--model", "{model}", "--input-flip", "sideways"], "there is no flip 'sideways'"),
@@ -408,13 +410,14 @@ def test_names_with_colons(model: Path, video: Path, tmp_path: Path, monkeypatch
 def test_what_is_wrong_is_said_in_a_line(
     model: Path, video: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    content = video.read_bytes()
-    assert main([argument.format(model=model, video=video) for argument in arguments]) == 1
+    labels = model.parent / "labels.txt"
+    content = [file.read_bytes() for file in (video, model, labels)]
+    assert main([argument.format(model=model, video=video, labels=labels) for argument in arguments]) == 1
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("actionnet: ")
     assert words in error
     assert "Traceback" not in error
-    assert video.read_bytes() == content
+    assert [file.read_bytes() for file in (video, model, labels)] == content
 
 
 def test_a_damaged_video_is_classified_as_far_as_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

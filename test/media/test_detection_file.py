@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ def test_a_list_of_cocos_results_has_the_frame_as_image_id(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("0,1,0,0,5,5\n", "line 1 of .*: it has frame 0, and frames are counted from 1"),
         ("1,2,3\n", "line 1 of the detections .* is not frame,id,left,top,width,height,score"),
         ("1,1,0,0,5,5\nfoo,1,0,0,5,5\n", "line 2 of the detections .* 'foo'"),
         ("", "there are no detections in"),
@@ -72,6 +75,22 @@ def test_a_list_of_cocos_results_has_the_frame_as_image_id(tmp_path: Path) -> No
 def test_what_is_wrong_is_said(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(MediaError, match=message):
         read_detections(written(tmp_path, content))
+
+
+def test_ids_and_labels_can_be_written_as_utf_8(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "per\ud800son"}]
+    annotation = {"image_id": 0, "bbox": [0, 0, 2, 2], "track_id": "a\udfff", "category_id": 1}
+    found = read_detections(written(tmp_path, {"categories": categories, "annotations": [annotation]}))
+    assert [(one.track_id, one.label) for one in found[0]] == [("a\ufffd", "per\ufffdson")]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "boxes")
+    writer = threading.Thread(target=(tmp_path / "boxes").write_text, args=("1,7,0,0,4,2\n",))
+    writer.start()
+    assert read_detections(tmp_path / "boxes") == {0: (Detection("7", "person", 1.0, Box(2, 1, 4, 2)),)}
+    writer.join()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

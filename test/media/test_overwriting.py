@@ -58,7 +58,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_input_is_not_overwritten(inputs: list[str], outputs: list[str], overwritten: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
-        check_overwriting(*([uri.format(here=tmp_path) for uri in uris] for uris in (inputs, outputs)))
+        check_overwriting([uri.format(here=tmp_path) for uri in inputs], [uri.format(here=tmp_path) for uri in outputs])
     shown = str(caught.value).replace(f"{tmp_path}/", "")
     assert shown == f"'{overwritten}' is the input, which would be overwritten; give another output"
 
@@ -84,6 +84,18 @@ def test_images_are_not_mixed_with_those_that_are_read(source: str, output: str)
 def test_two_outputs_are_not_one_file(outputs: list[str]) -> None:
     with pytest.raises(MediaError, match="is given for two outputs"):
         check_overwriting(["a.mkv"], outputs)
+
+
+@pytest.mark.parametrize("output", ["net/model.onnx", "file://net/../net/model.onnx", "labels.txt", "net/alias.mp4"])
+def test_other_files_that_are_read_are_not_overwritten(output: str, tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    others = [Path("net/model.onnx"), Path("labels.txt"), Path("net/not-there.bin")]
+    for file in others[:2]:
+        file.write_text("precious")
+    Path("net/alias.mp4").symlink_to("model.onnx")
+    with pytest.raises(MediaError, match="is read by this run, and would be overwritten; give another output"):
+        check_overwriting(["a.mkv"], ["out.mp4", output], others)
+    check_overwriting(["a.mkv"], ["net/results.jsonl"], others)
 
 
 @pytest.mark.parametrize(

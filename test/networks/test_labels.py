@@ -55,6 +55,37 @@ def test_files_that_cannot_be_used(content: bytes, message: str, tmp_path: Path)
         read_labels(tmp_path / "labels.txt")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: " + "[" * 3000, "looks like YAML but is nested too deeply"),
+        ("names:\n" + "- " * 20_000, "looks like YAML but is nested too deeply"),
+        ("names:\n\t- walk\n\t- sit", "looks like YAML but is damaged"),
+        ("names: [walk, sit]\n---\nnames: [fall]", "looks like YAML but is damaged"),
+        (
+            '{"0": "' + "a" * 100_000 + '", "00": "b"}',
+            r"it names class 00 twice: 'a+\.\.\. \(999\d\d more characters\)",
+        ),
+        ('{"' + "9" * 5000 + '": "a"}', "is JSON, but it has none of"),
+    ],
+)
+def test_yaml_and_json_that_would_be_misread(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text(text)
+    with pytest.raises(NetworkError, match=message) as caught:
+        read_labels(tmp_path / "labels")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_list_with_what_yaml_wants_in_quotes(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("- @work\n- 50 % off\n- %x\n- 'sit'\n")
+    assert read_labels(tmp_path / "labels") == ("@work", "50 % off", "%x", "sit")
+
+
+def test_labels_can_be_written_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text('["sk\\ud800i", "\\ud83c\\udfbf"]')
+    assert read_labels(tmp_path / "labels") == ("sk\ufffdi", "\U0001f3bf")
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=r"no.txt cannot be read: No such file"):
         read_labels(tmp_path / "no.txt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,29 @@ def test_a_config_with_a_wrong_mean_refuses_no_network_that_states_one(spec_besi
     assert (spec.mean, spec.colors) == ((0.1, 0.2, 0.3), "RGB")
     with pytest.raises(NetworkError, match="3000"):
         spec_beside({"network.yaml": "frames: 4"})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "c.py", "t.yaml", "model.yml", "config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_not_read(
+    kind: str, name: str, spec_beside: Callable[..., NetworkSpec], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").unlink()  # so that config.json is looked at
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    elif kind == "device":
+        (tmp_path / name).symlink_to("/dev/zero")
+    else:
+        (tmp_path / name).mkdir()
+    spec = spec_beside({})
+    assert (spec.mean, spec.std, spec.labels) == (ACTIONNET_MEAN, ACTIONNET_STD, None)
+
+
+@pytest.mark.parametrize("factor", ["1" + "0" * 400, "1e-320", "1e300", '"\\u001b[2J"'])
+def test_a_factor_that_cannot_be_is_named(factor: str, spec_beside: Callable[..., NetworkSpec]) -> None:
+    config = f'{{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "rescale_factor": {factor}}}'
+    with pytest.raises(NetworkError, match=r"rescale_factor is .*; it must be a finite number above 0") as caught:
+        spec_beside({"preprocessor_config.json": config})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

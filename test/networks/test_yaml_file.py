@@ -47,6 +47,10 @@ def test_files_as_people_write_them(text: str, content: object, tmp_path: Path) 
         ("a: \x00", r"cannot be read"),
         ("[{[1]: 2}]: 3", r"cannot be read"),
         ("a: !!python/object:os.system x", r"cannot be read"),
+        ("a: !!int ''", r"cannot be read: a value does not fit its tag"),
+        ("a: !!float '_'", r"cannot be read: a value does not fit its tag"),
+        ("a: !!bool maybe", r"cannot be read: a value does not fit its tag"),
+        ("a: !!timestamp soon", r"cannot be read: a value does not fit its tag"),
     ],
 )
 def test_files_that_are_refused(text: str, message: str, tmp_path: Path) -> None:

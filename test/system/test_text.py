@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_actionnet.system.text import printable
+from ros2_actionnet.system.text import encodable, printable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_any_text_is_printable_and_bounded(text: str, limit: int) -> None:
     assert len(shown) <= 10 * limit + 40
     if text.isprintable() and len(text) <= limit:
         assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [("滑雪 \U0001f3bf", "滑雪 \U0001f3bf"), ("a\ud800b\udfff", "a\ufffdb\ufffd"), ("\udfff\ud800", "\ufffd\ufffd")],
+)
+def test_lone_surrogates_are_replaced(text: str, encoded: str) -> None:
+    assert encodable(text) == encoded
+    assert encodable(text).encode().decode() == encoded

@@ -50,7 +50,7 @@ def _chosen_output(graph: Graph, spec: NetworkSpec) -> str:
         if spec.output_blob in shapes:
             return spec.output_blob
         raise NetworkError(
-            f"{spec.model} has no output '{spec.output_blob}'; set output_blob to one of {_listing(shapes)}"
+            f"{spec.model} has no output '{printable(spec.output_blob)}'; set output_blob to one of {_listing(shapes)}"
         )
     if len(shapes) == 1:
         return next(iter(shapes))
@@ -89,7 +89,7 @@ def select_input(graph: Graph, spec: NetworkSpec) -> ValueInfoProto:
     shapes = {name: shape_of(value) for name, value in inputs.items()}
     if spec.input_blob and spec.input_blob not in inputs:
         raise NetworkError(
-            f"{spec.model} has no input '{spec.input_blob}'; set input_blob to one of {_listing(shapes)}"
+            f"{spec.model} has no input '{printable(spec.input_blob)}'; set input_blob to one of {_listing(shapes)}"
         )
     if len(inputs) != 1:
         raise NetworkError(
