@@ -25,6 +25,7 @@ _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2
 # Markers of the segment that holds a JPEG's size: C0 to CF, except the tables C4, C8 and CC.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_MOST_PIXELS_A_BYTE = 1024  # a block of 64 takes 1 bit at least; OpenCV would fill a damaged size with gray for seconds
 _FILLING = b"\x55" * 32  # decodes to something in place of pixels that are missing
 
 
@@ -68,7 +69,7 @@ def completed_jpeg(content: bytes) -> bytes | None:
     then makes a difference.
     """
     header = _read_jpeg_header(content)
-    if header is None:
+    if header is None or header.height * header.width > _MOST_PIXELS_A_BYTE * len(content):
         return None
     if content.rfind(_JPEG_END) >= header.offset:
         return content

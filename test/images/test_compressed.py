@@ -238,6 +238,26 @@ def test_a_jpeg_without_its_end_marker_is_decoded_and_one_without_pixels_refused
     assert completed_jpeg(file[: len(file) * 3 // 4]) is None
 
 
+@pytest.mark.timeout(20)
+def test_a_damaged_size_is_refused_without_decoding_that_many_pixels() -> None:
+    content = bytearray(jpeg(data.astronaut()[:48, :64]))
+    place = content.index(b"\xff\xc0") + 5
+    for height, width in ((32767, 32767), (65535, 64), (48, 65000)):
+        content[place : place + 4] = struct.pack(">HH", height, width)
+        with pytest.raises(ImageError, match="is damaged or truncated"):
+            decode(content, "jpeg", in_full)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_emptiest_picture_is_not_taken_for_damaged(progressive: bool) -> None:
+    grey = Image.fromarray(np.full((4096, 4096), 128, np.uint8))
+    file = io.BytesIO()
+    grey.save(file, "JPEG", progressive=progressive, optimize=True)
+    image = decode(file.getvalue(), "jpeg", lambda height, width: 8.0)
+    assert (image.height, image.width) == (512, 512)
+    assert np.array_equal(to_bgr(image), np.full((512, 512, 3), 128))
+
+
 @given(st.data())
 def test_a_damaged_file_is_refused_or_still_an_image_of_some_size(data: st.DataObject) -> None:
     file = bytearray(data.draw(st.sampled_from([jpeg(CHINA[:40, :40]), png(CHINA[:40, :40])])))
