@@ -6,10 +6,12 @@ import re
 
 _MASK = "***"
 # No user name and password, of which `user:12` may be the beginning: `rtsp://user:12/34@host/`.
-_HOST_AND_PORT = re.compile(r"(\[[^\]@]*\]|(?:\d{1,3}\.){3}\d{1,3})(:\d*)?|[^@:]*:?")
+_HOST_AND_PORT = re.compile(r"(\[[^\]@]*\]|(?:\d{1,3}\.){3}\d{1,3})(:\d*)?|[^@:]*")
 _ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/+[^\s'\"<>]+")
 # `?token=x`, and the `/user=admin&password=x` of many cameras.
-_SECRET_PARAMETER = re.compile(r"(?i)(?<![\w-])([\w-]*(?:pass|pwd|psw|token|secret|key|auth|sig)[\w-]*=)[^&#\s'\"]+")
+_SECRET_PARAMETER = re.compile(
+    r"(?i)(?<![\w-])([\w-]*(?:pass?|pwd|psw|pw|token|secret|key|auth|sig|cred|jwt|bearer|session)[\w-]*(?:=|%3d))[^&#\s'\"]+"
+)
 
 
 def without_password(address: str) -> str:

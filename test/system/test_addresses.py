@@ -61,3 +61,22 @@ def test_what_has_no_password_is_left_alone(address: str) -> None:
 def test_addresses_in_a_message_are_masked_without_knowing_them() -> None:
     text = "Invalid URL 'http://me:secret@host:x/a': see <https://key@other/b>, or http://third/c"
     assert without_passwords(text) == "Invalid URL 'http://***@host:x/a': see <https://***@other/b>, or http://third/c"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:#s3cret@host/s",
+        "rtsp://admin:?s3cret@host/s",
+        "http://host/cgi?loginuse=a&loginpas=s3cret",
+        "http://host/x?pw=s3cret",
+        "http://host/x?Password%3Ds3cret",
+        "http://host/x?credential=s3cret",
+        "http://host/x?jwt=s3cret&bearer=s3cret",
+        "rtsp://host/x?auth=abc&session=s3cret",
+    ],
+)
+def test_no_secret_of_further_forms_is_shown(address: str) -> None:
+    assert "s3cret" not in without_password(address)
+    assert "host" in without_password(address)
+    assert "s3cret" not in without_passwords(f"error opening '{address}': refused")
