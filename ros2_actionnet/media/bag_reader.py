@@ -93,13 +93,15 @@ class Bag:
         """Number of messages."""
         return sum(connection.msgcount for connection in self.connections)
 
-    def messages(self, connections: Collection[Connection] = ()) -> Iterator[tuple[Connection, int, bytes]]:
+    def messages(
+        self, connections: Collection[Connection] = (), start: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield the connection, time of reception (ns since 1970) and bytes of each message, in order of reception.
 
-        `connections` selects some of the bag's connections; empty selects all.
+        `connections` selects some of the bag's connections; empty selects all. `start`: first time of reception.
         """
         with self._errors():
-            yield from self._reader.messages(connections)
+            yield from self._reader.messages(connections, start)
 
     def learn(self, connection: Connection, usual: str) -> None:
         """Make `deserialize` understand a connection's type, as the bag defines it, else by its `usual` definition."""

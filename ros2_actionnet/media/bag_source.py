@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PEEKED = (
     16  # messages read to find the rate and the size before the first frame is requested; more if none is an image
 )
+_KEY_FRAME_WITHIN = 10 * NANOSECONDS  # before a frame of a video; with rarer ones some frames are not found again
 _DEFAULT_RATE = 30.0  # Hz, if the messages of a topic do not determine it
 
 
@@ -102,7 +103,7 @@ class BagSource:
                 stamp = clock.time(None if self._unstamped else message.header.stamp, message.received)
                 self._report_stuck(clock)
                 place = BagMessage(message.header, message.number)
-                yield MediaFrame(message.number, times.time(stamp), stamp, image, place)
+                yield MediaFrame(message.number, times.time(stamp), stamp, image, place, message.received)
                 understood += 1
             if self._closed:
                 return
@@ -111,15 +112,21 @@ class BagSource:
                 raise MediaError(f"none of the {count} messages of {self.topic} in '{self.path}' is an image")
         self.ended = True
 
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield the images from a time of reception on (ns), of a video from a key frame before it if there is one."""
+        start = position - _KEY_FRAME_WITHIN if self._is_video else position
+        for message, image in self._images(itertools.count(), start):
+            yield message.received, image
+
     def close(self) -> None:
         """Close the bag."""
         self._closed = True
         with self._lock:
             self._bag.close()
 
-    def _read(self) -> Iterator[tuple[int, bytes, str]]:
-        """Yield the time of reception (ns), bytes and type of each message until the end or until `close`."""
-        messages = self._bag.messages(self._connections)
+    def _read(self, start: int | None = None) -> Iterator[tuple[int, bytes, str]]:
+        """Yield the time of reception (ns, from `start` on), bytes and type of each message to the end or `close`."""
+        messages = self._bag.messages(self._connections, start)
         while True:
             with self._lock:
                 read = None if self._closed else next(messages, None)
@@ -128,10 +135,10 @@ class BagSource:
             connection, received, message = read
             yield received, message, connection.msgtype
 
-    def _images(self, numbers: Iterator[int]) -> Iterator[tuple[ImageMessage, RawImage]]:
-        """Yield the images from the beginning to the end or until `close`, and the messages that they came in."""
+    def _images(self, numbers: Iterator[int], start: int | None = None) -> Iterator[tuple[ImageMessage, RawImage]]:
+        """Yield the images, received from `start` (ns) on, to the end or until `close`, and their messages."""
         images = BagImages(self._bag, self._report_skipped)
-        for received, content, type_name in self._read():
+        for received, content, type_name in self._read(start):
             number = next(numbers)
             try:
                 decoded = images.decode(images.open(content, type_name, number, received))
@@ -153,7 +160,7 @@ class BagSource:
     def _peek(self) -> None:
         """Determine the size, the rate and the presence of stamps from the first messages."""
         self._messages = sum(connection.msgcount for connection in self._connections)
-        self._size = (0, 0)
+        self._size, self._is_video = (0, 0), False
         seen: list[ImageMessage] = []
         errors: list[ImageError] = []
         images = BagImages(self._bag, lambda number, error: errors.append(error))
@@ -183,6 +190,7 @@ class BagSource:
         if images:
             _, image = images[0]
             self._size = image.width, image.height
+            self._is_video = isinstance(image, VideoImage)
 
 
 def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:

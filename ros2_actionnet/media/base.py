@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,7 @@ class MediaFrame:
             counted from the first frame. It jumps where the source's clock does.
         image: the pixels.
         message: in which it came, where the source is a bag.
+        position: by which `SeekableSource.images_from` finds it again; -1 where it cannot be found.
     """
 
     index: int
@@ -112,6 +113,7 @@ class MediaFrame:
     stamp: int
     image: RawImage
     message: BagMessage | None = None
+    position: int = -1
 
     @cached_property
     def picture(self) -> Picture:
@@ -192,6 +194,18 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Frees it; `frames` then ends at once. May be called twice, and from another thread."""
+
+
+@runtime_checkable
+class SeekableSource(Protocol):
+    """A source that can be read from any of its frames on: a file."""
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield positions and images in order, from the frame at `position` or some before it, to the end.
+
+        It takes the place of `frames`. Ends an iterator that was returned before. Raises MediaError if the input cannot
+        be read.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,7 @@ class Decoder:
     Attributes:
         name: Display name.
         rate: Hz.
+        size: Width and height in pixels.
         length: Number of frames according to the container, estimated if it only stores a duration; None: unknown.
         count: Number of frames so far, broken ones included.
         is_live: True if it has no end.
@@ -105,21 +106,19 @@ class Decoder:
             self._packets: Iterator[Any] = self._container.demux(self._stream)
             self.rate = self._find_rate()
             self.length = self._find_length()
+            self._converter_size = size
             self._converter = FrameConverter(self._stream.sample_aspect_ratio, size)
             if save:
                 self._recording = Recording(save, self._stream, self.name)
             self._decoded = self._decode()
             self._is_begun = False
-            self._first = self._find_first(address)
+            first = self._find_first(address)
+            self._first: Decoded | None = first
+            self.size = first.image.width, first.image.height
             self._is_begun = True
         except BaseException:
             self.close()
             raise
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self._first.image.width, self._first.image.height
 
     @property
     def count(self) -> int:
@@ -128,7 +127,28 @@ class Decoder:
 
     def frames(self) -> Iterator[Decoded]:
         """Return an iterator over the frames, for one use. Raises MediaError if a live source is lost."""
-        return itertools.chain([self._first], self._decoded)
+        return itertools.chain([] if self._first is None else [self._first], self._decoded)
+
+    def seek(self, seconds: float) -> bool:
+        """Let a new `frames` begin at the last key frame that is not after a time on the container's clock.
+
+        Indices mean nothing after that. Returns False if the container cannot do it: frames then come as before.
+        """
+        if not (self._keeps_times or self._keeps_places):
+            return False
+        with self._handle as is_open:
+            if not is_open:
+                return False
+            try:
+                self._container.seek(int(seconds / self._stream.time_base), stream=self._stream)
+            except self._av.error.FFmpegError:
+                return False
+            self._context.flush_buffers()
+            self._packets = self._container.demux(self._stream)
+        self._numbering = FrameNumbering(self.name, self.is_live, self._report)
+        self._converter = FrameConverter(self._stream.sample_aspect_ratio, self._converter_size)
+        self._decoded, self._first = self._decode(), None
+        return True
 
     def close(self) -> None:
         """Close the input, at once or, if another thread is waiting for a frame, as soon as that one arrives."""

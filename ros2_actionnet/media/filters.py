@@ -9,8 +9,8 @@ from typing import cast
 import cv2
 
 from ros2_actionnet.errors import MediaError
-from ros2_actionnet.images.raw_image import RawImage
-from ros2_actionnet.media.base import FrameSource, MediaFrame, Picture
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
+from ros2_actionnet.media.base import FrameSource, MediaFrame, Picture, SeekableSource
 
 Flip = Callable[[Picture], Picture]
 
@@ -33,6 +33,13 @@ FLIPS: dict[str, Flip] = {
 `horizontal` exchanges left and right, `vertical` top and bottom; the diagonals mirror at the diagonal that begins in
 that corner. jetson-utils also has the spellings `horizontal-flip` and `vertical-flip`.
 """
+
+
+def images_from(source: FrameSource, position: int) -> Iterator[tuple[int, RawImage]]:
+    """Return the images of a source from a position on. Raises MediaError if it cannot be read from there."""
+    if not isinstance(source, SeekableSource):
+        raise MediaError(f"'{source.name}' cannot be read from a later frame on; give a file")
+    return source.images_from(position)
 
 
 class Flipped:
@@ -59,7 +66,15 @@ class Flipped:
     def frames(self) -> Iterator[MediaFrame]:
         """Yield the source's frames, flipped."""
         for frame in self.source.frames():
-            yield replace(frame, image=RawImage.from_array(self._flip(frame.picture), "bgr8"))
+            yield replace(frame, image=self._flipped(frame.image))
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield the source's images from a position on, flipped."""
+        for found, image in images_from(self.source, position):
+            yield found, self._flipped(image)
+
+    def _flipped(self, image: RawImage) -> RawImage:
+        return RawImage.from_array(self._flip(to_bgr(image)), "bgr8")
 
     def close(self) -> None:
         """Close the source."""
@@ -101,6 +116,10 @@ class Thinned:
             if due <= frame.time:  # there was a gap
                 due = frame.time + period
             yield replace(frame, index=frame.index - left_out)
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield all of the source's images from a position on."""
+        yield from images_from(self.source, position)
 
     def close(self) -> None:
         """Close the source."""

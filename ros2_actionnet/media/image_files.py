@@ -92,17 +92,23 @@ class ImageSource:
                 index = turn * len(self._paths) + number
                 time = index / self.rate
                 encoding = "bgr8" if picture.dtype == np.uint8 else "bgr16"
-                yield MediaFrame(index, time, nanoseconds(time), RawImage.from_array(picture, encoding))
+                image = RawImage.from_array(picture, encoding)
+                yield MediaFrame(index, time, nanoseconds(time), image, position=number)
             if self._closed:
                 return
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield the images from the one of a number on."""
+        for number, picture in self._pictures(lambda line: None, max(position, 0)):
+            yield number, RawImage.from_array(picture, "bgr8" if picture.dtype == np.uint8 else "bgr16")
 
     def close(self) -> None:
         """End the source."""
         self._closed = True
 
-    def _pictures(self, report: Report) -> Iterator[tuple[int, NDArray[np.uint8 | np.uint16]]]:
-        """Yield the number and the pixels of each image that can be read."""
-        for number, path in enumerate(self._paths):
+    def _pictures(self, report: Report, first: int = 0) -> Iterator[tuple[int, NDArray[np.uint8 | np.uint16]]]:
+        """Yield the number and the pixels of each image that can be read, from the number `first` on."""
+        for number, path in enumerate(self._paths[first:], first):
             if self._closed:
                 return
             try:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.av_support import Address, file_url
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.decoder import Decoder
 from ros2_actionnet.media.encoder import VideoWriter, find_container
 from ros2_actionnet.media.output_clock import OutputClock
-from ros2_actionnet.recognition.frame_header import nanoseconds
+from ros2_actionnet.recognition.frame_header import NANOSECONDS, nanoseconds
 from ros2_actionnet.system.addresses import without_password
 
 _REMEDY = "check whether another player can play it: a truncated recording may lack its index"
@@ -69,11 +70,25 @@ class VideoSource:
                         offset = due - decoded.time
                     newest = offset + decoded.time
                 stamp = nanoseconds(newest)
-                yield MediaFrame(index + decoded.index, times.time(stamp), stamp, decoded.image)
+                position = -1 if decoded.time is None else nanoseconds(decoded.time)
+                yield MediaFrame(
+                    index + decoded.index, times.time(stamp), stamp, decoded.image, position=max(position, -1)
+                )
             index += self._decoder.count
             if self._closed:
                 return
             self._decoder.close()
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        """Yield the images from the key frame before a position on: ns on the file's own clock."""
+        if not self._decoder.seek(position / NANOSECONDS):
+            self._decoder.close()
+            self._decoder = self._open()
+        if self._closed:
+            self._decoder.close()
+        for decoded in self._decoder.frames():
+            if decoded.time is not None:
+                yield max(nanoseconds(decoded.time), -1), decoded.image
 
     def close(self) -> None:
         """Close the file."""
