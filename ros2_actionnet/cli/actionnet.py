@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -37,13 +38,15 @@ from ros2_actionnet.media.uris import check_output, open_sink, open_source
 from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer
-from ros2_actionnet.report import ReportPage
+from ros2_actionnet.report import RecordingPage, ReportPage
 from ros2_actionnet.settings import Settings
 from ros2_actionnet.system.addresses import without_password
 from ros2_actionnet.system.allocator import keep_large_blocks
 from ros2_actionnet.system.paths import user_path
 from ros2_actionnet.system.terminal import leave_closed_pipe, print_in_any_encoding
 from ros2_actionnet.system.termination import TERMINATED, on_termination
+from ros2_actionnet.system.text import printable
+from ros2_actionnet.web.access import Access
 from ros2_actionnet.web.webrtc_server import WebOptions
 
 
@@ -55,6 +58,8 @@ class Command:
         self._settings: Settings = options.settings
         self._level = LEVELS.index(options.log_level)
         self._running: Pipeline | None = None
+        self._page: RecordingPage | None = None
+        self._ended = threading.Event()  # told to end, while the page is served
         self._backend = ""  # that runs the network
         self._batch = 1  # windows in one inference, at most
 
@@ -79,9 +84,12 @@ class Command:
     def stop(self) -> None:
         """End the run at once; if none has started, end the process, since no result would be lost. Thread-safe."""
         running = self._running
-        if running is None:
+        if running is not None:
+            running.stop()
+        elif self._page is not None:
+            self._ended.set()
+        else:
             os._exit(TERMINATED)
-        running.stop()
 
     def show(self, error: Exception) -> None:
         """Print the error in one line, at log level debug with its traceback."""
@@ -98,19 +106,35 @@ class Command:
         inputs = [uri] if options.detections is None else [uri, str(options.detections)]
         check_overwriting(inputs, outputs.uris, self._files_read())
         check_output(outputs.output)
+        access = Access.of(options.serve, options.token) if options.serve else None
         detections = None if options.detections is None else read_detections(options.detections)
         with ExitStack() as stack:
             source = stack.enter_context(closing(self._open(uri)))
+            if access is not None and source.is_live:
+                raise MediaError(
+                    f"'{printable(without_password(uri))}' is live: --serve shows recordings; "
+                    "give webrtc://@:8554/NAME as the output to watch it"
+                )
             session = stack.enter_context(closing(self._load()))
             recognizer = Recognizer(session, self._settings)
             people = None
             if detections is not None:
                 people = DetectedPeople(SubjectRecognizer(session, self._settings, self._batch), detections)
+            if access is not None:
+                details = RunDetails.of(source, session, self._settings)
+                page = RecordingPage(access, details, lambda: self._open(uri, quiet=True))
+                stack.callback(page.stop)
+                report(f"open {page.link}")
+                self._page = page
             try:
                 outcome = self._classify(uri, source, recognizer, session, outputs, people)
             finally:
                 for path in outputs.files:
                     self._say(f"wrote {path}")
+            if self._page is not None and outcome.statistics is not None and not outcome.statistics.stopped:
+                self._say("all of it is on the page; Ctrl-C ends it")
+                self._ended.wait()
+                return TERMINATED
         assert outcome.statistics is not None
         return TERMINATED if outcome.statistics.stopped else 0
 
@@ -196,7 +220,7 @@ class Command:
         if self._level >= LEVELS.index("success"):
             report(line)
 
-    def _open(self, uri: str) -> FrameSource:
+    def _open(self, uri: str, *, quiet: bool = False) -> FrameSource:
         options = self._options
         how = InputOptions(
             width=options.input_width,
@@ -205,14 +229,14 @@ class Command:
             loop=options.input_loop,
             flip=options.input_flip,
             codec=options.input_codec,
-            save=options.input_save,
+            save="" if quiet else options.input_save,
             topic=options.topic,
             timeout=options.input_timeout,
             transport=options.rtsp_transport,
             decoder=options.input_decoder,
             web=self._web_options(),
         )
-        return open_source(uri, how, self.warn)
+        return open_source(uri, how, (lambda line: None) if quiet else self.warn)
 
     def _files_read(self) -> list[Path]:
         """Return the files that are read beside the input."""
@@ -243,6 +267,8 @@ class Command:
                 sinks["write"] = output
             if outputs.results is not None:
                 sinks["results"] = ResultsFile(outputs.results)
+            if self._page is not None:
+                sinks["page"] = self._page.recording
             if outputs.report is not None:
                 sinks["report"] = ReportPage(outputs.report, details)
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ros2_actionnet import __version__
 from ros2_actionnet.settings import SETTINGS, Setting, Settings
+from ros2_actionnet.web.access import DEFAULT_PORT
 
 USAGE = """actionnet [options] [input [output]]
        actionnet [options] --batch FOLDER input [input ...]"""
@@ -28,6 +29,8 @@ Ctrl-C ends the run; the files written so far stay usable."""
 
 DEFAULT_INPUT = "csi://0"
 """The default input, as in jetson-inference."""
+
+DEFAULT_SERVE = f"127.0.0.1:{DEFAULT_PORT}"
 
 LEVELS = ("silent", "error", "warning", "success", "info", "verbose", "debug")
 """jetson-inference's log levels, quietest first."""
@@ -107,6 +110,10 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if options.batch is not None and options.detections is not None:
         parser.error("--detections belongs to one input: omit --batch")
+    if options.serve and not options.uris:  # --serve clip.mp4
+        options.uris, options.serve = [options.serve], DEFAULT_SERVE
+    if options.serve and (options.batch is not None or options.detections is not None or options.input_loop < 0):
+        parser.error("--serve shows one whole recording: omit --batch, --detections and --input-loop=-1")
     if options.verbose or options.debug:
         options.log_level = "debug" if options.debug else "verbose"
     options.settings = Settings.from_values({setting.name: getattr(options, setting.name) for setting in _flagged()})
@@ -136,6 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("uris", nargs="*", metavar="input, output", help=argparse.SUPPRESS)
     _add_input_flags(parser.add_argument_group("input"))
     _add_output_flags(parser.add_argument_group("output"))
+    _add_page_flags(parser.add_argument_group("the page of a recording"))
     _add_web_flags(parser.add_argument_group("webrtc:// as an input or output"))
     for title, names in _SETTINGS_BY_GROUP.items():
         group = parser.add_argument_group(title)
@@ -261,6 +269,20 @@ def _add_output_flags(group: Any) -> None:
         default=BATCH_FILES,
         metavar="KINDS",
         help=f"files to write for each input: any of {','.join(BATCH_FILES)} (default: all)",
+    )
+
+
+def _add_page_flags(group: Any) -> None:
+    group.add_argument(
+        "--serve",
+        nargs="?",
+        const=DEFAULT_SERVE,
+        default="",
+        metavar="HOST:PORT",
+        help=f"show the recording on a page in the browser, with a time slider (default: {DEFAULT_SERVE})",
+    )
+    group.add_argument(
+        "--token", default="", help="secret in the page's link; one is made if other machines can reach the page"
     )
 
 

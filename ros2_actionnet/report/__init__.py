@@ -1,5 +1,6 @@
-"""The report on the actions in a video: one self-contained HTML file."""
+"""The pages about a run: a file that is written, and one that is served."""
 
 from ros2_actionnet.report.page import ReportPage
+from ros2_actionnet.report.recording import RecordingPage
 
-__all__ = ["ReportPage"]
+__all__ = ["RecordingPage", "ReportPage"]

@@ -16,6 +16,7 @@ from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.access import Access
 from ros2_actionnet.web.hub import Hub, Viewer
+from ros2_actionnet.web.recorded import Recorded, recorded_routes
 from ros2_actionnet.web.requests import (
     LONGEST,
     Drawn,
@@ -72,11 +73,20 @@ class PageServer:
         controls: Does what they ask for; None makes the page read-only.
         access: Where to listen, and whom to let in.
         stall: Seconds after which a viewer that takes nothing is dropped.
+        recording: What the page moves about in, if it is about a recording.
 
     Raises MediaError, from `start`, if aiohttp is not installed or the address cannot be listened on.
     """
 
-    def __init__(self, hub: Hub, controls: Controls | None, access: Access, stall: float = STALL) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        controls: Controls | None,
+        access: Access,
+        stall: float = STALL,
+        recording: Recorded | None = None,
+    ) -> None:
+        self._recording = recording
         self._hub, self._controls, self._access, self._stall = hub, controls, access, stall
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._loop = asyncio.new_event_loop()
@@ -126,7 +136,7 @@ class PageServer:
             except OSError as error:
                 place = f"{self._access.address}:{self._access.port}"
                 raise MediaError(
-                    f"the page cannot be served on {place}: {printable(error.strerror)}; give another with --listen"
+                    f"the page cannot be served on {place}: {printable(error.strerror)}; give another"
                 ) from error
             self._started.set_result(runner.addresses[0][1])
             await self._stopped.wait()
@@ -201,6 +211,8 @@ class PageServer:
                 web.get("/socket", socket),
             ]
         )
+        if self._recording is not None:
+            application.add_routes(recorded_routes(self._recording, admitted))
         return application
 
     def _cookie(self) -> str:

@@ -301,7 +301,7 @@ def test_a_viewer_that_never_reads_is_dropped_and_costs_no_memory() -> None:
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_type() -> None:
-    with served() as page, pytest.raises(MediaError, match=r"cannot be served on 127\.0\.0\.1.*--listen"):
+    with served() as page, pytest.raises(MediaError, match=r"cannot be served on 127\.0\.0\.1.*give another"):
         PageServer(Hub(), None, Access(port=page.server.port)).start()
 
 

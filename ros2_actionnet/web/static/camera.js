@@ -33,9 +33,10 @@ export class Camera {
 
   addScores(time, results) {
     this.scores.add(time, results);
-    const [best] = results;
-    this.best.textContent = best ? `${best[0]} ${percent(best[1])}` : "none";
+    this.showBest(results);
   }
+
+  showBest([best]) { this.best.textContent = best ? `${best[0]} ${percent(best[1])}` : "none"; }
 
   async show(jpeg) {
     try {

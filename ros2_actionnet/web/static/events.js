@@ -1,4 +1,4 @@
-// The events of a node, newest first, with a picture of their beginning.
+// The events of a node, newest first, or of a recording, with a picture of their beginning.
 
 import { byId, clock, element, percent } from "/static/dom.js";
 
@@ -39,5 +39,28 @@ export class Events {
     if (event.began) this.open.set(key, card);
     else this.open.delete(key);
     byId("events-note").textContent = this.open.size ? `${this.open.size} now` : "";
+  }
+
+  /** Show those of a recording, in their order; `jump` is called with the beginning of the one that is clicked. */
+  showAll(events, omitted, color, jump) {
+    while (this.list.children.length > events.length) this.list.lastElementChild.remove();
+    events.forEach((event, index) => {
+      const key = JSON.stringify([event, color(event.label)]), old = this.list.children[index];
+      if (old?.dataset.key === key) return; // it may have the focus
+      const name = `${event.label}, ${clock(event.start)}`;
+      const number = color(event.label);
+      const picture = element("img", { src: `/recording/picture?small&time=${event.start}`, alt: "", loading: "lazy" });
+      const button = element("button", { type: "button", className: "jump" }, picture,
+        element("span", { className: "name" }, element("span", { className: number === undefined ? "dot" : `dot k${number}` }), element("span", {}, event.label)),
+        element("span", { className: "note" }, `${clock(event.start)} · ${event.end === null ? "until the end" : `${(event.end - event.start).toFixed(1)} s`} · ${percent(event.score)}`));
+      button.setAttribute("aria-label", `Go to ${name}`);
+      button.addEventListener("click", () => jump(event.start));
+      const card = element("li", {}, button);
+      card.dataset.key = key;
+      if (old) old.replaceWith(card);
+      else this.list.append(card);
+    });
+    byId("no-events").hidden = events.length > 0;
+    byId("events-note").textContent = `${events.length}${omitted ? `, and ${omitted} shorter ones` : ""}`;
   }
 }

@@ -6,6 +6,7 @@ import { byId, element } from "/static/dom.js";
 import { Events } from "/static/events.js";
 import { showHealth } from "/static/health.js";
 import { Parameters } from "/static/parameters.js";
+import { Player } from "/static/player.js";
 
 let nodes = []; // { name, streams: [{ id, camera }] }
 let selected = ""; // the node that is shown
@@ -15,6 +16,7 @@ let parameters = new Map(); // node -> its parameters
 let health = new Map(); // node -> its statuses
 let scores = new Map(); // stream -> the messages of the last two minutes, of all nodes
 let events = new Map(); // stream -> its events
+let player = null; // of a recording
 let cameras = new Map(); // stream -> Camera, of the selected node
 const SPAN = 120, MOST_EVENTS = 100;
 
@@ -54,6 +56,15 @@ const HANDLERS = {
     const kept = events.get(message.stream) ?? [];
     events.set(message.stream, [...kept, message].slice(-MOST_EVENTS));
     showEvent(message);
+  },
+  recording(message) {
+    if (!player) {
+      player = new Player(eventList);
+      byId("kicker").textContent = "Actions, recorded";
+      const camera = cameras.get(message.stream);
+      if (camera) player.attach(camera);
+    }
+    player.update(message);
   },
   health(message) {
     health.set(message.node, message.statuses);
@@ -98,6 +109,7 @@ function showEvent(message) {
 function showParameters() {
   const all = parameters.get(selected) ?? [];
   fields.show(all, readOnly);
+  if (player) byId("parameters-note").textContent = "To try others, run the command again";
   const value = (camera, name) => (all.find(p => p.name === `${camera}.${name}`) ?? all.find(p => p.name === name))?.value;
   for (const { id, camera } of nodeSelected()?.streams ?? []) {
     const levels = {};
@@ -131,6 +143,8 @@ function rebuild() {
     for (const [time, results] of scores.get(id) ?? []) camera.addScores(time, results);
     (events.get(id) ?? []).forEach(showEvent);
   }
+  const [camera] = cameras.values();
+  if (player && camera) player.attach(camera);
   showHealth(health.get(selected) ?? []);
   showParameters();
   connection.tell({ type: "watch", streams: [...cameras.keys()] });

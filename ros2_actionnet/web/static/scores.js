@@ -1,6 +1,7 @@
-// The scores of the last two minutes as lines, with the levels of events, and the events as bars below.
+// Scores as lines, with the levels of events, and the events as bars below: those of the last two minutes, or of a span
+// of a recording.
 
-import { element, percent } from "/static/dom.js";
+import { clock, element, percent } from "/static/dom.js";
 
 const SPAN = 120; // s
 const COLORS = 8;
@@ -18,11 +19,28 @@ export class Scores {
     this.events = [];
     this.colors = new Map(); // label -> 0 to 7
     this.levels = {};
+    this.view = null; // { start, end, time } of a recording; null for the last two minutes
     this.due = false;
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
   }
 
   get newest() { return this.samples.at(-1); }
+
+  /** Return the sample in effect: the newest, or that of the time shown. */
+  get current() {
+    return this.view ? this.samples.findLast(sample => sample.time <= this.view.time + 1e-6) : this.newest;
+  }
+
+  /** Show a part of a recording: the span and the time in `view`, samples, and events with an end each. */
+  show(view, samples, events) {
+    if (!this.view) this.canvas.setAttribute("aria-label", "Scores around the time shown; those of that time are in the list below");
+    this.view = view;
+    this.samples = samples;
+    this.events = events;
+    for (const { label } of events) if (this.colors.size < COLORS) this.color(label);
+    for (const { results } of samples) for (const label of results.keys()) if (this.colors.size < COLORS) this.color(label);
+    this.redraw();
+  }
 
   add(time, results) {
     if (this.samples.length && time < this.newest.time) { // time began anew
@@ -81,7 +99,7 @@ export class Scores {
   }
 
   list() {
-    const results = [...(this.newest?.results ?? [])].sort((a, b) => b[1] - a[1]);
+    const results = [...(this.current?.results ?? [])].sort((a, b) => b[1] - a[1]);
     this.legend.replaceChildren(...results.slice(0, COLORS).map(([label, score]) => {
       const number = this.color(label);
       return element("li", {},
@@ -102,17 +120,20 @@ export class Scores {
     const ink = name => style.getPropertyValue(name).trim();
     const bars = 6 * Math.min(COLORS, new Set(this.events.map(event => event.label)).size);
     const foot = 20 + bars, left = 8, right = width - 8, top = 10, bottom = height - foot;
-    const now = Math.max(this.newest?.time ?? 0, ...this.events.map(event => event.end ?? event.start));
-    const x = time => right - ((now - time) / SPAN) * (right - left);
+    const view = this.view;
+    const now = view ? view.end : Math.max(this.newest?.time ?? 0, ...this.events.map(event => event.end ?? event.start));
+    const span = view ? Math.max(view.end - view.start, 1e-3) : SPAN;
+    const x = time => right - ((now - time) / span) * (right - left);
     const y = score => bottom - score * (bottom - top);
     context.font = "11px system-ui, sans-serif";
     context.lineJoin = "round";
 
     context.textBaseline = "alphabetic";
     context.fillStyle = ink("--soft");
-    for (let ago = 0; ago <= SPAN; ago += 30) {
-      context.textAlign = ago === 0 ? "right" : ago === SPAN ? "left" : "center";
-      context.fillText(ago === 0 ? "now" : `−${ago} s`, x(now - ago), height - 5);
+    for (let step = 0; step <= 4; step += 1) {
+      const ago = (span * step) / 4;
+      context.textAlign = step === 0 ? "right" : step === 4 ? "left" : "center";
+      context.fillText(view ? clock(now - ago) : step === 0 ? "now" : `−${ago} s`, x(now - ago), height - 5);
     }
     context.strokeStyle = ink("--line");
     context.strokeRect(left, top, right - left, bottom - top);
@@ -126,6 +147,10 @@ export class Scores {
       context.stroke();
     }
     context.setLineDash([]);
+    context.save();
+    context.beginPath();
+    context.rect(left, 0, right - left, height);
+    context.clip(); // a recording has results on both sides of the span
     context.lineWidth = 2;
     // A class that is under the threshold, or not among the best, has a gap in its line.
     const lines = new Map(); // color -> path
@@ -144,6 +169,11 @@ export class Scores {
       context.strokeStyle = ink(color);
       context.stroke(line);
     }
+    if (view) {
+      context.fillStyle = ink("--ink");
+      context.fillRect(x(view.time) - 1, top, 2, bottom - top + bars + 4);
+    }
+    context.restore();
     context.strokeStyle = ink("--track"); // around the names, so that they can be read over lines
     context.fillStyle = ink("--soft");
     context.lineWidth = 4;
@@ -156,8 +186,8 @@ export class Scores {
       if (!rows.has(label)) rows.set(label, rows.size);
       if (rows.get(label) >= COLORS) continue;
       context.fillStyle = ink(this.ink(label));
-      const begin = Math.max(left, x(start));
-      context.fillRect(begin, bottom + 3 + 6 * rows.get(label), Math.max(3, x(end ?? now) - begin), 4);
+      const begin = Math.max(left, x(start)), stop = Math.min(right, x(end ?? now));
+      context.fillRect(begin, bottom + 3 + 6 * rows.get(label), Math.max(3, stop - begin), 4);
     }
   }
 }

@@ -1,0 +1,177 @@
+"""The page of a recording, run by the command and opened in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from support.bags import images_topic, write_bag
+from support.networks import save_brightness_network
+from support.web import browser_page, pixel, wait_for
+
+pytest.importorskip("aiohttp")
+pytestmark = pytest.mark.slow
+BAD = "<img src=x onerror=\"document.title='owned'\">"
+COLORS = ((200, 40, 20), (30, 180, 40), (20, 30, 210), (230, 230, 230))  # BGR, one a second
+RATE = 10
+LABELS = ("dark", "dim", BAD)
+
+
+def pictures() -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    return [np.full((180, 320, 3), color, np.uint8) for color in COLORS for _ in range(RATE)]
+
+
+def save_mp4(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", RATE, options={"g": "20", "crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for picture in pictures():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(name="model")
+def model_fixture(tmp_path: Path) -> Path:
+    return save_brightness_network(tmp_path / "network", LABELS, frames=2)
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running command and its link."""
+    program = [sys.executable, "-m", "ros2_actionnet.cli.actionnet", *arguments, "--headless"]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, cwd="/") as running:
+        try:
+            assert running.stderr is not None
+            said = ""
+            for line in running.stderr:
+                said += line
+                if found := re.search(r"open (http://\S+)", said):
+                    break
+            else:
+                pytest.fail(said)
+            yield running, found[1]
+        finally:
+            running.kill()
+
+
+def near(found: list[int], bgr: tuple[int, int, int]) -> bool:
+    return all(abs(one - other) < 14 for one, other in zip(found, reversed(bgr), strict=True))
+
+
+def network_flags(model: Path) -> list[str]:
+    network = ["--model", str(model), "--labels", str(model.parent / "labels.txt"), "--skip-frames", "0"]
+    return [*network, "--threshold", "0", "--event-min-duration", "0.2", "--serve", "127.0.0.1:0"]
+
+
+@pytest.fixture(name="source", params=["mp4", "mcap"])
+def source_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "mp4":
+        return save_mp4(tmp_path / "clip.mp4")
+    return write_bag(tmp_path / "recording", [images_topic(pictures(), rate=RATE)])
+
+
+def test_it_is_seen_as_it_was(source: Path, model: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    flags = [str(source), *network_flags(model), "--results", str(results)]
+    with command(*flags) as (running, link), browser_page() as page:
+        page.goto(link)
+        page.wait_for_selector("#health >> text=analyzed: 0:03.9")
+        slider = page.locator(".player input[type=range]")
+        for second in (2.5, 0.5, 3.5, 1.5):  # the colors that the clip has then
+            slider.evaluate("(s, t) => { s.value = t; s.dispatchEvent(new Event('input')); }", second)
+            wait_for(lambda second=second: near(pixel(page), COLORS[int(second)]), f"color at {second}")  # type: ignore[misc]
+            assert page.inner_text(".player .time").startswith(f"0:0{second}")
+
+        rows = [json.loads(line) for line in results.read_text().splitlines()]
+        given = page.evaluate("async () => (await fetch('/recording/scores?from=0&to=9')).json()")
+        assert [row[0] for row in given["rows"]] == [row["time"] for row in rows]
+        for (_, scores), row in zip(given["rows"], rows, strict=True):
+            assert [(given["labels"][index], pytest.approx(score)) for index, score in scores] == [
+                (one["label"], one["score"]) for one in row["results"]
+            ]
+
+        page.locator(f"#events button:has-text({json.dumps(BAD)})").last.click()
+        assert page.inner_text(".player .time").startswith("0:03")
+        wait_for(lambda: near(pixel(page), COLORS[3]), "picture of the event")
+        assert page.locator("img[src=x]").count() == 0
+        assert "owned" not in page.title()
+        assert page.locator("#parameters :is(input, select):enabled").count() == 0
+        assert page.complaints == []
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 130
+
+
+def test_it_plays_at_its_rate_and_by_keyboard(model: Path, tmp_path: Path) -> None:
+    source = save_mp4(tmp_path / "clip.mp4")
+    with command(str(source), *network_flags(model)) as (_, link), browser_page() as page:
+        page.goto(link)
+        page.wait_for_selector("#health >> text=analyzed: 0:03.9")
+        shown = "() => Number(document.querySelector('.player input').value)"
+        began = time.monotonic()
+        page.keyboard.press("Space")
+        page.wait_for_function("() => document.querySelector('.player input').value >= 2.5")
+        assert time.monotonic() - began >= 2.3
+        page.keyboard.press("Space")
+        assert page.inner_text(".play") == "Play"
+        before = page.evaluate(shown)
+        page.keyboard.press("ArrowLeft")
+        assert page.evaluate(shown) == pytest.approx(before - 1)
+        page.locator(".player input").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(shown) == pytest.approx(before)
+        page.wait_for_function(
+            "t => Number(document.querySelector('[data-shown]').dataset.shown) === t", arg=page.evaluate(shown)
+        )
+        assert near(pixel(page), COLORS[int(page.evaluate(shown))])
+
+
+def test_without_the_token_nothing_of_it_is_seen(model: Path, tmp_path: Path) -> None:
+    import urllib.error
+    import urllib.request
+
+    source = save_mp4(tmp_path / "clip.mp4")
+    with command(str(source), *network_flags(model)[:-1], "0.0.0.0:0") as (_, link), browser_page() as page:
+        assert "?token=" in link
+        url = re.sub(r"//[^:/]+:", "//127.0.0.1:", link).partition("?")[0]
+        page.goto(url)
+        page.wait_for_selector("input[name=token]")
+        for path in ("picture?time=0", "scores?from=0&to=1", "events"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{url}recording/{path}")
+            assert refused.value.code == 401
+
+
+@pytest.mark.parametrize("device", ["iPhone 13", "Pixel 5"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_a_finger(device: str, scheme: str, model: Path, tmp_path: Path) -> None:
+    source = save_mp4(tmp_path / "clip.mp4")
+    with command(str(source), *network_flags(model)) as (_, link), browser_page() as page:
+        width, height = {"iPhone 13": (390, 664), "Pixel 5": (393, 727)}[device]  # as Playwright describes them
+        context = page.context.browser.new_context(
+            viewport={"width": width, "height": height}, has_touch=True, is_mobile=True, device_scale_factor=3,
+            color_scheme=scheme,
+        )  # fmt: skip
+        phone = context.new_page()
+        phone.goto(link)
+        phone.wait_for_selector("#events img")
+        assert phone.evaluate("document.documentElement.scrollWidth") == width
+        box = phone.locator(".player input").bounding_box()
+        phone.touchscreen.tap(box["x"] + 0.65 * box["width"], box["y"] + box["height"] / 2)
+        wait_for(lambda: near(pixel(phone), COLORS[2]), "the picture under the finger")
+        assert phone.locator(".play").bounding_box()["height"] >= 40
+        if shots := os.environ.get("SCREENSHOTS"):
+            phone.screenshot(path=f"{shots}/{device}-{scheme}.png", full_page=True)
