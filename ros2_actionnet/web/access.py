@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import re
 import secrets
 import socket
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,6 +21,11 @@ DEFAULT_PORT = 8080
 SHORTEST_TOKEN = 8
 """Fewest characters of a token that is given; one that is made has 32."""
 
+MOST_WRONG = 10
+WRONG_WITHIN = 60.0
+"""An address that has given MOST_WRONG wrong tokens in so many seconds is told to wait."""
+
+_MOST_ADDRESSES = 1024  # that are remembered
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/@\s]+))(?::(\d{1,5}))?")
 
 
@@ -87,6 +96,29 @@ class Access:
     def allows_token(self, given: str) -> bool:
         """Return True if `given` is the token, or none is needed; takes the same time for all wrong ones."""
         return not self.token or hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+
+
+class WrongTokens:
+    """Counts wrong tokens by the address that they came from, and says when an address has given too many.
+
+    The right token is never refused for it: who knows it may share an address with who guesses.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._given: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def note(self, address: str) -> int:
+        """Note a wrong token; return the seconds after which another is looked at, 0 for at once."""
+        now = self._clock()
+        given = self._given.setdefault(address, deque(maxlen=MOST_WRONG))
+        self._given.move_to_end(address)
+        if len(self._given) > _MOST_ADDRESSES:
+            self._given.popitem(last=False)
+        if len(given) == MOST_WRONG and now - given[0] < WRONG_WITHIN:
+            return math.ceil(given[0] + WRONG_WITHIN - now)
+        given.append(now)
+        return 0
 
 
 def is_loopback(host: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.system.text import printable
-from ros2_actionnet.web.access import Access
+from ros2_actionnet.web.access import Access, WrongTokens
 from ros2_actionnet.web.hub import Hub, Viewer
 from ros2_actionnet.web.recorded import Recorded, recorded_routes
 from ros2_actionnet.web.requests import (
@@ -86,7 +86,7 @@ class PageServer:
         stall: float = STALL,
         recording: Recorded | None = None,
     ) -> None:
-        self._recording = recording
+        self._recording, self._wrong_tokens = recording, WrongTokens()
         self._hub, self._controls, self._access, self._stall = hub, controls, access, stall
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._loop = asyncio.new_event_loop()
@@ -169,8 +169,17 @@ class PageServer:
             page = files["token.html"].replace(_REFUSAL_PLACE, _REFUSAL if refused else b"")
             return web.Response(body=page, status=401, content_type="text/html", charset="utf-8")
 
+        def knows(request: web.Request, token: str) -> bool:
+            if access.allows_token(token):
+                return True
+            wait = self._wrong_tokens.note(request.remote or "") if token else 0
+            if wait:
+                text = f"Too many wrong tokens; wait {wait} s.\n"
+                raise web.HTTPTooManyRequests(text=text, headers={"Retry-After": str(wait)})
+            return False
+
         def admitted(request: web.Request) -> bool:
-            return access.allows_token(request.cookies.get(self._cookie(), ""))
+            return knows(request, request.cookies.get(self._cookie(), ""))
 
         def admit() -> web.Response:
             response = web.Response(status=303, headers={"Location": "/"})
@@ -180,13 +189,13 @@ class PageServer:
 
         async def index(request: web.Request) -> web.Response:
             if "token" in request.query:  # out of the address, which histories keep
-                return admit() if access.allows_token(request.query["token"]) else ask(refused=True)
+                return admit() if knows(request, request.query["token"]) else ask(refused=True)
             return file("index.html") if admitted(request) else ask()
 
         async def login(request: web.Request) -> web.Response:
             self._check_origin(request)
             given = (await request.post()).get("token", "")
-            matches = isinstance(given, str) and access.allows_token(given.strip())
+            matches = isinstance(given, str) and knows(request, given.strip())
             return admit() if matches else ask(refused=True)
 
         async def static(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from ros2_actionnet.errors import SettingsError
-from ros2_actionnet.web.access import Access
+from ros2_actionnet.web.access import MOST_WRONG, Access, WrongTokens
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,23 @@ def test_only_the_token_is_the_token() -> None:
     for wrong in ("", "correct-hors", "correct-horsee", "Correct-horse", "\ud800", "ä"):
         assert not access.allows_token(wrong)
     assert Access().allows_token("")
+
+
+def test_who_guesses_tokens_is_told_to_wait() -> None:
+    now = 100.0
+    wrong = WrongTokens(lambda: now)
+    assert [wrong.note("10.0.0.1") for _ in range(MOST_WRONG)] == [0] * MOST_WRONG
+    now += 20
+    assert wrong.note("10.0.0.1") == 40
+    assert wrong.note("10.0.0.2") == 0
+    now += 39.5
+    assert wrong.note("10.0.0.1") == 1
+    now += 1
+    assert wrong.note("10.0.0.1") == 0
+
+
+def test_what_is_remembered_of_guesses_is_bounded() -> None:
+    wrong = WrongTokens(lambda: 0.0)
+    for number in range(5000):
+        wrong.note(str(number))
+    assert len(wrong._given) == 1024

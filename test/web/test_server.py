@@ -138,6 +138,20 @@ def test_a_token_is_taken_from_the_form_of_this_page_alone() -> None:
             assert with_session(partial(post, token=token, **headers)) == expected
 
 
+def test_guesses_of_the_token_are_limited_but_not_who_knows_it() -> None:
+    async def guess(session: Any) -> None:
+        statuses = [(await get(session, f"{page.url}/?token=wrong{number}"))[0] for number in range(12)]
+        assert statuses == [401] * 10 + [429] * 2
+        _, _, headers = await get(session, f"{page.url}/?token=wrong")
+        assert 0 < int(headers["Retry-After"]) <= 60
+        assert (await get(session, page.url))[0] == 401, "the form is still shown"
+        assert (await get(session, page.link))[0] == 200
+        assert (await get(session, page.url))[0] == 200
+
+    with served(TOKEN) as page:
+        with_session(guess)
+
+
 def test_a_viewer_sees_sets_and_resets() -> None:
     async def view(session: Any) -> None:
         socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
