@@ -48,6 +48,8 @@ _CACHED = 32 << 20  # bytes of JPEGs
 _TELL_EVERY = 0.5  # s
 _DIGITS = 6  # as in the results file
 _WIDEST = 1280  # pixels, of a picture on the page
+# Settings of the node's topics and of people, which change nothing here.
+_NOT_SHOWN = {"annotated_width", "box_margin", "class_id_format", "detection_delay", "max_subjects", "subject_classes"}
 _SMALL = 240  # pixels, width of an event's picture
 
 
@@ -243,13 +245,12 @@ def _encode(picture: Picture, width: int) -> bytes:
 
 
 def _parameters(details: RunDetails) -> list[dict[str, Any]]:
-    """Return the settings of the run as the page's parameters, those that a network and its results depend on."""
-    groups = (Effect.NEXT_FRAME, Effect.NEW_WINDOW, Effect.NEW_NETWORK)
+    """Return the settings of the run as the page's parameters, those that the results depend on."""
     shown: list[dict[str, Any]] = []
-    for group in groups:
+    for group in (Effect.NEXT_FRAME, Effect.NEW_WINDOW):
         for setting in SETTINGS:
             value = getattr(details.settings, setting.name)
-            if setting.effect is group and value not in ("", ()):
+            if setting.effect is group and setting.name not in _NOT_SHOWN and value not in ("", ()):
                 shown.append(_parameter(setting, list(value) if isinstance(value, tuple) else value))
     return shown
 

@@ -19,6 +19,7 @@ let events = new Map(); // stream -> its events
 let player = null; // of a recording
 let cameras = new Map(); // stream -> Camera, of the selected node
 const SPAN = 120, MOST_EVENTS = 100;
+const PARAMETERS_OF_A_RECORDING = "To try others, run the command again";
 
 const eventList = new Events();
 const fields = new Parameters((name, value) => connection.ask({ type: "set", node: selected, name, value }));
@@ -65,6 +66,7 @@ const HANDLERS = {
       if (camera) player.attach(camera);
     }
     player.update(message);
+    byId("parameters-note").textContent = PARAMETERS_OF_A_RECORDING;
   },
   health(message) {
     health.set(message.node, message.statuses);
@@ -109,7 +111,7 @@ function showEvent(message) {
 function showParameters() {
   const all = parameters.get(selected) ?? [];
   fields.show(all, readOnly);
-  if (player) byId("parameters-note").textContent = "To try others, run the command again";
+  if (player) byId("parameters-note").textContent = PARAMETERS_OF_A_RECORDING;
   const value = (camera, name) => (all.find(p => p.name === `${camera}.${name}`) ?? all.find(p => p.name === name))?.value;
   for (const { id, camera } of nodeSelected()?.streams ?? []) {
     const levels = {};
