@@ -66,6 +66,7 @@ const HANDLERS = {
       if (camera) player.attach(camera);
     }
     player.update(message);
+    state("live", message.done ? "connected" : "being analyzed");
     byId("parameters-note").textContent = PARAMETERS_OF_A_RECORDING;
   },
   health(message) {
