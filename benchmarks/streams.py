@@ -177,14 +177,20 @@ def cost_table(name: str, parameters: Parameters, options: argparse.Namespace) -
 
 def fairness_table(model: Path, options: argparse.Namespace) -> Table:
     """How a network that is too slow for all is shared."""
-    parameters: Parameters = {"model": model, "labels": model.parent / "labels.txt"}
-    columns = ("cameras", "classifications a second", "slowest camera", "fastest camera", "fastest to slowest")
-    table = Table("ResNet-18, as fast as it goes", columns)
-    for count in options.cameras:
-        rates = measure(count, parameters, options, separate=False).rates
-        slowest, fastest = min(rates), max(rates)
-        ratio = round(fastest / slowest, 2) if slowest else None
-        table.rows.append((str(count), round(sum(rates), 1), round(slowest, 2), round(fastest, 2), ratio))
+    parameters: Parameters = {
+        "model": model,
+        "labels": model.parent / "labels.txt",
+        "precision": options.precision,
+    }
+    longer = argparse.Namespace(**vars(options) | {"seconds": options.shared_seconds})
+    columns = ("cameras", "windows due a second", "classified", "fewest of a camera", "most", "most to fewest")
+    table = Table(f"ResNet-18, {options.precision}, as fast as it goes", columns)
+    for count in options.shared_by:
+        run = measure(count, parameters, longer, separate=False)
+        fewest, most = min(run.results.values()), max(run.results.values())
+        due = sum(run.sent.values()) / 2 / run.seconds
+        ratio = round(most / fewest, 3) if fewest else None
+        table.rows.append((str(count), round(due, 1), round(sum(run.rates), 1), fewest, most, ratio))
     return table
 
 
@@ -195,6 +201,13 @@ def main() -> None:
         "--model", type=Path, help="an .onnx with labels.txt beside it (default: a random ResNet-18)"
     )
     arguments.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N", help="how many")
+    arguments.add_argument(
+        "--shared-by", type=int, nargs="+", default=[2, 4, 8], metavar="N", help="how many share the ResNet-18"
+    )
+    arguments.add_argument(
+        "--shared-seconds", type=float, default=30.0, help="of each run with it (default: %(default)s)"
+    )
+    arguments.add_argument("--precision", default="auto", help="of the ResNet-18 (default: %(default)s)")
     arguments.add_argument("--size", type=frame_size, default=(1280, 720), metavar="WxH", help="of the images")
     arguments.add_argument("--rate", type=float, default=15.0, help="of each camera, Hz (default: %(default)s)")
     arguments.add_argument("--seconds", type=float, default=20.0, help="of each run (default: %(default)s)")

@@ -35,9 +35,8 @@ from benchmarks.processes import (
 )
 from benchmarks.random_resnet import INPUT_SHAPE, build_trivial, given_or_random, save
 from benchmarks.report import Report, Table, frame_size, megabytes, milliseconds, parser, percentile
-from ros2_actionnet.backends import LoadOptions
-from ros2_actionnet.backends.openvino import OpenVINOBackend
-from ros2_actionnet.networks import NetworkSpec, prepare
+from ros2_actionnet.recognition.loading import load
+from ros2_actionnet.settings import Settings
 
 SKIP_FRAMES = 1  # every other frame is sampled, as actionNet does
 _FRAMES, _HEIGHT, _WIDTH = INPUT_SHAPE[2:]
@@ -149,9 +148,8 @@ def contenders(model: Path, options: argparse.Namespace) -> Iterator[Contender]:
 
 def our_inference(model: Path, precision: str) -> Callable[[], object]:
     """A window of `model` in our backend, without anything around it."""
-    session = OpenVINOBackend().load(
-        prepare(NetworkSpec("bare", model, model.parent / "labels.txt")), LoadOptions(precision=precision)
-    )
+    labels = str(model.parent / "labels.txt")
+    session = load(Settings(model=str(model), labels=labels, backend="openvino", precision=precision)).session
     window = session.create_ring().window(0)
     return lambda: session.infer([window])
 

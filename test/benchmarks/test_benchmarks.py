@@ -162,6 +162,15 @@ def test_throughput_compares_our_node_with_the_peers(trivial: Path, tmp_path: Pa
         assert row["classifications/s"] > 0, row
 
 
+def test_latency_has_a_row_for_each_node_in_each_round(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--size", SIZE, "--seconds", 1, "--warm-up", 1, "--rounds", 2)
+    (table,) = tables("latency", tmp_path, *options, "--variants", "usual node", "one thread")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    names = ("as it is", "usual node", "one thread")
+    assert [(row["node"], row["round"]) for row in rows] == [(name, turn) for name in names for turn in (1, 2)]
+    assert all(row["results/s"] > 0 for row in rows)
+
+
 def test_throughput_shows_where_the_cpu_time_goes(trivial: Path, tmp_path: Path) -> None:
     options = ("--model", trivial, "--seconds", 1, "--warm-up", 1, "--windows", 2, "--cost-size", SIZE)
     (table,) = tables("throughput", tmp_path, *options, "--sizes")
