@@ -189,7 +189,7 @@ def fairness_table(model: Path, options: argparse.Namespace) -> Table:
         run = measure(count, parameters, longer, separate=False)
         fewest, most = min(run.results.values()), max(run.results.values())
         due = sum(run.sent.values()) / 2 / run.seconds
-        ratio = round(most / fewest, 3) if fewest else None
+        ratio = f"{most / fewest:.2f}" if fewest else None
         table.rows.append((str(count), round(due, 1), round(sum(run.rates), 1), fewest, most, ratio))
     return table
 
