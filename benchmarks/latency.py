@@ -1,6 +1,6 @@
 """What makes results late: our node, our node with something changed, and the usual one, in turns at one camera.
 
-    benchmarks/run latency        # all variants: 12 minutes
+    benchmarks/run latency        # all variants: a quarter of an hour
     benchmarks/run latency --variants "usual node" batch --precision int8 --model FOLDER/model.onnx
 
 A variant is worth having if it wins in every round: the table has a row for each round.
