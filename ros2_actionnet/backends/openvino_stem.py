@@ -7,6 +7,10 @@ frames', so that every window's steps are contiguous, too:
 
     frames ──stem──▶ steps 0 to m-1, and T-m-1 to T-1 ──▶ ring of T steps ──trunk──▶ scores       m = (k - 1) / 2
 
+In a quantized network the ring holds the numbers of 8 bits that the quantizer behind the max-pool makes. The trunk
+turns them back, pools in time and quantizes again, which changes nothing: both are monotonic, and so every layer behind
+is computed from the same numbers and in the same way as in the whole network.
+
 The numbers are those of the whole network. A step is used again only if none of its frames has been written since.
 """
 
@@ -20,7 +24,7 @@ from numpy.typing import NDArray
 
 from ros2_actionnet.backends.ring import Frame, HostRing
 
-Features = NDArray[np.float32]
+Features = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +32,12 @@ class SplitModel:
     """A model, split behind its stem.
 
     Attributes:
-        every_step: frames -> features of all T steps, float32 [T, C, H', W'].
+        every_step: frames -> features of all T steps, [T, C, H', W'].
         new_steps: frames -> features of the first m steps, and of the last m + 1.
         trunk: features of all T steps -> scores.
         margin: m.
         shape: of the features of all steps.
+        dtype: of the features: int8 or uint8 if a quantizer follows the max-pool, otherwise float32.
     """
 
     every_step: Any
@@ -40,6 +45,7 @@ class SplitModel:
     trunk: Any
     margin: int
     shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 def split_stem(model: Any, frames: int) -> SplitModel | None:
@@ -62,6 +68,7 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
     if frames < 2 * margin + 3:  # at least two steps can be used again
         return None
     *pointwise, pool = chain
+    quantize, dequantize = _quantizer(pool)
     how = pool.get_attributes()
     if (
         how["rounding_type"] != "floor"
@@ -78,6 +85,8 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
         halves = {name: [0, *how[name][1:]] for name in ("pads_begin", "pads_end")}
         strides, kernel = [1, *how["strides"][1:]], [1, *how["kernel"][1:]]
         value = ops.max_pool(value, strides, [1, 1, 1], halves["pads_begin"], halves["pads_end"], kernel).output(0)
+        for op in quantize:
+            value = _again(ops, op, value)
         shape = value.get_shape()
         moved = ops.transpose(value, np.array([0, 2, 1, 3, 4], np.int64))
         return ops.reshape(moved, np.array([shape[2], shape[1], *shape[3:]], np.int64), special_zero=False)
@@ -97,9 +106,12 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
     every_step = openvino.Model([every], inputs, "every_step")
     new = [part(0, margin - 1), part(frames - margin - 1, frames - 1)]
     new_steps = openvino.Model(new, inputs, "new_steps")
-    shape = tuple(every.output(0).get_shape())
-    features = ops.parameter(list(shape), np.float32, name="features")
-    series = ops.transpose(ops.unsqueeze(features, np.array([0], np.int64)), np.array([0, 2, 1, 3, 4], np.int64))
+    shape, element = tuple(every.output(0).get_shape()), every.output(0).get_element_type()
+    features = ops.parameter(list(shape), element, name="features")
+    moved = ops.transpose(ops.unsqueeze(features, np.array([0], np.int64)), np.array([0, 2, 1, 3, 4], np.int64))
+    series = moved.output(0)
+    for op in dequantize:
+        series = _again(ops, op, series)
     pooled = ops.max_pool(
         series,
         [how["strides"][0], 1, 1],
@@ -112,7 +124,7 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
     for target in list(pool.output(0).get_target_inputs()):
         target.replace_source_output(pooled.output(0))
     trunk = openvino.Model(model.get_results(), [features], "trunk")
-    return SplitModel(every_step, new_steps, trunk, margin, shape)
+    return SplitModel(every_step, new_steps, trunk, margin, shape, np.dtype(element.to_dtype()))
 
 
 def _margin(how: dict[str, Any], length: int) -> int:
@@ -142,6 +154,27 @@ def _chain(conv: Any) -> list[Any] | None:
         chain.append(op)
 
 
+def _quantizer(pool: Any) -> tuple[list[Any], list[Any]]:
+    """Return the operators behind a max-pool that make numbers of 8 bits, and those that turn them back, if any."""
+    found: list[Any] = []
+    op = pool
+    for kinds in (("FakeQuantize",), ("Convert",), ("Convert",), ("Subtract", "Multiply"), ("Multiply",)):
+        targets = op.output(0).get_target_inputs()
+        if len(targets) != 1:
+            return [], []
+        op = next(iter(targets)).get_node()
+        constants = op.input_values()[1:]
+        if op.get_type_name() not in kinds or not all(_is_fixed(value) for value in constants):
+            return [], []
+        if not all(_is_for_channels(value.get_shape()) for value in constants):
+            return [], []
+        found.append(op)
+        if op.get_type_name() == "Multiply":
+            break
+    whole_numbers = found[1].output(0).get_element_type().get_type_name() in ("i8", "u8")
+    return (found[:2], found[2:]) if whole_numbers else ([], [])
+
+
 def _is_fixed(output: Any) -> bool:
     """Return True if a value depends on no input of the model but by its shape, which is static."""
     node = output.get_node()
@@ -160,7 +193,11 @@ def _again(ops: Any, op: Any, value: Any) -> Any:
     kind = op.get_type_name()
     if kind == "Relu":
         return ops.relu(value).output(0)
-    make = ops.add if kind == "Add" else ops.multiply
+    if kind == "Convert":
+        return ops.convert(value, op.output(0).get_element_type().get_type_name()).output(0)
+    if kind == "FakeQuantize":
+        return ops.fake_quantize(value, *op.input_values()[1:], op.get_attributes()["levels"]).output(0)
+    make = {"Add": ops.add, "Subtract": ops.subtract, "Multiply": ops.multiply}[kind]
     return make(value, op.input_value(1)).output(0)
 
 
@@ -178,13 +215,13 @@ class FeatureRing:
 
     Attributes:
         frames: number of frames in a window, N.
-        features: float32 [2N, C, H', W']; like the frames', each window's are contiguous.
+        features: [2N, C, H', W'] of the split model's dtype; like the frames', each window's are contiguous.
     """
 
-    def __init__(self, frames: int, height: int, width: int, margin: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, frames: int, height: int, width: int, split: SplitModel) -> None:
         self._ring, self.frames = HostRing(frames, height, width), frames
-        self.features: Features = np.zeros((2 * frames, *shape[1:]), np.float32)
-        self._margin = margin
+        self.features: Features = np.zeros((2 * frames, *split.shape[1:]), split.dtype)
+        self._margin = split.margin
         self._writes = 0
         self._written = [0] * frames  # number of the write of each slot
         self._made_of: list[tuple[int, ...]] = [()] * frames  # the writes of the frames that a step was computed from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ros2_actionnet.networks import NetworkRequest, PreparedNetwork, prepare, re
 from ros2_actionnet.recognition.sampling import Sample
 from ros2_actionnet.recognition.score_check import score_window
 from ros2_actionnet.recognition.temporal_buffer import TemporalBuffer
+from support.int8 import quantized
 
 FRAMES, SIZE = 10, 20
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -71,7 +73,8 @@ def save_stem_network(
 
 
 def read(network: PreparedNetwork) -> Any:
-    model = openvino.Core().read_model(network.model, b"")
+    core = openvino.Core()
+    model = core.read_model(str(network.file)) if network.file else core.read_model(network.model, b"")
     model.reshape([1, network.frames, network.height, network.width, 3])
     return model
 
@@ -97,6 +100,23 @@ def sessions_fixture(network: PreparedNetwork) -> Iterator[tuple[OpenVINOSession
     reusing.close()
 
 
+@pytest.fixture(name="int8_sessions", scope="module")
+def int8_sessions_fixture(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[OpenVINOSession, ReusingSession]]:
+    """The same of the network in int8, which the real quantizer has made."""
+    folder = tmp_path_factory.mktemp("int8")
+    int8 = quantized(save_stem_network(folder / "net"), folder)
+    split = split_stem(read(int8), FRAMES)
+    assert split is not None
+    assert split.dtype == np.int8
+    whole = OpenVINOSession(int8, compiled(read(int8)), "CPU", "int8")
+    reusing = ReusingSession(int8, split, compiled, "int8")
+    yield whole, reusing
+    whole.close()
+    reusing.close()
+
+
 SAMPLES = st.lists(
     st.one_of(
         st.just(Sample()), st.just(Sample()), st.just(Sample()),
@@ -111,11 +131,26 @@ SAMPLES = st.lists(
 @given(samples=SAMPLES, infer_every=st.integers(1, 3), repeat_first=st.booleans(), seed=st.integers(0, 9))
 def test_the_numbers_are_those_of_the_whole_network(
     sessions: tuple[OpenVINOSession, ReusingSession],
+    int8_sessions: tuple[OpenVINOSession, ReusingSession],
     samples: list[Sample],
     infer_every: int,
     repeat_first: bool,
     seed: int,
 ) -> None:
+    check(sessions, samples, infer_every, repeat_first, seed, tolerance=1e-6)
+    check(int8_sessions, samples, infer_every, repeat_first, seed, tolerance=0)
+
+
+def check(
+    sessions: tuple[OpenVINOSession, ReusingSession],
+    samples: list[Sample],
+    infer_every: int,
+    repeat_first: bool,
+    seed: int,
+    *,
+    tolerance: float,
+) -> None:
+    """Push the same samples to both sessions and compare the scores of every window."""
     random = np.random.default_rng(seed)
     buffers = [TemporalBuffer(session.create_ring(), infer_every, repeat_first) for session in sessions]
     for sample in samples:
@@ -126,7 +161,7 @@ def test_the_numbers_are_those_of_the_whole_network(
             whole, reused = (
                 session.infer([buffer.take_window()]) for session, buffer in zip(sessions, buffers, strict=True)
             )
-            assert reused == pytest.approx(whole, abs=1e-6)
+            assert reused == pytest.approx(whole, rel=0, abs=tolerance)
 
 
 def test_a_long_stream_computes_most_steps_once(sessions: tuple[OpenVINOSession, ReusingSession]) -> None:
@@ -201,3 +236,35 @@ def test_a_network_that_cannot_be_split_runs_whole(
         session = OpenVINOBackend().load(network, LoadOptions(precision="fp32"))
     assert not isinstance(session, ReusingSession)
     assert "the stem's results are not used again: no such attribute" in caplog.text
+
+
+def test_int8_is_taken_where_it_pays_and_gives_the_same_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    int8 = quantized(save_stem_network(tmp_path / "net"), tmp_path)
+    monkeypatch.setattr(openvino_backend, "seconds_per_window", lambda *sessions: [1.0, 0.5])
+    session = OpenVINOBackend().load(int8, LoadOptions(precision="int8"))
+    assert isinstance(session, ReusingSession)
+    assert session.precision == "int8"
+
+    def split_otherwise(model: Any, frames: int) -> Any:
+        split = split_stem(model, frames)
+        return split and replace(split, trunk=with_other_features(split.trunk))
+
+    monkeypatch.setattr(openvino_backend, "split_stem", split_otherwise)
+    with caplog.at_level("INFO"):
+        session = OpenVINOBackend().load(int8, LoadOptions(precision="int8"))
+    assert not isinstance(session, ReusingSession)
+    assert "the scores would be others" in caplog.text
+
+
+def with_other_features(trunk: Any) -> Any:
+    """Return the trunk of a split model, which takes its features for others."""
+    from openvino import opset13 as ops
+
+    features = trunk.get_parameters()[0]
+    targets = list(features.output(0).get_target_inputs())
+    zero = ops.multiply(features, np.zeros((), np.int8))
+    for target in targets:
+        target.replace_source_output(zero.output(0))
+    return trunk
