@@ -94,6 +94,13 @@ def test_the_random_network_has_the_structure_that_pytorch_exports(resnet: Path,
     assert ours == exported
 
 
+def test_window(resnet: Path, tmp_path: Path) -> None:
+    (table,) = tables("window", tmp_path, "--model", resnet, "--windows", 1)
+    names = [row[0] for row in table["rows"]]
+    assert names[:2] == ["OpenVINO, unmodified, fp32", "ONNX Runtime, unmodified, fp32"]
+    assert sum(name.startswith("ours, int8") for name in names) == 2
+
+
 def test_stem(resnet: Path, tmp_path: Path) -> None:
     (table,) = tables("stem", tmp_path, "--model", resnet, "--windows", 1, "--precisions", "fp32")
     differences = [float(row[-1]) for row in table["rows"]]
