@@ -29,12 +29,15 @@ from ros2_actionnet.cli.load_progress import LoadProgress
 from ros2_actionnet.cli.outputs import Outputs, files_of_network, has_display, outputs_of_batch
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.load_monitor import UNMONITORED
+from ros2_actionnet.media.bag_reader import is_bag
 from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, ResultSink, RunDetails
-from ros2_actionnet.media.detection_file import DetectedPeople, read_detections
+from ros2_actionnet.media.detected_people import DetectedPeople, header_stamp_of, index_of
+from ros2_actionnet.media.detection_file import read_detections
+from ros2_actionnet.media.detection_topic import read_detection_topic
 from ros2_actionnet.media.json_lines import ResultsFile
 from ros2_actionnet.media.overwriting import check_overwriting
 from ros2_actionnet.media.pipeline import Pipeline
-from ros2_actionnet.media.uris import check_output, open_sink, open_source
+from ros2_actionnet.media.uris import check_output, is_file, open_sink, open_source, path_of
 from ros2_actionnet.recognition.loading import load, load_options, network_request, prepared_here
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer
@@ -103,11 +106,15 @@ class Command:
         options = self._options
         uri = options.uris[0] if options.uris else DEFAULT_INPUT
         outputs = _outputs(options)
-        inputs = [uri] if options.detections is None else [uri, str(options.detections)]
+        boxes: str | None = options.detections
+        is_topic = boxes is not None and not Path(boxes).exists() and is_file(uri) and is_bag(path_of(uri))
+        inputs = [uri] if boxes is None or is_topic else [uri, boxes]
         check_overwriting(inputs, outputs.uris, self._files_read())
         check_output(outputs.output)
         access = Access.of(options.serve, options.token) if options.serve else None
-        detections = None if options.detections is None else read_detections(options.detections)
+        detections = None
+        if boxes is not None:
+            detections = read_detection_topic(path_of(uri), boxes) if is_topic else read_detections(Path(boxes))
         with ExitStack() as stack:
             source = stack.enter_context(closing(self._open(uri)))
             if access is not None and source.is_live:
@@ -119,7 +126,8 @@ class Command:
             recognizer = Recognizer(session, self._settings)
             people = None
             if detections is not None:
-                people = DetectedPeople(SubjectRecognizer(session, self._settings, self._batch), detections)
+                subjects = SubjectRecognizer(session, self._settings, self._batch)
+                people = DetectedPeople(subjects, detections, header_stamp_of if is_topic else index_of)
             if access is not None:
                 details = RunDetails.of(source, session, self._settings)
                 page = RecordingPage(access, details, lambda: self._open(uri, quiet=True))
@@ -167,6 +175,11 @@ class Command:
             print(profile(statistics.times, seconds), flush=True)
         if people is not None:
             self._say(f"{people.found} people, {people.windows} windows of theirs")
+            if statistics.frames and not people.matched:
+                self.warn(
+                    f"no frame has boxes in '{self._options.detections}'; those of a file are found by the number of "
+                    "the frame, those of a topic by the stamp in the image's header: are they of this input?"
+                )
         if statistics.windows == 0 and not statistics.stopped:
             raise ActionNetError(f"'{without_password(uri)}': {recognizer.remedy()}")
         most = console.labels.most_common(1)

@@ -225,9 +225,9 @@ def _add_input_flags(group: Any) -> None:
     group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")
     group.add_argument(
         "--detections",
-        type=Path,
         metavar="FILE",
-        help="recognize each tracked person too: boxes by frame, as MOT text or COCO JSON with track_id",
+        help="recognize each tracked person too: boxes by frame, as MOT text or COCO JSON with track_id, or of a topic "
+        "of the bag, vision_msgs/Detection2DArray or yolo_msgs/DetectionArray",
     )
 
 

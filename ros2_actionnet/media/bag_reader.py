@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.unfinished_mcap import FinishedPath, is_unfinished
 from ros2_actionnet.system.resources import shared_folder
+from ros2_actionnet.system.text import printable
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -48,6 +49,21 @@ def is_bag(path: Path) -> bool:
     if not path.is_dir():
         return path.suffix in (*_STORAGES, _ROS_1)
     return (path / "metadata.yaml").exists() or bool(_storages(path))
+
+
+def list_topics(connections: list[Connection]) -> str:
+    """Return a description of topics with their types and numbers of messages."""
+    counts: dict[tuple[str, str], int] = {}
+    for connection in connections:
+        key = connection.topic, connection.msgtype
+        counts[key] = counts.get(key, 0) + connection.msgcount
+    return (
+        ", ".join(
+            f"{printable(topic, 80)} ({printable(kind, 80)}, {count})"
+            for (topic, kind), count in sorted(counts.items())
+        )
+        or "no topic"
+    )
 
 
 def check_rosbags(path: Path) -> None:

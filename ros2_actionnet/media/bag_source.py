@@ -13,12 +13,11 @@ from ros2_actionnet.errors import ImageError, MediaError
 from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.images.video_decoder import VideoImage
 from ros2_actionnet.media.bag_images import BagImages, ImageMessage, image_connections, learn_types
-from ros2_actionnet.media.bag_reader import Bag
+from ros2_actionnet.media.bag_reader import Bag, list_topics
 from ros2_actionnet.media.base import BagMessage, InputOptions, MediaFrame, Report
 from ros2_actionnet.media.output_clock import OutputClock
 from ros2_actionnet.recognition.frame_clock import FrameClock
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
-from ros2_actionnet.system.text import printable
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -200,25 +199,12 @@ def _choose(bag: Bag, wanted: str) -> tuple[str, list[Connection]]:
     if wanted:
         topics = {topic for topic in topics if topic.strip("/") == wanted.strip("/")}
         if not topics:
-            raise MediaError(f"'{bag.path}' has no image topic {wanted}; it has {_list(images or bag.connections)}")
+            raise MediaError(
+                f"'{bag.path}' has no image topic {wanted}; it has {list_topics(images or bag.connections)}"
+            )
     if not topics:
-        raise MediaError(f"'{bag.path}' has no image topic; it has {_list(bag.connections)}")
+        raise MediaError(f"'{bag.path}' has no image topic; it has {list_topics(bag.connections)}")
     if len(topics) > 1:
-        raise MediaError(f"'{bag.path}' has several image topics, choose one with --topic: {_list(images)}")
+        raise MediaError(f"'{bag.path}' has several image topics, choose one with --topic: {list_topics(images)}")
     topic = topics.pop()
     return topic, [connection for connection in images if connection.topic == topic]
-
-
-def _list(connections: list[Connection]) -> str:
-    """Return a description of topics with their types and numbers of messages."""
-    counts: dict[tuple[str, str], int] = {}
-    for connection in connections:
-        key = connection.topic, connection.msgtype
-        counts[key] = counts.get(key, 0) + connection.msgcount
-    return (
-        ", ".join(
-            f"{printable(topic, 80)} ({printable(kind, 80)}, {count})"
-            for (topic, kind), count in sorted(counts.items())
-        )
-        or "no topic"
-    )

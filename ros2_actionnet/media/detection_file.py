@@ -13,9 +13,7 @@ from typing import Any
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.box import Box
-from ros2_actionnet.media.base import MediaFrame
-from ros2_actionnet.recognition.subjects.detections import Detection, FrameDetections
-from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectRecognizer, SubjectResult
+from ros2_actionnet.recognition.subjects.detections import Detection
 from ros2_actionnet.system.text import encodable, printable
 
 DetectionsByFrame = Mapping[int, tuple[Detection, ...]]
@@ -23,27 +21,6 @@ DetectionsByFrame = Mapping[int, tuple[Detection, ...]]
 
 _MOST_BYTES = 1 << 30
 _PERSON = "person"  # MOT's files are of pedestrians
-
-
-class DetectedPeople:
-    """Recognizes what the people in a video do, whose boxes were read from a file; not thread-safe."""
-
-    def __init__(self, recognizer: SubjectRecognizer, detections: DetectionsByFrame) -> None:
-        self._recognizer, self._detections = recognizer, detections
-
-    @property
-    def found(self) -> int:
-        """Number of people recognized so far."""
-        return self._recognizer.begun
-
-    @property
-    def windows(self) -> int:
-        """Number of their windows classified so far."""
-        return self._recognizer.windows
-
-    def recognize(self, frame: MediaFrame) -> list[SubjectResult]:
-        """Return the people in the next frame; one that the file does not have has no boxes."""
-        return self._recognizer.recognize(frame, FrameDetections(frame.stamp, self._detections.get(frame.index, ())))
 
 
 def read_detections(path: Path) -> DetectionsByFrame:

@@ -70,7 +70,7 @@ class Statistics:
 
 
 class People(Protocol):
-    """Recognizes what each tracked person does, such as `detection_file.DetectedPeople`."""
+    """Recognizes what each tracked person does, such as `detected_people.DetectedPeople`."""
 
     def recognize(self, frame: MediaFrame) -> Sequence[SubjectResult]:
         """Return the people in the next frame. Raises ImageError for a frame that cannot be understood."""

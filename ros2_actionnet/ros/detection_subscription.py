@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from ros2_actionnet.errors import SettingsError
+from ros2_actionnet.recognition.subjects.detection_messages import READERS, VISION
 from ros2_actionnet.recognition.subjects.detections import FrameDetections
-from ros2_actionnet.ros.detection_messages import READERS, VISION
 from ros2_actionnet.ros.image_types import message_class
 
 _DEPTH = 30  # detections that may wait while the executor is busy

@@ -30,9 +30,12 @@ from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.box import Box
 from ros2_actionnet.media import uris as opening
+from ros2_actionnet.recognition.subjects.detection_messages import VISION, YOLO
+from ros2_actionnet.recognition.subjects.detections import Detection
 from ros2_actionnet.system.resources import shared_folder
 from support.bags import START, images_topic, read_mcap, write_bag
 from support.clips import demo_clip, read_clip
+from support.detection_bags import detection_topic
 from support.networks import save_brightness_network
 from support.subject_scene import HEIGHT, OTHER_LABELS, RATE, WIDTH, SubjectScene
 
@@ -668,3 +671,56 @@ def test_detections_that_cannot_be_read_end_the_run_before_anything_is_written(
     assert main([str(video), str(output), "--detections", str(tmp_path / "none.txt")]) == 1
     assert "none.txt' cannot be read" in capsys.readouterr().err
     assert not output.exists()
+
+
+def two_people() -> tuple[list[Any], dict[int, tuple[Detection, ...]]]:
+    """Thirty pictures at 25 Hz of a bright person on the right and a dark one on the left, and their boxes."""
+    picture = np.full((48, 96, 3), 128, np.uint8)
+    picture[:, :48], picture[:, 48:] = 20, 240
+    boxes = {"7": Box(20, 24, 20, 20), "8": Box(72, 24, 20, 20)}
+    found = tuple(Detection(track_id, "person", 0.5, box) for track_id, box in boxes.items())
+    stamps = [START + round(index * 1e9 / 25) for index in range(30)]
+    missed = 11  # the detector's message about it is lost
+    return [picture] * 30, {stamp: found for index, stamp in enumerate(stamps) if index != missed}
+
+
+@pytest.mark.parametrize("type_name", [VISION, YOLO])
+def test_the_boxes_of_a_bag_s_topic_give_what_those_of_a_file_give(type_name: str, model: Path, tmp_path: Path) -> None:
+    pictures, found = two_people()
+    bag = write_bag(tmp_path / "bag", [images_topic(pictures), detection_topic(found, "/detections", type_name)])
+    lines = [
+        f"{round((stamp - START) * 25 / 1e9) + 1},{one.track_id},{one.box.left},{one.box.top},20,20,{one.score}"
+        for stamp, detections in found.items()
+        for one in detections
+    ]
+    (tmp_path / "boxes.txt").write_text("\n".join(lines))
+    arguments = [str(bag), "--model", str(model), "--skip-frames=0"]
+    for name, boxes in {"topic": "/detections", "file": str(tmp_path / "boxes.txt")}.items():
+        assert main([*arguments, "--detections", boxes, "--results", str(tmp_path / f"{name}.jsonl")]) == 0
+    rows = rows_of(tmp_path / "topic.jsonl")
+    assert rows == rows_of(tmp_path / "file.jsonl")
+    best = {row["subject"]: row["results"][0]["label"] for row in rows if "subject" in row}
+    assert best == {"7": "dark", "8": "bright"}
+    assert [row["frame"] for row in rows if row.get("subject") == "7"] == list(range(3, 30))
+
+
+def test_a_topic_of_detections_that_is_not_there(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, found = two_people()
+    bag = write_bag(tmp_path / "bag", [images_topic(pictures), detection_topic(found, "/yolo/tracking", YOLO)])
+    assert main([str(bag), "--model", str(model), "--detections", "/detections"]) == 1
+    error = capsys.readouterr().err
+    assert "no topic of that name; its topics of detections: /yolo/tracking (yolo_msgs/msg/DetectionArray, 29)" in error
+
+
+def test_detections_that_match_no_image_are_warned_of(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, found = two_people()
+    shifted = {stamp + 1: detections for stamp, detections in found.items()}
+    bag = write_bag(tmp_path / "bag", [images_topic(pictures), detection_topic(shifted, "/detections", VISION)])
+    assert main([str(bag), "--model", str(model), "--detections", "/detections"]) == 0
+    error = capsys.readouterr().err
+    assert "0 people" in error
+    assert "no frame has boxes in '/detections'" in error
