@@ -115,7 +115,7 @@ class ActionStream:
             self._has_warned = True
             warnings.warn("the stamps do not change, so that frames are taken to come at 30 Hz", stacklevel=4)
         timed = _Frame(index, taken_at, image)
-        return (self._recognizer, timed) if self._recognizer.take(timed) else None
+        return (self._recognizer, timed) if self._recognizer.take(timed).is_due else None
 
 
 class ActionNet:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet.backends import Session, describe_loaded
+from ros2_actionnet.cli.cameras import Camera, check_outputs, common_outputs, outputs_of
 from ros2_actionnet.cli.console import Console, Outcome, batch_table, profile, report, summary
 from ros2_actionnet.cli.flags import DEFAULT_INPUT, LEVELS, WITHOUT_EFFECT, parse_flags
 from ros2_actionnet.cli.load_progress import LoadProgress
@@ -34,7 +35,9 @@ from ros2_actionnet.media.base import FrameSource, InputOptions, OutputOptions, 
 from ros2_actionnet.media.detected_people import DetectedPeople, header_stamp_of, index_of
 from ros2_actionnet.media.detection_file import read_detections
 from ros2_actionnet.media.detection_topic import read_detection_topic
-from ros2_actionnet.media.json_lines import ResultsFile
+from ros2_actionnet.media.json_lines import ResultsFile, StreamResults
+from ros2_actionnet.media.live_cameras import LiveCameras
+from ros2_actionnet.media.mosaic import Mosaic, NoSink
 from ros2_actionnet.media.overwriting import check_overwriting
 from ros2_actionnet.media.pipeline import Pipeline
 from ros2_actionnet.media.uris import check_output, is_file, open_sink, open_source, path_of
@@ -60,7 +63,7 @@ class Command:
         self._options = options
         self._settings: Settings = options.settings
         self._level = LEVELS.index(options.log_level)
-        self._running: Pipeline | None = None
+        self._running: Pipeline | LiveCameras | None = None
         self._page: RecordingPage | None = None
         self._ended = threading.Event()  # told to end, while the page is served
         self._backend = ""  # that runs the network
@@ -75,7 +78,10 @@ class Command:
         for flag, reason in WITHOUT_EFFECT.items():
             if getattr(options, flag.replace("-", "_")) is not None:
                 self.warn(f"--{flag} has no effect: {reason}")
-        code = self._run_one() if options.batch is None else self._run_batch()
+        if options.cameras:
+            code = self._run_cameras()
+        else:
+            code = self._run_one() if options.batch is None else self._run_batch()
         if options.profile and self._backend == "tensorrt" and code == 0:
             from ros2_actionnet.backends.tensorrt.profile import profile_network
 
@@ -156,7 +162,7 @@ class Command:
         people: DetectedPeople | None = None,
     ) -> Outcome:
         """Classify one input and report a summary. Raises ActionNetError if no window was classified."""
-        console = Console(source.length, quiet=self._level <= LEVELS.index("warning"), verbose=self._is_verbose)
+        console = self._console(source.length)
         try:
             sinks = self._sinks(source, session, outputs)
         except BaseException:
@@ -218,7 +224,77 @@ class Command:
             return TERMINATED
         return 1 if any(outcome.error for outcome in outcomes) else 0
 
-    # Shared by both.
+    # Several live inputs.
+
+    def _run_cameras(self) -> int:
+        cameras: dict[str, Camera] = {camera.name: camera for camera in self._options.cameras}
+        outputs = _outputs(self._options)
+        check_outputs(outputs)
+        own = {name: outputs_of(camera, outputs) for name, camera in cameras.items()}
+        common = common_outputs(outputs)
+        written = [uri for each in [common, *own.values()] for uri in each.uris]
+        check_overwriting([camera.uri for camera in cameras.values()], written, self._files_read())
+        for each in [common, *own.values()]:
+            check_output(each.output)
+        with ExitStack() as stack:
+            session = stack.enter_context(closing(self._load(tuple(cameras))))
+            results = None if common.results is None else ResultsFile(common.results)
+            if results is not None:
+                stack.callback(results.close)
+            mosaic: Mosaic | None = None
+
+            def open_source(name: str) -> FrameSource:
+                source = self._open(cameras[name].uri, own[name].input_save, name)
+                if not source.is_live:
+                    source.close()
+                    raise MediaError("it is a recording, which ends; give it alone, or several with --batch FOLDER")
+                return source
+
+            def open_sinks(name: str, source: FrameSource) -> dict[str, ResultSink]:
+                sinks: dict[str, ResultSink] = {"print": consoles[name]}
+                sinks |= self._sinks(source, session, own[name], name)
+                if results is not None:
+                    sinks["results of all"] = StreamResults(results, name)
+                if mosaic is not None:
+                    sinks["tile"] = mosaic.sink(name)
+                return sinks
+
+            consoles = {name: self._console(None, name) for name in cameras}
+            run = LiveCameras(list(cameras), open_source, open_sinks, session, self._settings, self._batch, self.warn)
+            if common.output or common.window or common.save:
+                mosaic = Mosaic(list(cameras), lambda source: self._open_mosaic(common, source, session), run.stop)
+            self._running = run
+            started = time.perf_counter()
+            try:
+                run.run(None if mosaic is None else lambda has_ended: mosaic.run(has_ended, lambda: run.rate))
+            finally:
+                self._running = None
+                for path in [path for each in [common, *own.values()] for path in each.files]:
+                    self._say(f"wrote {path}")
+            return self._report_cameras(run, time.perf_counter() - started)
+
+    def _open_mosaic(self, common: Outputs, source: FrameSource, session: Session[Any]) -> ResultSink:
+        sink = self._open_output(common, source, RunDetails.of(source, session, self._settings))
+        return NoSink() if sink is None else sink
+
+    def _report_cameras(self, run: LiveCameras, seconds: float) -> int:
+        statistics = run.statistics()
+        stopped = any(each.stopped for each in statistics.values())
+        remedies = {} if stopped else run.remedies()
+        for name, each in statistics.items():
+            self._say(f"{name}: {summary(each, seconds)}")
+            if name in remedies and name not in run.failed:
+                self.warn(f"{name}: {remedies[name]}")
+            if self._options.profile:
+                print(f"{name}\n{profile(each.times, seconds)}", flush=True)
+        if stopped:
+            return TERMINATED
+        return 1 if run.failed or remedies else 0
+
+    def _console(self, length: int | None, name: str = "") -> Console:
+        return Console(length, quiet=self._level <= LEVELS.index("warning"), verbose=self._is_verbose, name=name)
+
+    # Shared by all.
 
     @property
     def _is_verbose(self) -> bool:
@@ -233,7 +309,8 @@ class Command:
         if self._level >= LEVELS.index("success"):
             report(line)
 
-    def _open(self, uri: str, *, quiet: bool = False) -> FrameSource:
+    def _open(self, uri: str, save: str = "", name: str = "", *, quiet: bool = False) -> FrameSource:
+        """Open an input; `save` and `name` are of one of several live ones; a quiet one saves and says nothing."""
         options = self._options
         how = InputOptions(
             width=options.input_width,
@@ -242,14 +319,19 @@ class Command:
             loop=options.input_loop,
             flip=options.input_flip,
             codec=options.input_codec,
-            save="" if quiet else options.input_save,
+            save="" if quiet else save if name else options.input_save,
             topic=options.topic,
             timeout=options.input_timeout,
             transport=options.rtsp_transport,
             decoder=options.input_decoder,
             web=self._web_options(),
         )
-        return open_source(uri, how, (lambda line: None) if quiet else self.warn)
+
+        def say(line: str) -> None:
+            if not quiet:
+                self.warn(f"{name}: {line}" if name else line)
+
+        return open_source(uri, how, say)
 
     def _files_read(self) -> list[Path]:
         """Return the files that are read beside the input."""
@@ -259,9 +341,10 @@ class Command:
     def _web_options(self) -> WebOptions:
         return WebOptions(self._options.ssl_cert, self._options.ssl_key, self._options.stun_server)
 
-    def _load(self) -> Session[Any]:
+    def _load(self, cameras: tuple[str, ...] = ()) -> Session[Any]:
         """Return the loaded network. Raises NetworkError and BackendError."""
-        settings = replace(self._settings, detections=self._options.detections is not None)  # for the size of a batch
+        # For the size of a batch.
+        settings = replace(self._settings, detections=self._options.detections is not None, cameras=cameras)
         with LoadProgress(quiet=self._level < LEVELS.index("success")) as monitor:
             loaded = load(settings, monitor)
         session = loaded.session
@@ -271,7 +354,9 @@ class Command:
             report(loaded.reason)
         return session
 
-    def _sinks(self, source: FrameSource, session: Session[Any], outputs: Outputs) -> dict[str, ResultSink]:
+    def _sinks(
+        self, source: FrameSource, session: Session[Any], outputs: Outputs, name: str = ""
+    ) -> dict[str, ResultSink]:
         details = RunDetails.of(source, session, self._settings)
         sinks: dict[str, ResultSink] = {}
         try:
@@ -279,7 +364,8 @@ class Command:
             if output is not None:
                 sinks["write"] = output
             if outputs.results is not None:
-                sinks["results"] = ResultsFile(outputs.results)
+                results = ResultsFile(outputs.results)
+                sinks["results"] = StreamResults(results, name, closes=True) if name else results
             if self._page is not None:
                 sinks["page"] = self._page.recording
             if outputs.report is not None:
@@ -311,8 +397,9 @@ class Command:
 
 
 def _outputs(options: argparse.Namespace) -> Outputs:
-    """Return the outputs of a run with a single input."""
-    output = options.uris[1] if len(options.uris) > 1 else ""
+    """Return the outputs of a run with a single input, or with cameras, whose inputs stand at flags."""
+    after_input = options.uris if options.cameras else options.uris[1:]
+    output = after_input[0] if after_input else ""
     window = has_display() and not options.headless
     return Outputs(output, window, options.results, options.report, options.output_save, options.input_save)
 

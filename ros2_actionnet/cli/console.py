@@ -40,13 +40,16 @@ class Console:
 
     wants_pictures = False
 
-    def __init__(self, length: int | None, *, quiet: bool = False, verbose: bool = False) -> None:
-        """Start a bar of `length` frames (None: unknown); `quiet` prints no results, `verbose` one per window."""
-        self._quiet, self._verbose = quiet, verbose
+    def __init__(self, length: int | None, *, quiet: bool = False, verbose: bool = False, name: str = "") -> None:
+        """Start a bar of `length` frames (None: unknown); `quiet` prints no results, `verbose` one per window.
+
+        With the `name` of one of several inputs, lines begin with it, and there is no bar.
+        """
+        self._quiet, self._verbose, self._name = quiet, verbose, name
         self._shown = ""
         self.labels: Counter[str] = Counter()
-        # None: no bar unless standard error is a terminal.
-        self._bar = tqdm(total=length, unit=" frames", disable=True if quiet else None, dynamic_ncols=True, leave=False)
+        disable = True if quiet or name else None  # None: no bar unless standard error is a terminal
+        self._bar = tqdm(total=length, unit=" frames", disable=disable, dynamic_ncols=True, leave=False)
 
     def write(self, result: ClassifiedFrame) -> None:
         """Advance the bar by one frame, and print its prediction if it is due."""
@@ -57,7 +60,8 @@ class Console:
         self.labels[prediction.label] += 1
         if not self._quiet and (self._verbose or prediction.label != self._shown):
             self._shown = prediction.label
-            tqdm.write(_line(result.frame.time, prediction))
+            name = f"{self._name:<12} " if self._name else ""
+            tqdm.write(name + _line(result.frame.time, prediction))
             sys.stdout.flush()
 
     def close(self) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ros2_actionnet import __version__
+from ros2_actionnet.cli.cameras import cameras_of
 from ros2_actionnet.settings import SETTINGS, Setting, Settings
+from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.access import DEFAULT_PORT
 
 USAGE = """actionnet [options] [input [output]]
+       actionnet [options] --camera [NAME=]input --camera [NAME=]input ... [output]
        actionnet [options] --batch FOLDER input [input ...]"""
 
 DESCRIPTION = """Recognizes actions in videos, images, cameras, streams and ROS 2 bags, without ROS.
@@ -98,9 +101,11 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser = make_parser()
     options = parser.parse_intermixed_args(with_dashes(arguments))
+    _check_cameras(parser, options)
     if options.batch is None and len(options.uris) > 2:
         parser.error(
-            f"one input and one output are expected, not {len(options.uris)}; for several inputs give --batch FOLDER"
+            f"one input and one output are expected, not {len(options.uris)}; for several files give --batch FOLDER, "
+            "and --camera before each of several live inputs"
         )
     if options.batch is not None and not options.uris:
         parser.error("--batch needs at least one input")
@@ -118,6 +123,21 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         options.log_level = "debug" if options.debug else "verbose"
     options.settings = Settings.from_values({setting.name: getattr(options, setting.name) for setting in _flagged()})
     return options
+
+
+def _check_cameras(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Replace the values of --camera by the cameras; exit with a message if they cannot be used."""
+    try:
+        options.cameras = cameras_of(options.cameras or ())
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"--camera: {error}")
+    if options.cameras and (options.batch is not None or options.detections is not None):
+        parser.error("--camera takes live inputs: omit --batch and --detections")
+    if options.cameras and len(options.uris) > 1:
+        parser.error(
+            f"with --camera one output is expected, not {' '.join(map(printable, options.uris))}; give --camera before "
+            "every input"
+        )
 
 
 def with_dashes(arguments: Sequence[str]) -> list[str]:
@@ -220,6 +240,14 @@ def _add_input_flags(group: Any) -> None:
         default="auto",
         metavar="NAME",
         help=f"{', '.join(RTSP_TRANSPORTS)}; auto is tcp, or else udp (default: %(default)s)",
+    )
+    group.add_argument(
+        "--camera",
+        dest="cameras",
+        action="append",
+        metavar="[NAME=]INPUT",
+        help="one of several live inputs, which share the network; {name} in an output is its name (default: camera1, "
+        "camera2, ...)",
     )
     group.add_argument("--input-save", default="", metavar="FILE", help="save the input to this video file")
     group.add_argument("--topic", default="", help="image topic of a bag (default: the only one)")

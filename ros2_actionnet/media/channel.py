@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -17,7 +17,9 @@ class Channel(Generic[Item]):
     taken would compete with the slower thread, which limits the run.
     """
 
-    def __init__(self, capacity: int, newest_wins: bool = False) -> None:
+    def __init__(self, capacity: int, newest_wins: bool = False, on_change: Callable[[], None] = lambda: None) -> None:
+        """Begin empty; `on_change` is called, in any thread, after items were added or taken, and at the end."""
+        self._on_change = on_change
         self._capacity = capacity
         self._newest_wins = newest_wins
         self._lock = threading.RLock()
@@ -39,7 +41,8 @@ class Channel(Generic[Item]):
                 return False
             self._items.append(item)
             self._has_items.notify()
-            return True
+        self._on_change()
+        return True
 
     def take(self) -> list[Item]:
         """Wait for and return the next item, or with `newest_wins` all queued items; empty at the end."""
@@ -48,13 +51,34 @@ class Channel(Generic[Item]):
             taken = [self._items.popleft() for _ in range(len(self._items) if self._newest_wins else 1) if self._items]
             if len(self._items) <= self._capacity // 2:
                 self._has_room.notify()
+        self._on_change()
+        return taken
+
+    def take_waiting(self) -> list[Item]:
+        """Return all queued items at once, without waiting for one."""
+        with self._lock:
+            taken = list(self._items)
+            self._items.clear()
+            self._has_room.notify()
             return taken
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued items."""
+        return len(self._items)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if nothing is queued and nothing will be."""
+        with self._lock:
+            return not self._items and (self._finished or self._abandoned)
 
     def finish(self) -> None:
         """Signal that no more items will be added."""
         with self._lock:
             self._finished = True
             self._has_items.notify()
+        self._on_change()
 
     def abandon(self) -> None:
         """End the queue at once for both sides; queued items are lost."""
@@ -63,6 +87,7 @@ class Channel(Generic[Item]):
             self._items.clear()
             self._has_items.notify()
             self._has_room.notify()
+        self._on_change()
 
     def __iter__(self) -> Iterator[list[Item]]:
         """Yield the results of `take` until the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class ResultsFile:
     A line contains `frame` (index of the frame that completed the window), its `time` (s since the first frame) and
     `stamp` (s since 1970, or `time`), `window` (indices of the window's first and last frame) and `results`: `label`,
     `index` and `score` of the best classes, best first, each at least the threshold. The line of a tracked person has
-    its id as `subject` too, and as `box` the left, top, width and height of where it is, in pixels.
+    its id as `subject` too, and as `box` the left, top, width and height of where it is, in pixels. Of several cameras,
+    each line has the `stream` that it is of.
 
     Overwrites an existing file. Raises MediaError if `path` cannot be written.
     """
@@ -29,31 +31,50 @@ class ResultsFile:
     wants_pictures = False
 
     def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
+        self._path, self._lock = Path(path), threading.Lock()
         try:
             # Line-buffered, so that the file has complete lines during the run and if it is killed.
             self._file = self._path.open("w", encoding="utf-8", buffering=1)
         except OSError as error:
             raise MediaError(f"the results file '{path}' cannot be written: {error.strerror}") from error
 
-    def write(self, result: ClassifiedFrame) -> None:
-        """Write a line for each new prediction of the frame. Raises MediaError on failure."""
+    def write(self, result: ClassifiedFrame, **more: Any) -> None:
+        """Write a line for each new prediction of the frame, with `more` fields. Raises MediaError on failure."""
         if result.is_new and result.prediction is not None:
-            self._write(_record(result.frame, result.prediction))
+            self._write(more | _record(result.frame, result.prediction))
         for subject in result.subjects:
             if subject.is_new and subject.prediction is not None:
-                record = _record(result.frame, subject.prediction)
+                record = more | _record(result.frame, subject.prediction)
                 self._write(record | {"subject": subject.track_id, "box": _corner_and_size(subject.box)})
 
     def _write(self, record: dict[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            with self._lock:
+                self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         except OSError as error:
             raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class StreamResults:
+    """One stream's part of a results file, whose lines have its name; `closes` the file, if that is its alone."""
+
+    wants_pictures = False
+
+    def __init__(self, file: ResultsFile, stream: str, *, closes: bool = False) -> None:
+        self._file, self._stream, self._closes = file, stream, closes
+
+    def write(self, result: ClassifiedFrame) -> None:
+        """Write a line for each new prediction of the frame. Raises MediaError on failure."""
+        self._file.write(result, stream=self._stream)
+
+    def close(self) -> None:
+        """Close the file, or leave it to the other streams."""
+        if self._closes:
+            self._file.close()
 
 
 def _corner_and_size(box: Box) -> list[float]:

@@ -37,9 +37,11 @@ _USUAL_SIZE = 1920, 1080  # pixels, where a source does not know it yet
 WAITING_LIVE = 8
 """Frames of a live source that wait for the recognizer: what comes at 30 Hz during an inference of a quarter second."""
 
-_WRITTEN_LIVE = 2  # frames of a live source that wait for each stage after that: results are to be fresh
+WRITTEN_LIVE = 2
+"""Frames of a live source that wait for each stage after that: results are to be fresh."""
 
-_LAST_READ = 2.0  # s that a source has to let go of a read, such as of a camera that sends nothing
+LAST_READ = 2.0
+"""s that a source has to let go of a read, such as of a camera that sends nothing."""
 
 Made = TypeVar("Made")
 
@@ -119,9 +121,9 @@ class Pipeline:
         self._close_source()
         for thread in others:  # an inference goes on until it is done, and its session must not be closed under it
             thread.join()
-        reader.join(_LAST_READ)
+        reader.join(LAST_READ)
         if reader.is_alive():
-            self._report(f"'{self._source.name}' did not stop within {_LAST_READ:g} s and is abandoned")
+            self._report(f"'{self._source.name}' did not stop within {LAST_READ:g} s and is abandoned")
         if self._error is not None:
             raise self._error
         return self.statistics()
@@ -155,17 +157,9 @@ class Pipeline:
         for frame in _timed(self._source.frames(), self._decode):
             self._missing += frame.index - expected  # the source counts frames that it could not decode
             expected = frame.index + 1
-            if not self._read.put(self._stretched(frame)):
+            if not self._read.put(stretched(frame, self._intensity)):
                 return
         self._read.finish()
-
-    def _stretched(self, frame: MediaFrame) -> MediaFrame:
-        """Return the frame with 8 bits a sample, for the network and for all pictures of it alike."""
-        try:
-            image = self._intensity.stretch(frame.image)
-        except ImageError:  # reported where the frame is used
-            return frame
-        return frame if image is frame.image else replace(frame, image=image)
 
     def _recognize(self) -> None:
         for frames in self._read:
@@ -198,18 +192,12 @@ class Pipeline:
         self._report(f"frame {frame.index} is skipped: {error}")
 
     def _annotated(self, result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame | None:
-        image = result.frame.image
-        picture = np.empty((image.height, image.width, 3), np.uint8)
         try:
-            to_bgr(image, picture)
+            return draw_results(result, annotation)
         except ImageError as error:  # it was not sampled, or the recognizer would have found out
             self._undrawable += 1
             self._leave_out(result.frame, error)
             return None
-        people = [subject_label(one.track_id, one.box, one.prediction) for one in result.subjects if one.is_on]
-        draw_subjects(picture, people)
-        draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
-        return replace(result, annotated=picture)
 
     def _write(self) -> None:
         for (result,) in self._drawn:
@@ -253,10 +241,30 @@ class Pipeline:
                 self._guarded(sink.close)
 
 
+def draw_results(result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame:
+    """Return the frame with its results drawn on a picture. Raises ImageError if it cannot be understood."""
+    image = result.frame.image
+    picture = np.empty((image.height, image.width, 3), np.uint8)
+    to_bgr(image, picture)
+    people = [subject_label(one.track_id, one.box, one.prediction) for one in result.subjects if one.is_on]
+    draw_subjects(picture, people)
+    draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
+    return replace(result, annotated=picture)
+
+
+def stretched(frame: MediaFrame, intensity: IntensityRange) -> MediaFrame:
+    """Return the frame with 8 bits a sample, for the network and for all pictures of it alike."""
+    try:
+        image = intensity.stretch(frame.image)
+    except ImageError:  # reported where the frame is used
+        return frame
+    return frame if image is frame.image else replace(frame, image=image)
+
+
 def _frames_waiting(source: FrameSource) -> int:
     """How many frames may wait before each stage: for a file as many as there is memory for."""
     if source.is_live:
-        return _WRITTEN_LIVE
+        return WRITTEN_LIVE
     width, height = source.size if all(source.size) else _USUAL_SIZE
     return min(MOST_WAITING, max(2, _BYTES_WAITING // (3 * width * height)))
 

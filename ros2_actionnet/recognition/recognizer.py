@@ -65,6 +65,21 @@ class Recognized(Generic[FrameT]):
     events: tuple[Event, ...] = ()
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What became of a frame that was offered to the window.
+
+    Attributes:
+        is_sampled: True if it is in the window now.
+        is_due: True if a window is due, which ends with it.
+        ended: Actions that ended because it emptied the window.
+    """
+
+    is_sampled: bool
+    is_due: bool = False
+    ended: tuple[Event, ...] = ()
+
+
 class Recognizer:
     """Recognizes actions in one stream of frames, and after `reset` in the next one; not thread-safe.
 
@@ -153,19 +168,24 @@ class Recognizer:
                 events += recognize_together([(self, frame)])[0]
             yield Recognized(frame, self.prediction, is_new, tuple(events))
 
-    def take(self, frame: TimedImage) -> bool:
-        """Take a frame into the window if it is sampled; return True if a window is due, which ends with it.
+    def take(self, frame: TimedImage) -> Taken:
+        """Take a frame into the window if it is sampled.
 
         Raises ImageError for a frame that cannot be understood.
         """
         sample = self._sampler.offer(frame.stamp)
         if sample is None:
-            return False
+            return Taken(is_sampled=False)
         try:
-            self._push(frame, sample)
+            ended = self._push(frame, sample)
         except ImageError:
             self.broken += 1
             raise
+        return Taken(is_sampled=True, is_due=self.is_due, ended=tuple(ended))
+
+    @property
+    def is_due(self) -> bool:
+        """True if a window waits to be classified, by `recognize_together`."""
         return self._classifier.due > 0
 
     def take_sampled(self, frame: TimedImage, sample: Sample, box: Box) -> bool:

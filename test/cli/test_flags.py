@@ -127,7 +127,7 @@ def test_a_batch_takes_any_number_of_inputs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a.mp4", "b.mp4", "c.mp4"], "for several inputs give --batch FOLDER"),
+        (["a.mp4", "b.mp4", "c.mp4"], "for several files give --batch FOLDER"),
         (["--batch", "out"], "--batch needs at least one input"),
         (["--batch", "out", "a.mp4", "--results", "r.jsonl"], "omit --results"),
         (["--batch", "out", "a.mp4", "--batch-files", "movie"], "'movie' is not one of video, results, report"),

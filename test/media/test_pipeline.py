@@ -342,7 +342,7 @@ def test_stopped_while_the_source_waits_for_a_frame() -> None:
 
 
 def test_a_source_that_does_not_let_go_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_LAST_READ", 0.05)
+    monkeypatch.setattr(pipeline, "LAST_READ", 0.05)
     gate = Gate()
     gate.close()
     sink = RecordingSink()
