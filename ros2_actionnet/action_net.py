@@ -87,7 +87,7 @@ class ActionStream:
 
     def __init__(self, session: Session[Any], settings: Settings) -> None:
         self._recognizer = Recognizer(session, settings)
-        self._frames = 0
+        self._frames, self._is_closed = 0, False
         self._clock, self._has_warned = FrameClock(), False
 
     @property
@@ -97,6 +97,8 @@ class ActionStream:
 
     def classify(self, frame: object, encoding: str = "rgb8", stamp: float | None = None) -> Prediction | None:
         """Accept a frame of this stream and return the newest prediction, as `ActionNet.classify` does."""
+        if self._is_closed:
+            raise ActionNetError("the ActionNet of this stream has been closed; make another one")
         due = self._take(frame, encoding, stamp)
         if due is not None:
             recognize_together([due])
@@ -171,11 +173,9 @@ class ActionNet:
         BackendError if the inference fails.
         """
         self._opened()
-        pairs = list(frames)
+        pairs = self._checked(frames)
         due: dict[ActionStream, tuple[Recognizer, _Frame]] = {}
         for stream, frame in pairs:
-            if stream not in self._streams:
-                raise SettingsError("this stream belongs to another ActionNet; get it from stream() of this one")
             taken = stream._take(frame, encoding, stamp)
             if taken is not None:
                 due[stream] = taken  # of two windows of one stream, the newest
@@ -258,6 +258,8 @@ class ActionNet:
         if self._session is not None:
             self._session.close()
             self._session = None
+            for stream in self._streams:
+                stream._is_closed = True
 
     def __enter__(self) -> ActionNet:
         """The object itself; leaving the `with` block closes it."""
@@ -272,6 +274,16 @@ class ActionNet:
     def _check_class_filter(self, network: PreparedNetwork) -> None:
         """Raise SettingsError for a class filter that names no class of `network`."""
         allowed_classes(network.labels, self._settings.class_filter)
+
+    def _checked(self, frames: Iterable[tuple[ActionStream, object]]) -> list[tuple[ActionStream, object]]:
+        """Return the pairs of `classify_many`; raise SettingsError, before a frame is taken in, for anything else."""
+        pairs = list(frames)
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], ActionStream):
+                raise SettingsError("classify_many takes pairs of a stream and its frame: [(stream, frame), ...]")
+            if pair[0] not in self._streams:
+                raise SettingsError("this stream belongs to another ActionNet; get it from stream() of this one")
+        return pairs
 
     def _opened(self) -> Session[Any]:
         if self._session is None:

@@ -250,6 +250,31 @@ class TestStreams:
         with pytest.raises(SettingsError, match="belongs to another ActionNet"):
             make().classify_many([(make().stream(), clip[0])])
 
+    @pytest.mark.parametrize("wrong", [lambda net, frame: [frame], lambda net, frame: {net.stream(): frame}])
+    def test_what_is_no_pair_is_refused(
+        self, wrong: Callable[..., Any], clip: list[Frame], make: Callable[..., ActionNet]
+    ) -> None:
+        net = make()
+        with pytest.raises(SettingsError, match="takes pairs of a stream and its frame"):
+            net.classify_many(wrong(net, clip[0]))
+        assert net.classify_many([]) == []
+
+    def test_a_refused_call_takes_no_frame_in(self, clip: list[Frame], make: Callable[..., ActionNet]) -> None:
+        net, other = make(skip_frames=0, warmup="repeat"), make()
+        stream = net.stream()
+        with pytest.raises(SettingsError, match="belongs to another ActionNet"):
+            net.classify_many([(stream, clip[0]), (other.stream(), clip[0])])
+        (prediction,) = net.classify_many([(stream, clip[0])])
+        assert prediction is not None
+        assert prediction.frame == 0
+
+    def test_a_stream_of_a_closed_network_says_so(self, clip: list[Frame], make: Callable[..., ActionNet]) -> None:
+        net = make()
+        stream = net.stream()
+        net.close()
+        with pytest.raises(ActionNetError, match="the ActionNet of this stream has been closed"):
+            stream.classify(clip[0])
+
 
 class TestSettings:
     def test_threshold_and_filter_act_on_the_next_frame(
