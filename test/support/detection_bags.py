@@ -13,9 +13,9 @@ from ros2_actionnet.recognition.subjects.detection_messages import VISION
 from ros2_actionnet.recognition.subjects.detections import Detection
 from support.bags import STORE, Topic, header
 
-_ROOT = Path(__file__).parents[2]
+_PACKAGES = Path(__file__).parents[2] / "ros_from_wheels"
 _definitions: dict[str, Any] = {}
-for _package in (_ROOT / "ros_from_wheels" / "vision_msgs", _ROOT / "test" / "interfaces" / "yolo_msgs"):
+for _package in (_PACKAGES / "vision_msgs", _PACKAGES / "yolo_msgs"):
     for _file in sorted((_package / "msg").glob("*.msg")):
         _definitions.update(get_types_from_msg(_file.read_text(), f"{_package.name}/msg/{_file.stem}"))
 STORE.register({name: fields for name, fields in _definitions.items() if name not in STORE.types})
