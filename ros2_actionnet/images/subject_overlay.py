@@ -14,6 +14,7 @@ from ros2_actionnet.images.box import Box
 from ros2_actionnet.images.overlay import draw_label, label_size
 
 _Image = NDArray[np.uint8]
+_Color = tuple[int, int, int]
 
 
 class Labels(Protocol):
@@ -22,18 +23,20 @@ class Labels(Protocol):
     def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
         """Return the width and height (pixels) of a text on a frame `widest` pixels wide, capitals so high."""
 
-    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int) -> None:
-        """Draw a text with its lower left corner at (left, bottom)."""
+    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int, color: _Color) -> None:
+        """Draw a text with its lower left corner at (left, bottom), and a mark of its box's color (BGR)."""
 
 
 class _Glass:
-    """Texts on dark glass, as those of the overlay."""
+    """Texts on dark glass, as those of the overlay, with a stripe on the left."""
 
     def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
         return label_size(text, capitals, widest)
 
-    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int) -> None:
-        draw_label(frame, text, left, bottom, capitals=capitals)
+    def draw(self, frame: _Image, text: str, left: int, bottom: int, capitals: int, color: _Color) -> None:
+        glass_top, glass_bottom, glass_left, _ = draw_label(frame, text, left, bottom, capitals=capitals)
+        mark = max(1, round(capitals / 4))  # pixels; the text is 0.6 capitals from the edge
+        frame[glass_top + mark : glass_bottom - mark, glass_left : glass_left + mark] = color
 
 
 _GLASS = _Glass()
@@ -72,7 +75,8 @@ def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], labels: Label
     """Draw a box around each of `subjects` onto a frame, in place, with its text above it or, without room, below.
 
     Smaller boxes are drawn later, so that a person in front of another can be seen; a text that would cover another one
-    moves down. `frame` is uint8 [H, W, 3], BGR, C-contiguous and writable.
+    moves up or down, by as little as it can, and the color of its mark tells whose it is. `frame` is uint8 [H, W, 3],
+    BGR, C-contiguous and writable.
     """
     height, width = frame.shape[:2]
     capitals = max(_SMALLEST_CAPITALS, round(min(height, width) / 64))
@@ -80,8 +84,7 @@ def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], labels: Label
     taken: list[tuple[int, int, int, int]] = []
     largest_first = sorted(subjects, key=lambda subject: -subject.box.area)
     for subject in largest_first:
-        color = _color(subject.track_id) if subject.text else _WAITING
-        cv2.rectangle(frame, *_corners(subject.box, height, width), color, thickness, cv2.LINE_AA)
+        cv2.rectangle(frame, *_corners(subject.box, height, width), _color(subject), thickness, cv2.LINE_AA)
     for subject in largest_first:
         text = f"{subject.track_id}: {subject.text}" if subject.text else subject.track_id
         (left, top), (_, bottom) = _corners(subject.box, height, width)
@@ -90,13 +93,14 @@ def draw_subjects(frame: _Image, subjects: Sequence[SubjectLabel], labels: Label
         line = top if top >= label_height else min(bottom + label_height, height)
         line = _free_line(taken, left, line, label_width, label_height, height)
         taken.append((left, line - label_height, left + label_width, line))
-        labels.draw(frame, text, left, line, capitals)
+        labels.draw(frame, text, left, line, capitals, _color(subject))
 
 
-def _color(track_id: str) -> tuple[int, int, int]:
-    number = (
-        int(track_id) if track_id.isascii() and track_id.isdigit() and len(track_id) < 10 else sum(track_id.encode())
-    )
+def _color(subject: SubjectLabel) -> _Color:
+    if not subject.text:
+        return _WAITING
+    name = subject.track_id
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else sum(name.encode())
     return _COLORS[number % len(_COLORS)]
 
 
@@ -110,17 +114,11 @@ def _corners(box: Box, height: int, width: int) -> tuple[tuple[int, int], tuple[
 def _free_line(
     taken: Sequence[tuple[int, int, int, int]], left: int, line: int, width: int, height: int, image_height: int
 ) -> int:
-    """Return the lower edge, from `line` down, at which a label of this size covers none of `taken`."""
-    start = line
-    for _ in taken:
-        covered = [
-            other
-            for other in taken
-            if left < other[2] and other[0] < left + width and line - height < other[3] and other[1] < line
-        ]
-        if not covered:
-            return line
-        line = max(other[3] for other in covered) + height
-        if line > image_height:
-            return start
-    return line
+    """Return the lower edge nearest to `line` at which a label of this size covers none of `taken`, if there is one."""
+    beside = sorted((top, bottom) for start, top, end, bottom in taken if left < end and start < left + width)
+    lines, free_from = list[int](), 0
+    for top, bottom in [*beside, (image_height, image_height)]:
+        if top - free_from >= height:
+            lines.append(min(max(line, free_from + height), top))
+        free_from = max(free_from, bottom)
+    return min(lines, key=lambda one: abs(one - line), default=line)

@@ -23,7 +23,9 @@ class Labels:
     def size(self, text: str, capitals: int, widest: int) -> tuple[int, int]:
         return min(len(text) * capitals, widest), 2 * capitals
 
-    def draw(self, frame: NDArray[np.uint8], text: str, left: int, bottom: int, capitals: int) -> None:
+    def draw(
+        self, frame: NDArray[np.uint8], text: str, left: int, bottom: int, capitals: int, color: tuple[int, int, int]
+    ) -> None:
         width, height = self.size(text, capitals, frame.shape[1])
         self.drawn[text] = left, bottom - height, left + width, bottom
 
@@ -72,6 +74,28 @@ def test_the_labels_of_eight_people_side_by_side_do_not_cover_each_other() -> No
     places = list(labels.drawn.values())
     assert len(places) == 8
     assert not any(overlapping(one, other) for one in places for other in places if one is not other)
+
+
+def test_a_text_that_would_cover_others_moves_no_further_than_it_must() -> None:
+    labels = Labels()
+    frame = np.zeros((240, 320, 3), np.uint8)
+    people = [SubjectLabel(str(number), Box(150 + number, 140, 20 - number, 60), "walking") for number in range(5)]
+    draw_subjects(frame, people, labels)
+    lowest = [labels.drawn[f"{number}: walking"][3] for number in range(5)]
+    assert lowest == [110, 96, 124, 82, 138]  # the largest box first; then above and below, by their height each
+
+
+def test_each_text_has_a_mark_of_the_color_of_its_box_wherever_it_stands() -> None:
+    frame = np.zeros((240, 320, 3), np.uint8)
+    people = [SubjectLabel(str(number), Box(150, 140, 30, 60 - number / 5), "walking") for number in range(3)]
+    draw_subjects(frame, people)
+    # The boxes are between the rows 110 and 170, one text above the other: 7 pixels in capitals, 4 around them.
+    marks = [tuple(map(int, frame[row, 135])) for row in (103, 89, 117)]
+    for number, mark in enumerate(marks):
+        alone = np.zeros_like(frame)
+        draw_subjects(alone, [SubjectLabel(str(number), Box(150, 140, 30, 60), "walking")], Labels())
+        assert mark == pytest.approx(tuple(map(int, alone[140, 135])), abs=25)  # whose edges are smoothed
+    assert len(set(marks)) == 3
 
 
 @given(
