@@ -124,6 +124,23 @@ def test_stages(trivial: Path, tmp_path: Path) -> None:
     assert usual["rows"]
 
 
+def test_persons(tmp_path: Path) -> None:
+    # The windows are full after 31 images; those of persons who are left out are not counted as lost.
+    options = ("--persons", 0, 2, "--max-subjects", 1, "--waiting-persons", 1, "--size", "320x240", "--seconds", 4)
+    cost, waiting = tables("persons", tmp_path, *options)
+    rows = [dict(zip(cost["columns"], row, strict=True)) for row in cost["rows"]]
+    assert [(row["persons"], row["max_subjects"], row["left out"]) for row in rows] == [
+        ("0", 1, 0),
+        ("2", 2, 0),
+        ("2", 1, 1),
+    ]
+    assert [row["results/s"] > 0 for row in rows] == [False, True, True]
+    assert all(row["windows lost"] >= 0 and row["CPU ms an image"] > 0 for row in rows)
+    at_once, late, too_late = (dict(zip(waiting["columns"], row, strict=True)) for row in waiting["rows"])
+    assert at_once["results/s"] > 0 < late["results/s"]
+    assert (too_late["results/s"], too_late["images without boxes"] > 0) == (0, True)
+
+
 def test_overlay(tmp_path: Path) -> None:
     (table,) = tables("overlay", tmp_path, "--repetitions", 3)
     assert [row[0] for row in table["rows"]] == [
