@@ -51,7 +51,7 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes the first video stream that is no cover art; the first frame is decoded on opening.
+    """Decodes the default video stream, else the first that is no cover art; its first frame is decoded on opening.
 
     Pictures are upright, deinterlaced, and of square pixels in standard range, see `FrameConverter`.
 
@@ -175,8 +175,10 @@ class Decoder:
             raise MediaError(f"'{self.name}' {why}; {address.remedy}") from error
 
     def _find_stream(self, live: bool) -> Any:
-        pictures = self._av.stream.Disposition.attached_pic
+        kinds = self._av.stream.Disposition
+        pictures = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
         streams = [stream for stream in self._container.streams.video if not stream.disposition & pictures]
+        streams.sort(key=lambda stream: not stream.disposition & kinds.default)  # the file's own choice comes first
         if not streams:
             covers = " but cover art" if self._container.streams.video else ""
             raise MediaError(f"'{self.name}' contains no video{covers}; give another input")
@@ -239,10 +241,14 @@ class Decoder:
 
     def _decode(self) -> Iterator[Decoded]:
         waiting: deque[tuple[int, float | None]] = deque()  # indices and times of the frames that are being converted
+        coded = self._context.sample_aspect_ratio
         for frame in self._frames():
             index = self._numbering.number(frame.pts if self._keeps_times else None, frame.is_corrupt)
             if index is not None:
                 waiting.append((index, self._time(frame, index)))
+                if self._context.sample_aspect_ratio != coded:  # television changes; threads are ahead
+                    coded = self._context.sample_aspect_ratio
+                    self._converter.set_aspect(coded)
                 for image in self._converter.convert(frame):
                     yield Decoded(*waiting.popleft(), image)
         for image in self._converter.finish():
@@ -256,11 +262,14 @@ class Decoder:
     def _time(self, frame: Any, index: int) -> float | None:
         if self._keeps_places:
             # The last of B-frames, which no packet pushed out, has no place.
-            self._place = self._place + 1 / self.rate if frame.dts is None else float(frame.dts * frame.time_base)
+            self._place = (
+                self._place + 1 / self.rate if frame.dts is None else float(frame.dts * self._stream.time_base)
+            )
             return self._place
         if not self._keeps_times:
             return None if self.is_live else index / self.rate
-        return None if frame.pts is None else float(frame.pts * frame.time_base)
+        # What is left in the decoder after an error of reading has no unit of its own.
+        return None if frame.pts is None else float(frame.pts * (frame.time_base or self._stream.time_base))
 
     def _step(self) -> list[Any] | None:
         """Decode the next packet and return its frames, possibly none; None at the end."""
@@ -319,7 +328,9 @@ class Decoder:
             return []
 
     def _check_end(self) -> None:
-        if self._stream.frames and self._read < self._stream.frames and not self.is_live:
+        if self.is_live:
+            return
+        if self._stream.frames and self._read < self._stream.frames:
             self._report(f"'{self.name}' is truncated: it ends after {self._read} of {self._stream.frames} frames")
 
 

@@ -197,7 +197,8 @@ class VideoWriter:
         self._converter = self._av.video.reformatter.VideoReformatter()
         self._stream: Any = None
         self._newest = -1  # in ticks
-        self._size, self.written, self._closed = (0, 0), 0, False
+        self._size, self.written = (0, 0), 0
+        self._closed = self._failed = False
         with self._errors():
             self._container = self._av.open(url, "w", container.format, options=dict(options or {}))
         self._check_codec()
@@ -231,7 +232,8 @@ class VideoWriter:
         self._closed = True
         with self._errors():
             try:
-                if self._stream is not None:
+                # FFmpeg crashes on another packet after a header that could not be written.
+                if self._stream is not None and not self._failed:
                     self._mux(self._stream.encode(None))
             finally:
                 self._container.close()
@@ -291,4 +293,5 @@ class VideoWriter:
         try:
             yield
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
+            self._failed = True
             raise MediaError(f"'{self._name}' cannot be written: {reason(error)}") from error

@@ -32,6 +32,7 @@ _BT2020_NCL, _BT2020_CL = 9, 10
 _FULL_RANGE = 2  # from AVColorRange
 _UNSPECIFIED, _RESERVED = 2, frozenset({0, 3})  # of transfer functions and primaries; FFmpeg refuses the latter
 _HDR = frozenset({PQ, HLG})
+_WIDEST_PIXEL = 8.0  # times its height; 2 is the widest in use, and damaged files would ask for gigabytes
 
 _UPRIGHT = (1, 0, 0, 1)
 _TURNS: dict[tuple[int, ...], Chain] = {
@@ -60,6 +61,7 @@ class _Kind(NamedTuple):  # which is made for each frame, in a third of the time
         transfer: AVColorTransferCharacteristic if it is of high dynamic range, else 0.
         orientation: Key of `_ORIENTATIONS`, or `_UPRIGHT`.
         interlaced: True if frames of the stream are interlaced.
+        aspect: Width of a stored pixel divided by its height.
     """
 
     width: int
@@ -69,6 +71,7 @@ class _Kind(NamedTuple):  # which is made for each frame, in a third of the time
     transfer: int
     orientation: tuple[int, ...]
     interlaced: bool
+    aspect: float
 
     def buffer(self) -> dict[str, str]:
         """Return the arguments of the filter that takes such frames."""
@@ -93,12 +96,18 @@ class FrameConverter:
             size: Width and height (pixels) of the upright picture; 0 for one: keep the aspect ratio; 0 for both: do not
                 scale.
         """
-        self._aspect, self._size = float(aspect or 1), size
+        self._size = size
+        self.set_aspect(aspect)
         self._av = import_av()
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._kind: _Kind | None = None
         self._graph: Any = None
         self._interlaced = False
+
+    def set_aspect(self, aspect: Fraction | None) -> None:
+        """Set the aspect ratio of the pixels of the next frames; one that no camera has counts as 1."""
+        ratio = float(aspect or 1)
+        self._aspect = ratio if 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else 1.0
 
     def convert(self, frame: Any) -> Iterator[RawImage]:
         """Yield the images that are complete with this frame."""
@@ -114,6 +123,7 @@ class FrameConverter:
             transfer if transfer in _HDR else 0,
             _orientation(frame),
             self._interlaced,
+            self._aspect,
         )
         if kind != self._kind:
             yield from self.finish()

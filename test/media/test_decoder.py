@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import wave
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -460,3 +462,30 @@ class TestKeeping:
 
 def test_levels_are_far_enough_apart() -> None:
     assert min(abs(level(a) - level(b)) for a in range(COUNT) for b in range(a)) >= 8
+
+
+def test_what_is_left_in_the_decoder_after_a_server_has_gone_is_shown(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.ts", map(grey, range(20)), options={"bf": "2"})
+    content = (tmp_path / "clip.ts").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(2 * len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        report = Reports()
+        address = Address(f"http://127.0.0.1:{server.server_port}/clip.ts", "clip.ts", "try again", timeout=20)
+        decoder = Decoder(address, report)
+        times = [decoded.time for decoded in decoder.frames() if decoded.time is not None]
+        decoder.close()
+        server.shutdown()
+    assert len(times) == 20
+    assert np.diff(times) == pytest.approx(np.full(19, 0.04))
+    assert "'clip.ts' cannot be read to the end" in "".join(report.lines)

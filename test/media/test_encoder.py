@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,24 @@ def test_names_are_taken_in_any_spelling() -> None:
 
 def test_every_container_takes_its_own_codec() -> None:
     assert {(suffix, container.codec) for suffix, container in CONTAINERS.items()} <= set(TAKEN)
+
+
+def test_a_disk_that_is_full_from_the_start_is_told_and_closed(tmp_path: Path) -> None:
+    """FFmpeg crashes on a packet after an MP4's header that it could not write."""
+    program = """
+import resource, sys
+import numpy as np
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.media.encoder import VideoWriter, find_container
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+container = find_container(sys.argv[1])
+writer = VideoWriter(sys.argv[1], "out.mp4", container, "", 0, 25.0, (64, 48), options=container.options())
+for step in (lambda: writer.write(np.zeros((48, 64, 3), np.uint8), 0.0), writer.close):
+    try:
+        step()
+    except MediaError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "out.mp4"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "'out.mp4' cannot be written: File too large"

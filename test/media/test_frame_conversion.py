@@ -275,3 +275,38 @@ class TestCoverArt:
         pictures = clip()
         self.write(tmp_path / "film.mp4", pictures, np.full((300, 200, 3), 90, np.uint8))
         assert worst(decode(tmp_path / "film.mp4"), pictures) > 35
+
+
+class TestAspectThatChanges:
+    def test_television_that_changes_from_4_3_to_16_9_is_followed(self, tmp_path: Path) -> None:
+        parts = []
+        for aspect in ("1/1", "4/3"):
+            write(tmp_path / "part.ts", clip(count=5), lambda stream: None, **{"x264-params": f"sar={aspect}"})
+            parts.append((tmp_path / "part.ts").read_bytes())
+        (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+        decoder = Decoder(Address(str(tmp_path / "joined.ts"), "joined.ts", "do this"), Reports())
+        sizes = [(decoded.image.width, decoded.image.height) for decoded in decoder.frames()]
+        decoder.close()
+        # The decoder's threads are some frames ahead.
+        assert len(sizes) == 10
+        assert (sizes[0], sizes[-1]) == ((320, 136), (427, 136))
+        assert set(sizes[5:]) == {(427, 136)}
+
+    def test_pixels_that_no_camera_has_are_square(self) -> None:
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for aspect in (Fraction(65535), Fraction(1, 65535)):
+            (image,) = FrameConverter(aspect, (0, 0)).convert(frame)
+            assert (image.width, image.height) == (64, 48)
+
+
+def test_the_files_own_choice_of_several_videos_is_shown(tmp_path: Path) -> None:
+    kinds = av.stream.Disposition
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        for width, disposition in ((32, 0), (64, kinds.default)):
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+            stream.disposition = disposition
+        for stream in container.streams.video:
+            container.mux(stream.encode(av.VideoFrame(stream.width, 48, "yuv420p")))
+            container.mux(stream.encode(None))
+    assert decode(tmp_path / "two.mkv")[0].shape == (48, 64, 3)
