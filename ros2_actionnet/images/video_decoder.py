@@ -108,7 +108,7 @@ class VideoDecoder(Generic[Tag]):
         """Forget the stream: what comes next may be another one, or a later part of it."""
         self._codec, self._context = "", None
         self._count = self._waiting = 0
-        self._begun = False
+        self._begun, self._first = False, 0
         self._tags: dict[int, Tag] = {}  # by the packet's number
 
     def decode(self, data: Buffer, codec: str, tag: Tag) -> list[tuple[Tag, RawImage]]:
@@ -132,7 +132,7 @@ class VideoDecoder(Generic[Tag]):
             self._context, self._codec, self._convert = context, codec, _Converter()
         number, self._count = self._count, self._count + 1
         self._tags[number] = tag
-        self._tags.pop(number - _REMEMBERED, None)
+        self._lost(number - _REMEMBERED)
         return rest + self._send(data, number)
 
     def finish(self) -> list[tuple[Tag, RawImage]]:
@@ -140,6 +140,8 @@ class VideoDecoder(Generic[Tag]):
         frames: list[tuple[Tag, RawImage]] = [] if self._context is None else self._send(None, self._count)
         if self._tags and not self._begun:
             self._reject_all(max(self._tags))
+        for number in list(self._tags):
+            self._lost(number)
         self.reset()
         return frames
 
@@ -165,7 +167,8 @@ class VideoDecoder(Generic[Tag]):
         tag = self._tags.pop(frame.pts, None)
         if tag is None:  # a second field or layer of one that is out already
             return []
-        self._begun = True
+        if not self._begun:
+            self._begun, self._first = True, frame.pts
         if frame.is_corrupt:
             self._reject(tag, ImageError(f"a frame of {self._codec} is damaged; {_CONNECTION}"))
             return []
@@ -181,9 +184,20 @@ class VideoDecoder(Generic[Tag]):
             self._waiting += 1
             if self._waiting % _PATIENCE == 0:
                 self._reject_all(number)
-        elif error is not None and (not kinds or any(kind in _SLICES[self._codec][2] for kind in kinds)):
+        elif kinds and not any(kind in _SLICES[self._codec][2] for kind in kinds):
+            self._tags.pop(number, None)  # parameter sets and remarks, without a picture
+        elif error is not None:
             what = f"a packet of {self._codec} of {len(bytes(data))} bytes is damaged"
             self._reject(self._tags.pop(number), ImageError(f"{what}; {_CONNECTION}"))
+
+    def _lost(self, number: int) -> None:
+        """Forget a packet, and reject it if its frame must have come out by now: one that it depends on is missing."""
+        tag = self._tags.pop(number, None)
+        if tag is not None and self._begun and number > self._first and self._codec in _SLICES:
+            self._reject(
+                tag,
+                ImageError(f"a packet of {self._codec} gives no picture, as one before it is missing; {_CONNECTION}"),
+            )
 
     def _reject_all(self, number: int) -> None:
         """Report that none of the packets up to `number` could be decoded."""

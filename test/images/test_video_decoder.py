@@ -260,3 +260,12 @@ def test_a_machine_without_pyav_says_so(stream: Stream, film: list[Packet], monk
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImageError, match="pip install av"):
         stream.send(film[:1])
+
+
+def test_packets_without_a_picture_after_a_lost_key_frame_are_counted(stream: Stream, film: list[Packet]) -> None:
+    stream.send([packet for packet in film if packet.shown != 10])
+    stream.finish()
+    lost = [number for number, _ in stream.rejected]
+    assert sorted(stream.numbers + lost) == [number for number in range(30) if number != 10]
+    assert lost
+    assert all("gives no picture, as one before it is missing" in message for _, message in stream.rejected)
