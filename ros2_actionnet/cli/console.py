@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame
 from ros2_actionnet.media.pipeline import Statistics
 from ros2_actionnet.recognition.prediction import Prediction
@@ -61,8 +62,13 @@ class Console:
         if not self._quiet and (self._verbose or prediction.label != self._shown):
             self._shown = prediction.label
             name = f"{self._name:<12} " if self._name else ""
-            tqdm.write(name + _line(result.frame.time, prediction))
-            sys.stdout.flush()
+            try:
+                tqdm.write(name + _line(result.frame.time, prediction))
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise MediaError(f"the results cannot be printed on standard output: {error.strerror}") from error
 
     def close(self) -> None:
         """Remove the bar."""

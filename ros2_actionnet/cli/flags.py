@@ -100,7 +100,11 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     range.
     """
     parser = make_parser()
-    options = parser.parse_intermixed_args(with_dashes(arguments))
+    flags, literal = _split_at_double_dash(arguments)
+    options = parser.parse_intermixed_args(with_dashes(flags))
+    options.uris += literal
+    if options.uris[:1] == [""] or (options.batch is not None and "" in options.uris):
+        parser.error("the name of an input is empty")
     _check_cameras(parser, options)
     if options.batch is None and len(options.uris) > 2:
         parser.error(
@@ -138,6 +142,12 @@ def _check_cameras(parser: argparse.ArgumentParser, options: argparse.Namespace)
             f"with --camera one output is expected, not {' '.join(map(printable, options.uris))}; give --camera before "
             "every input"
         )
+
+
+def _split_at_double_dash(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before and after `--`, after which a name may begin with a dash."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return list(arguments[:end]), list(arguments[end + 1 :])
 
 
 def with_dashes(arguments: Sequence[str]) -> list[str]:
@@ -281,13 +291,13 @@ def _add_output_flags(group: Any) -> None:
     )
     group.add_argument("--output-save", default="", metavar="FILE", help="save what is streamed or shown to this file")
     group.add_argument("--headless", action="store_true", help="do not open a window if no output is given")
-    group.add_argument("--results", type=Path, metavar="FILE.jsonl", help="write each prediction as a line of JSON")
+    group.add_argument("--results", type=_path, metavar="FILE.jsonl", help="write each prediction as a line of JSON")
     group.add_argument(
-        "--report", type=Path, metavar="FILE.html", help="write an HTML page with the timeline of the run"
+        "--report", type=_path, metavar="FILE.html", help="write an HTML page with the timeline of the run"
     )
     group.add_argument(
         "--batch",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         help="accept any number of inputs and write the files of each into FOLDER",
     )
@@ -415,6 +425,12 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a time in seconds above 0")
     return value
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def _batch_files(text: str) -> tuple[str, ...]:

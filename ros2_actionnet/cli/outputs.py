@@ -50,6 +50,9 @@ class Outputs:
         return [str(uri) for uri in (self.output, self.results, self.report, save, self.input_save) if uri]
 
 
+_LONGEST_STEM = 240  # bytes; file systems take names of 255, suffix and number included
+
+
 def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) -> Iterator[Outputs]:
     """Yield the outputs of each of `uris`: in `folder`, under its name, with a number if that name is taken.
 
@@ -58,6 +61,7 @@ def outputs_of_batch(uris: Sequence[str], folder: Path, kinds: Sequence[str]) ->
     taken = set[str]()
     for uri in uris:
         stem = re.sub(r"[^\w.-]+", "_", Path(uri).stem if Path(uri).exists() else without_password(uri)).strip("_")
+        stem = os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")
         name, number = stem, 1
         while name in taken:
             number += 1

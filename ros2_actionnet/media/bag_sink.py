@@ -55,7 +55,7 @@ class BagSink:
         check_rosbags(self._path)
         # rosbags writes folders; the file of a single-file bag is taken out of its folder at once.
         self._is_file = self._path.suffix == ".mcap"
-        self._folder = self._path.with_name(f"{self._path.name}.part") if self._is_file else self._path
+        self._folder = self._path.with_name(f"{self._path.stem}.part") if self._is_file else self._path
         for taken in (self._path, self._folder):
             if taken.exists():
                 raise MediaError(f"'{taken}' already exists: remove it, or write the bag elsewhere")

@@ -18,6 +18,7 @@ from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media.base import ClassifiedFrame, InputOptions, MediaFrame, OutputOptions, Report
 from ros2_actionnet.media.opencv_capture import DEFAULT_RATE
 from ros2_actionnet.recognition.frame_header import nanoseconds
+from ros2_actionnet.system.files import replace_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 """Suffixes of the images that OpenCV reads."""
@@ -134,6 +135,10 @@ def find_images(path: Path) -> list[Path]:
     return sorted((image for image in found if is_image(image) and image.is_file()), key=natural_order)
 
 
+PLACEHOLDER = re.compile("%(0?[0-9]{0,2})[di]")
+"""The place of the number in the name of an image of a sequence."""
+
+
 def image_target(path: str) -> Path:
     """Return the path that an image output writes to, with a placeholder (%06d) if it is a sequence."""
     target = Path(path)
@@ -146,7 +151,8 @@ class ImageSink:
     """Writes annotated pictures as images.
 
     In a folder they are named 000000.jpg, 000001.jpg and so on, by the frames' indices. A file name with a placeholder
-    (%06d or a star) sets another pattern. A single file keeps the newest picture.
+    (%06d, %i or a star) sets another pattern. A single file keeps the newest picture. Each image is complete or as it
+    was, on a full disk and if the process is killed, too.
 
     Raises MediaError if the folder cannot be created or the suffix is unknown.
     """
@@ -160,10 +166,8 @@ class ImageSink:
                 f"'{path}' is not an image format that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}"
             )
         self._target = target
-        try:
-            self._name(0)
-        except (TypeError, ValueError) as error:
-            raise MediaError(f"'{path}' has an invalid placeholder for the image number; write %06d") from error
+        if "%" in PLACEHOLDER.sub("", target.name, count=1):
+            raise MediaError(f"'{path}' has an invalid placeholder for the image number; write %06d")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -176,7 +180,7 @@ class ImageSink:
         path = self._name(result.frame.index)
         try:
             _, content = cv2.imencode(path.suffix, result.annotated)
-            path.write_bytes(content.tobytes())
+            replace_file(path, content.tobytes())
         except (OSError, cv2.error) as error:
             raise MediaError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
@@ -184,5 +188,4 @@ class ImageSink:
         """Do nothing: each image is complete once written."""
 
     def _name(self, index: int) -> Path:
-        name = self._target.name
-        return self._target.with_name(name % index if "%" in name else name)
+        return self._target.with_name(PLACEHOLDER.sub(lambda found: f"{index:{found[1]}d}", self._target.name, count=1))

@@ -33,8 +33,8 @@ class ResultsFile:
     def __init__(self, path: Path | str) -> None:
         self._path, self._lock = Path(path), threading.Lock()
         try:
-            # Line-buffered, so that the file has complete lines during the run and if it is killed.
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+            # Unbuffered, so that the file has complete lines during the run and if it is killed.
+            self._file = self._path.open("wb", buffering=0)
         except OSError as error:
             raise MediaError(f"the results file '{path}' cannot be written: {error.strerror}") from error
 
@@ -48,10 +48,17 @@ class ResultsFile:
                 self._write(record | {"subject": subject.track_id, "box": _corner_and_size(subject.box)})
 
     def _write(self, record: dict[str, Any]) -> None:
+        rest = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        written = 0
         try:
             with self._lock:
-                self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                while written < len(rest):
+                    written += self._file.write(rest[written:])
+        except BrokenPipeError:  # of a pipe, whose reader needs no more
+            raise
         except OSError as error:
+            if written and self._file.seekable():
+                self._file.truncate(self._file.tell() - written)  # all lines are complete, on a full disk too
             raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
 
     def close(self) -> None:

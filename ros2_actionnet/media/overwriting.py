@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.bag_reader import is_bag
-from ros2_actionnet.media.image_files import find_images, image_target, is_image
+from ros2_actionnet.media.image_files import PLACEHOLDER, find_images, image_target, is_image
 from ros2_actionnet.media.uris import is_file, is_file_output, is_image_output, path_of
 
 _Identity: TypeAlias = tuple[int, int, str]
@@ -65,7 +65,7 @@ class _ImageNames:
         if not is_image_output(uri):
             return None
         target = image_target(str(path_of(uri)) + "/" * uri.endswith("/"))
-        number = re.search("%[0-9]*d", target.name)
+        number = PLACEHOLDER.search(target.name)
         if number is None:
             return None
         text, rest = target.name[: number.start()], target.name[number.end() :]
@@ -97,7 +97,10 @@ def _files_read(path: Path) -> Iterator[Path]:
 def _identity(path: Path, name: str = "") -> _Identity:
     """Return what all names of a file, which need not exist, have in common; `name` is a name in the folder `path`."""
     missing = list[str]()
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise MediaError(f"'{path}': the current folder was removed; change to another") from error
     while not real.exists() and real != real.parent:
         missing.insert(0, real.name)
         real = real.parent

@@ -61,6 +61,8 @@ def open_stream(url: str, options: InputOptions, report: Report) -> FrameSource:
     """
     name = without_password(url)
     scheme = urlsplit(url).scheme.lower()
+    if scheme == "udp":
+        _host_and_port(url)  # checks it
     transport = TRANSPORTS[options.transport or "auto"] if scheme in ("rtsp", "rtsps") else {}
     address = Address(
         url if scheme != "rtp" else _session_description(url, options.codec or "h264"),
@@ -131,7 +133,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
     except ValueError:
         port = None
     if port is None:
-        raise MediaError(f"'{without_password(url)}' has no port; write for example rtp://@:5000")
+        raise MediaError(f"'{without_password(url)}' has no port; write for example {parts.scheme}://@:5000")
     return parts.hostname or "0.0.0.0", port
 
 
@@ -152,6 +154,7 @@ OUTPUTS: dict[str, Output] = {
 """The supported output schemes."""
 
 
+_RTMP_GREETING = b"\x03" + bytes(1536)  # version 3 and a random block, which may be of zeros
 _SERVER_PORTS = {"rtsp": 554, "rtmp": 1935}
 
 
@@ -164,10 +167,11 @@ def _check_server(url: str) -> None:
     try:
         address = parts.hostname or "", parts.port or _SERVER_PORTS[parts.scheme.lower()]
         with socket.create_connection(address, _TIMEOUT) as connection:
-            if parts.scheme.lower() == "rtsp":
-                connection.sendall(f"OPTIONS rtsp://{address[0]}:{address[1]}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
-                if not connection.recv(1):
-                    raise MediaError(f"'{without_password(url)}' is not an RTSP server; {_REMEDY}")
+            scheme = parts.scheme.lower()
+            greeting = f"OPTIONS rtsp://{address[0]}:{address[1]}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode()
+            connection.sendall(greeting if scheme == "rtsp" else _RTMP_GREETING)
+            if not connection.recv(1):
+                raise MediaError(f"'{without_password(url)}' is not an {scheme.upper()} server; {_REMEDY}")
     except (OSError, ValueError) as error:
         raise MediaError(f"'{without_password(url)}' does not answer: {reason(error)}; {_REMEDY}") from error
 

@@ -52,6 +52,7 @@ def open_source(uri: str, options: InputOptions, report: Report) -> FrameSource:
     Raises:
         MediaError: The input does not exist or cannot be read. The message names it and the alternatives.
     """
+    uri = _lower_scheme(uri)
     with _media_errors(uri):
         source = _find_source(uri)(uri, options, report)
     try:
@@ -78,6 +79,7 @@ def open_sink(uri: str, options: OutputOptions, source: FrameSource, details: Ru
     Raises:
         MediaError: The output does not exist or cannot be written.
     """
+    uri = _lower_scheme(uri)
     with _media_errors(uri):
         sink = _open_sink(uri, options, source, details, report)
     if not options.save or options.save == uri:
@@ -244,6 +246,12 @@ def scheme_of(uri: str) -> str:
     """Return the scheme of a URI in lower case, or "" if it is a path."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     return match[1].lower() if match else ""
+
+
+def _lower_scheme(uri: str) -> str:
+    """Return `uri` with its scheme in lower case, as FFmpeg needs it."""
+    scheme = scheme_of(uri)
+    return scheme + uri[len(scheme) :]
 
 
 def path_of(uri: str) -> Path:

@@ -105,8 +105,11 @@ class ReportPage:
         self._path, self._details = Path(path), details
         if find_spec("jinja2") is None:
             raise MediaError(f"the report '{path}' needs Jinja2: {pip_install('Jinja2', numpy='')}")
+        is_new = not self._path.exists()
         try:
             self._path.touch()
+            if is_new:
+                self._path.resolve().unlink()  # until there is a whole page
         except OSError as error:
             raise MediaError(f"the report '{path}' cannot be written: {error.strerror}") from error
         self._timeline = Timeline(len(details.labels))

@@ -69,24 +69,36 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
     A killed process may leave `<start of the name>.<random>.part` beside it.
     """
+    replace_file(path, content, durable=True)
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def replace_file(path: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
+    """Write a file that is complete or as it was, after a power failure only if `durable`, which takes longer.
+
+    What is no file, such as a pipe, is written to. Raises OSError, and leaves nothing.
+    """
     path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     part = path.with_name(f"{path.stem[:32]}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         with suppress(FileNotFoundError):
             shutil.copymode(path, part)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from ros2_actionnet.system.imports import import_remedy
+from ros2_actionnet.system.terminal import open_standard_streams
 from ros2_actionnet.system.text import printable
 
 
@@ -15,6 +16,7 @@ def run(module: str) -> int:
 
     If a package that it needs cannot be imported, the message says what to type.
     """
+    open_standard_streams()
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -724,3 +724,20 @@ def test_detections_that_match_no_image_are_warned_of(
     error = capsys.readouterr().err
     assert "0 people" in error
     assert "no frame has boxes in '/detections'" in error
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_closed_standard_streams_leave_whole_files(closed: str, model: Path, video: Path, tmp_path: Path) -> None:
+    command = f'exec "$0" -m ros2_actionnet.cli.actionnet "$@" {closed}'
+    outputs: list[Any] = [
+        tmp_path / "out.mp4",
+        "--results",
+        tmp_path / "out.jsonl",
+        "--model",
+        model,
+        "--skip-frames=0",
+    ]
+    done = subprocess.run(["bash", "-c", command, sys.executable, video, *outputs])
+    assert done.returncode == 0
+    assert len(read_clip(tmp_path / "out.mp4")) == 20
+    assert len([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]) == 17

@@ -211,3 +211,16 @@ def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixt
         importlib.import_module(f"ros2_actionnet.cli.{command}").main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.split()[-1] == __version__
+
+
+def test_names_after_two_dashes_may_begin_with_one() -> None:
+    assert parse_flags(["--headless", "--", "-in.mp4", "--out_put.mp4"]).uris == ["-in.mp4", "--out_put.mp4"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[""], ["a.mp4", "--results", ""], ["--batch", "", "a.mp4"], ["--batch=x", "a", ""]]
+)
+def test_empty_names_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_flags(arguments)
+    assert "is empty" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +189,30 @@ class TestSink:
         assert written(tmp_path) == ["newest.bmp"]
         assert (read_image(tmp_path / "newest.bmp") == grey(5)).all()
 
+    @pytest.mark.parametrize("name", ["newest.png", "frame_%d.png"])
+    def test_a_disk_that_fills_up_leaves_whole_images_alone(self, name: str, tmp_path: Path) -> None:
+        noise = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+        sink = ImageSink(str(tmp_path / name), OutputOptions())
+        sink.write(annotated(grey(0)))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with pytest.raises(MediaError, match="cannot be written: File too large"):
+                sink.write(annotated(noise, 1, 0.04))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        (path,) = tmp_path.iterdir()
+        assert (read_image(path) == grey(0)).all()
+
     def test_a_frame_without_a_picture_is_left_out(self, tmp_path: Path) -> None:
         sink = ImageSink(str(tmp_path / "out"), OutputOptions())
         sink.write(ClassifiedFrame(frame_of(grey(0)), None, False))
         assert written(tmp_path) == []
 
-    @pytest.mark.parametrize("name", ["frame_%s%d.png", "frame_%q.png", "frame_%d_%d.png"])
+    @pytest.mark.parametrize(
+        "name",
+        ["frame_%s%d.png", "frame_%q.png", "frame_%d_%d.png", "frame_%c.png", "frame_%9999999999d.png", "100%.png"],
+    )
     def test_a_name_that_makes_no_sense_is_refused(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(MediaError, match="has an invalid placeholder for the image number; write %06d"):
             ImageSink(str(tmp_path / name), OutputOptions())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,21 @@ def test_a_full_disk_is_told(full_disk: Path) -> None:
     prediction = Prediction(np.array([0.25, 0.75], np.float32), ("a", "b"), 0)
     with pytest.raises(MediaError, match="'/dev/full' cannot be written: No space left"):
         sink.write(ClassifiedFrame(frame_at(0), prediction, True))
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
+    sink = ResultsFile(tmp_path / "results.jsonl")
+    result = ClassifiedFrame(frame_at(0), Prediction(np.array([0.25, 0.75], np.float32), ("a", "b"), 0), True)
+    sink.write(result)
+    size = (tmp_path / "results.jsonl").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size + 10, limits[1]))
+    try:
+        sink.write(result)
+        with pytest.raises(MediaError, match="cannot be written: File too large"):
+            sink.write(result)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sink.close()
+    content = (tmp_path / "results.jsonl").read_text()
+    assert content == 2 * content[:size]

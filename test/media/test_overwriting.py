@@ -48,6 +48,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["in/*.jpg"], ["linked/"], "in/000000.jpg"),
         (["linked"], ["in/%06d.jpg"], "linked/000000.jpg"),
         (["in/000000.jpg"], ["in/*.jpg"], "in/000000.jpg"),
+        (["in/000000.jpg"], ["in/%06i.jpg"], "in/000000.jpg"),
         (["in/[b].jpg"], ["in/b.jpg"], "in/b.jpg"),
         (["in"], ["linked/b.jpg"], "in/b.jpg"),
         (["bag"], ["bag/bag_0.mcap"], "bag/bag_0.mcap"),
