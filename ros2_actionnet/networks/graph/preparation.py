@@ -15,6 +15,7 @@ from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.graph.batching import make_batch_dynamic, takes_any_batch
 from ros2_actionnet.networks.graph.external_data import load_checked
 from ros2_actionnet.networks.graph.onnx_graph import Graph, Shape, attribute, shape_of, sort_nodes, taken_by
+from ros2_actionnet.networks.graph.reductions import write_out_reductions
 from ros2_actionnet.networks.graph.scores import append_scores
 from ros2_actionnet.networks.graph.signature import (
     complete,
@@ -34,7 +35,6 @@ from ros2_actionnet.system.text import printable
 
 logger = logging.getLogger(__name__)
 
-# Bytes in a protobuf message at most.
 # Operators that move entries of their first input, of any type.
 MOVES = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -112,6 +112,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     spec = replace(spec, scores=ending.kind)
     batches = (is_dynamic and takes_any_batch(graph)) or make_batch_dynamic(graph)
     accept_frames(graph, spec, BATCH_NAME if batches else 1)
+    write_out_reductions(graph)
     if not batches:
         graph.proto.output[0].type.tensor_type.shape.dim[0].dim_value = 1
         logger.info(
