@@ -106,7 +106,7 @@ def _classify(tail: _Tail, output: str, classes: int) -> Ending:
     total = float(first.sum())
     is_distribution = (first > -1e-9).all() and total > 1e-9 and np.isclose(total, second.sum(), rtol=1e-6)
     # Scaled by their sum, unless that is of several distributions side by side, such as verbs and nouns.
-    is_distribution = is_distribution and not zero.any() and (np.isclose(total, 1) or np.allclose(one, total))
+    is_distribution = is_distribution and (np.isclose(total, 1) or (not zero.any() and np.allclose(one, total)))
     if kinds == {"softmax"} and is_distribution:
         return Ending("probabilities", scale=_rounded(total))
     low, high = float(min(zero.min(), one.min())), float(max(zero.max(), one.max()))

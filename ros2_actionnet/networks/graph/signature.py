@@ -244,7 +244,8 @@ def _read_layout(spec: NetworkSpec, value: ValueInfoProto) -> Layout:
     if len(candidates) == 1:
         return candidates[0]
     of_one_image = len(shape) == 4 and not {shape[1], shape[3]}.isdisjoint((1, 3))
-    if not ranked or (of_one_image and not candidates):
+    without_batch = len(shape) == 4 and shape[0] == 3
+    if not ranked or without_batch or (of_one_image and not candidates):
         raise NetworkError(
             f"{spec.model}: input '{value.name}' has the shape {_show(shape)}; it must be [1, 3, T, H, W] or "
             "[1, T, 3, H, W], [1, T, H, W, 3], [1, 1, 3, T, H, W], [1, 3*T, H, W] or [1, H, W, 3*T]: a batch of "

@@ -100,11 +100,11 @@ def test_a_softmax_is_added_only_where_there_are_no_probabilities(
     assert_close(run_model(network.model, windows), expected_scores(conv3d(), windows))
 
 
-def test_a_softmax_over_something_else_than_the_classes_is_refused(conv3d: Build, save: Save) -> None:
+def test_a_softmax_over_the_batch_is_refused(conv3d: Build, save: Save) -> None:
     model = conv3d("softmax")
     softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
-    softmax.attribute[0].i = 0  # over the batch: every value is 1
-    with pytest.raises(NetworkError, match="dimension 0"):
+    softmax.attribute[0].i = 0
+    with pytest.raises(NetworkError, match="softmax over dimension 0 .*the batch, not over the classes"):
         load(save(model))
 
 
@@ -246,6 +246,7 @@ def test_an_input_that_only_another_output_needs_is_dropped_and_any_other_refuse
     ("shape", "message"),
     [
         ([1, 3, 10, 8], r"\[1, 3, 10, 8\]; it must be \[1, 3, T, H, W\] or \[1, T, 3, H, W\]"),
+        ([3, 6, 10, 8], r"\[3, 6, 10, 8\]; it must be \[1, 3, T, H, W\] or \[1, T, 3, H, W\]"),
         ([1, 3, 3, 10, 8], r"several of them could be the 3 colors.*layout: NCTHW.*layout: NTCHW"),
         ([1, 4, 4, 10, 8], r"none of them is the 3 colors.*layout: NTCHW"),
         ([2, 3, 4, 10, 8], r"takes 2 windows at once, always; export it with a batch of 1"),
