@@ -11,6 +11,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -22,6 +23,7 @@ LABEL_KEYS = ("name", "label", "class_name", "label_name", "display_name", "acti
 
 _ID_KEYS = ("id", "index", "idx", "class_id", "label_id", "class_index", "class_idx", "number", "#", "")
 _CONTAINERS = ("id2label", "label2id", "names", "labels", "classes", "class_names", "categories", "label_map")
+_CONFIGURED = {"id2label", "label2id"}
 _NUMBERED = re.compile(r"(?:class\s+)?[\[(]?(\d+)(\s*(?:[-=]>|[:=.|)\]])\s*|\s+-\s+|\s+)(\S.*)", re.IGNORECASE)
 _NAMED = re.compile(r"(.*\S)\s*[:=]\s*(\d+)")
 _MOST_DIGITS = 20  # of a class number
@@ -94,8 +96,8 @@ def _foreign(text: str, lines: Sequence[str]) -> None:
 
 def _structured(text: str, lines: Sequence[str]) -> list[str] | None:
     """Read JSON, JSON lines, and lists and dictionaries as Python writes them."""
-    text = re.sub(r"\A\w+\s*=\s*(?=[\[{])", "", text)  # labels = [...]
-    if text[0] not in "[{":
+    text = re.sub(r"\A(#[^\n]*\n\s*)*\w+\s*=\s*(?=[\[{(])", "", text)  # labels = [...]
+    if text[0] not in "[{(":
         return None
     attempts: tuple[Callable[[], Any], ...] = (
         lambda: json.loads(text),
@@ -110,7 +112,7 @@ def _structured(text: str, lines: Sequence[str]) -> list[str] | None:
             raise ValueError(f"is JSON, but {error}") from error
         except _LITERALS as error:
             reasons.append(str(error))
-    if text[-1] in "]}" or '"' in lines[0]:
+    if text[0] != "(" and (text[-1] in "]}" or '"' in lines[0]):
         raise ValueError(f"looks like JSON but is damaged ({reasons[0]})")
     return None
 
@@ -180,7 +182,7 @@ def _numbered(text: str, lines: Sequence[str]) -> list[str] | None:
         if any(match[2].isspace() for match in before):
             # In an ordinary list, labels may begin with numbers: "1 person", "2 people", "3 people".
             repeated = len(labels) - len(set(labels))
-            if numbers != sorted(numbers) or repeated * 10 > len(labels):
+            if numbers != sorted(numbers) or repeated * 4 > len(labels):
                 return None
         return _by_number(numbers, labels, "numbered") if _first_number(numbers) is not None else None
     after = [match for match in map(_NAMED.fullmatch, lines) if match]
@@ -190,9 +192,13 @@ def _numbered(text: str, lines: Sequence[str]) -> list[str] | None:
 
 
 def _quoted(text: str, lines: Sequence[str]) -> list[str] | None:
-    """Read lines that are all in quotes, with or without commas behind them."""
+    """Read lines that are in quotes, with or without commas behind them: all, or those that CSV needs them for."""
     cells = [line.rstrip(",").rstrip() for line in lines]
-    return [_unquoted(cell) for cell in cells] if all(_unquoted(cell) != cell for cell in cells) else None
+    if all(_unquoted(cell) != cell for cell in cells):
+        return [_unquoted(cell) for cell in cells]
+    # CSV with one column has in quotes what contains a comma or a quote.
+    rows = _rows(lines, ",") if any(re.fullmatch(r'"[^"]*(,|"").*"', line) for line in lines) else []
+    return [row[0] for row in rows] if len(rows) == len(lines) and all(len(row) == 1 for row in rows) else None
 
 
 _READERS = (_foreign, _structured, _yaml, _table, _one_line, _numbered, _quoted)
@@ -232,12 +238,19 @@ def labels_in(data: Any) -> list[str]:
 
 def _labels_in_mapping(data: Mapping[Any, Any]) -> list[str]:
     for key in _CONTAINERS:
-        if isinstance(data.get(key), list | tuple | Mapping):
-            return labels_in(data[key])
+        value = data.get(key)
+        if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+            with suppress(*_LITERALS):
+                value = json.loads(value)
+        if isinstance(value, list | tuple | Mapping):
+            return labels_in(value)
     if data and all(_is_number(key) for key in data):
         return _by_number(list(data), [_label_of(value) for value in data.values()], "")
     if data and all(_is_number(value) for value in data.values()):
-        return _by_number(list(data.values()), [str(key) for key in data], "")
+        return _by_number(list(data.values()), [_label_of(key) for key in data], "")
+    inner = [value for value in data.values() if isinstance(value, Mapping) and _CONFIGURED & set(value)]
+    if inner:
+        return labels_in(inner[0])
     keys = ", ".join(str(key)[:40] for key in list(data)[:5])
     raise NotLabels(f"it has none of {', '.join(_CONTAINERS)}, and does not map numbers to labels (it has: {keys})")
 
@@ -259,7 +272,7 @@ def _label_of(value: Any) -> str:
         value = next((item for item in reversed(value) if isinstance(item, str)), None)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise NotLabels(f"{str(value)[:40]!r} is no label")
-    return str(value).strip()
+    return _unquoted(str(value).strip())  # Kinetics' own list has some of its names in quotes of their own
 
 
 # Shared by the readers.

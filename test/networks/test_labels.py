@@ -119,6 +119,9 @@ FORMATS = {
     "JSON name to id": json.dumps({label: index for index, label in reversed(list(enumerate(ACTIONS)))}),
     "JSON name to id in text": json.dumps({label: str(index) for index, label in enumerate(ACTIONS)}),
     "config.json": json.dumps({"model_type": "videomae", "id2label": dict(enumerate(ACTIONS)), "label2id": {"x": 0}}),
+    "config.json in another": json.dumps({"config": {"id2label": dict(enumerate(ACTIONS))}}),
+    "config.json in text": json.dumps({"id2label": json.dumps(dict(enumerate(ACTIONS)))}),
+    "JSON, names in quotes of their own": json.dumps({f'"{label}"': index for index, label in enumerate(ACTIONS)}),
     "JSON objects": json.dumps([{"id": 3 - i, "name": label} for i, label in enumerate(reversed(ACTIONS))]),
     "JSON objects without numbers": json.dumps([{"label": label} for label in ACTIONS]),
     "JSON id to object": json.dumps({index: {"name": label} for index, label in enumerate(ACTIONS)}),
@@ -142,6 +145,9 @@ FORMATS = {
     "numbered with arrows": "\n".join(f"{index} -> {label}" for index, label in enumerate(ACTIONS)),
     "numbered with a word": "\n".join(f"class {index}: {label}" for index, label in enumerate(ACTIONS)),
     "Python assignment": f"LABELS = {list(ACTIONS)!r}",
+    "Python assignment below a comment": f"# of mine\n\nLABELS = {ACTIONS!r}",
+    "Python tuple": repr(ACTIONS),
+    "CSV with one column": "\n".join(json.dumps(label) if "," in label else label for label in ACTIONS),
     "CSV with a header in words": "Class ID\tClass Name\n"
     + "\n".join(f"{i}\t{label}" for i, label in enumerate(ACTIONS)),
     "number last": "\n".join(f"{label}: {index}" for index, label in enumerate(ACTIONS)),
@@ -182,6 +188,11 @@ def test_every_format_gives_the_same_labels(format_: str, encoding: str, tmp_pat
 def test_ordinary_lists_stay_as_they_are(labels: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("\n".join(labels))
     assert read_labels(tmp_path / "labels.txt") == labels
+
+
+def test_numbered_labels_of_which_one_comes_twice(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("0 walk\n1 sit\n2 fall\n3 run\n4 run\n")
+    assert read_labels(tmp_path / "labels.txt") == ("walk", "sit", "fall", "run", "run")
 
 
 def test_a_header_above_one_column_is_no_label(tmp_path: Path) -> None:
