@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # Largest error of a sum or a bound: rounding of the output in float32, and in fp16 or bf16.
 TOLERANCE = {"fp32": 1e-4}
 COARSE_TOLERANCE = 0.01
+# Largest difference, as a part of them, of scores that are the same in float32.
+_ROUNDING = 1e-6
 _IN_WORDS = {
     "logits": "are not in [0, 1]",
     "probabilities": "are in [0, 1] and sum to 1",
@@ -37,7 +39,8 @@ def check_scores(session: Session[Any], load_as: Callable[[ScoreKind], Session[A
     """Return a session whose scores are right by the numbers that the network gives for three windows.
 
     That is `session` itself, or another one that takes its place, and then `session` is closed. One line is logged
-    where the numbers contradict what was read from the graph or stated by the user; what the user states is kept.
+    where the numbers contradict what was read from the graph or stated by the user; what the user states is kept. One
+    is logged, too, of a network that gives the same scores for everything.
 
     Args:
         session: the loaded network.
@@ -49,9 +52,19 @@ def check_scores(session: Session[Any], load_as: Callable[[ScoreKind], Session[A
     """
     network = session.network
     kind = network.spec.scores
-    if kind is None or network.num_classes == 1 or (kind == "logits" and network.scores_from == "stated"):
+    if kind is None or network.num_classes == 1:
         return session
     given = score_test_windows(session)
+    if fault := answer_to_everything(given):
+        logger.warning(
+            "network %s %s: it cannot tell actions apart. Look for a softmax over the batch in it (softmax(dim=0) in "
+            "place of dim=-1), for weights that were not loaded before the export, and for a mean or std of another "
+            "unit; compare it with its framework by `actionnet-networks check`",
+            network.name, fault,
+        )  # fmt: skip
+        return session
+    if kind == "logits" and network.scores_from == "stated":
+        return session
     if kind == "logits":
         return _without_a_second_softmax(session, load_as) if _may_be_bounded(network, given) else session
     seen = kind_of(given, session.precision)
@@ -68,6 +81,19 @@ def check_scores(session: Session[Any], load_as: Callable[[ScoreKind], Session[A
         session.close()
         session = replacement
     return _corrected(session, seen)
+
+
+def answer_to_everything(scores: Scores) -> str:
+    """Return in words how scores [windows, classes] are always the same; "" if they are not.
+
+    Rounding is all that is allowed between them, so that an untrained network, whose scores differ a little, is none.
+    A score that has run into 0 or 1 tells nothing of the number it was made from.
+    """
+    if np.allclose(scores, scores[:, :1], rtol=_ROUNDING, atol=0):
+        return "gives every class the same score"
+    if scores.min() > 0 and scores.max() < 1 and np.allclose(scores, scores[:1], rtol=_ROUNDING, atol=0):
+        return "gives the same scores for darkness, noise and a moving pattern"
+    return ""
 
 
 def score_test_windows(session: Session[Any]) -> Scores:

@@ -17,7 +17,7 @@ from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.errors import BackendError
 from ros2_actionnet.live.network_loader import LoadCallbacks, LoadRequest, NetworkLoader
 from ros2_actionnet.networks import NetworkRequest, ScoreKind, prepare, resolve
-from ros2_actionnet.recognition.score_check import check_scores, kind_of, make_test_windows
+from ros2_actionnet.recognition.score_check import answer_to_everything, check_scores, kind_of, make_test_windows
 from ros2_actionnet.settings import Settings
 from support.fakes import FakeSession, make_network
 
@@ -192,6 +192,44 @@ def test_probabilities_that_are_cut_off_are_called_independent(tmp_path: Path) -
     session = check_scores(OpenVINOBackend().load(network, LoadOptions(precision="fp32")), pytest.fail)
     assert session.network.spec.scores == "sigmoid"
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        ([N("Softmax", ["x"], ["p"], axis=0), N("Softmax", ["p"], ["y"], axis=1)], "gives every class the same score"),
+        (
+            [N("Mul", ["x", "zero"], ["nothing"]), N("Add", ["nothing", "bias"], ["y"])],
+            "gives the same scores for darkness, noise and a moving pattern",
+        ),
+    ],
+    ids=["softmax over the batch, then over the classes", "weights of zero"],
+)
+@pytest.mark.parametrize("scores", ["auto", "logits"])
+def test_a_network_that_answers_the_same_to_everything_is_named(
+    scores: str, tail: list[NodeProto], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(tmp_path, tail, zero=np.float32(0), bias=np.arange(9, dtype=np.float32) / 9)
+    classify(path, scores=scores)
+    (line,) = said(caplog)
+    assert words in line
+    assert "softmax(dim=0) in place of dim=-1" in line
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[0.25, 0.25], [0.4, 0.4], [0.1, 0.1]], "gives every class the same score"),
+        ([[0.25, 0.75], [0.25, 0.75], [0.25, 0.75]], "gives the same scores for darkness"),
+        ([[0.25, 0.75], [0.25, 0.75], [0.2501, 0.7499]], ""),
+        ([[0.5, 0.50001], [0.50001, 0.5], [0.5, 0.5]], ""),  # an untrained network
+        ([[1e-12, 1.0], [1e-14, 1.0], [1e-13, 1.0]], ""),  # sure of one class
+        ([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]], ""),  # so sure that nothing is left to compare
+    ],
+)
+def test_what_is_the_same_for_everything(values: list[list[float]], words: str) -> None:
+    assert answer_to_everything(np.array(values, np.float32)).startswith(words)
+    assert bool(answer_to_everything(np.array(values, np.float32))) == bool(words)
 
 
 @pytest.fixture(name="wrong")
