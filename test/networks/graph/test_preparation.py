@@ -104,7 +104,7 @@ def test_a_softmax_over_the_batch_is_refused(conv3d: Build, save: Save) -> None:
     model = conv3d("softmax")
     softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
     softmax.attribute[0].i = 0
-    with pytest.raises(NetworkError, match="softmax over dimension 0 .*the batch, not over the classes"):
+    with pytest.raises(NetworkError, match=r"softmax over dimension 0 .*the batch, not over the classes"):
         load(save(model))
 
 
