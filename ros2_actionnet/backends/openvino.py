@@ -76,7 +76,7 @@ class ReusingSession(OpenVINOSession):
     def __init__(self, network: PreparedNetwork, split: SplitModel, compile_model: Any, precision: str) -> None:
         super().__init__(network, compile_model(split.trunk), "CPU", precision)
         self._every_step = compile_model(split.every_step).create_infer_request()
-        self._new_steps = compile_model(split.new_steps).create_infer_request()
+        self._new_steps = [compile_model(each).create_infer_request() for each in split.new_steps]
         self._split = split
 
     def create_ring(self) -> FeatureRing:
@@ -87,16 +87,17 @@ class ReusingSession(OpenVINOSession):
     def _run(self, window: Any) -> NDArray[np.float32]:
         ring, first, frames, margin = window.ring, window.first, self.network.frames, self._split.margin
         features = ring.features[first : first + frames]
-        is_next = ring.has_all_but_one(first)
-        stem = self._new_steps if is_next else self._every_step
-        stem.set_input_tensor(_tensor(window.frames[np.newaxis]))
-        if is_next:
+        computed = max(1, ring.missing(first))
+        if computed <= len(self._new_steps):
+            stem = self._new_steps[computed - 1]
             stem.set_output_tensor(0, _tensor(features[:margin]))
-            stem.set_output_tensor(1, _tensor(features[-margin - 1 :]))
+            stem.set_output_tensor(1, _tensor(features[-margin - computed :]))
         else:
+            stem, computed = self._every_step, frames - 2 * margin
             stem.set_output_tensor(0, _tensor(features))
+        stem.set_input_tensor(_tensor(window.frames[np.newaxis]))
         stem.infer()
-        ring.keep(first, every=not is_next)
+        ring.keep(first, computed)
         self._request.set_input_tensor(_tensor(features))
         self._request.infer()
         return np.asarray(self._request.get_output_tensor().data)
@@ -104,7 +105,7 @@ class ReusingSession(OpenVINOSession):
     def close(self) -> None:
         """Free the compiled models."""
         super().close()
-        self._every_step = self._new_steps = None
+        self._every_step, self._new_steps = None, []
 
 
 class OpenVINOBackend:

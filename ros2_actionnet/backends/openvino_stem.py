@@ -1,11 +1,11 @@
 """Computes nothing twice in the stem of a 3D-CNN: two windows in a row share all frames but one.
 
 A first convolution of length k in time gives each of the T steps of a window from k frames. The (k - 1) / 2 steps at
-either edge see the window's zero padding; the others depend on their frames alone, and all but one of them were
-computed for the window before, up to the spatial half of the max-pool that follows. They are kept in a ring like the
-frames', so that every window's steps are contiguous, too:
+either edge see the window's zero padding; the others depend on their frames alone, and of these only as many as there
+are new frames (n, usually one) were not computed for the window before, up to the spatial half of the max-pool that
+follows. They are kept in a ring like the frames', so that every window's steps are contiguous, too:
 
-    frames ──stem──▶ steps 0 to m-1, and T-m-1 to T-1 ──▶ ring of T steps ──trunk──▶ scores       m = (k - 1) / 2
+    frames ──stem──▶ steps 0 to m-1, and T-m-n to T-1 ──▶ ring of T steps ──trunk──▶ scores       m = (k - 1) / 2
 
 In a quantized network the ring holds the numbers of 8 bits that the quantizer behind the max-pool makes. The trunk
 turns them back, pools in time and quantizes again, which changes nothing: both are monotonic, and so every layer behind
@@ -26,6 +26,9 @@ from ros2_actionnet.backends.ring import Frame, HostRing
 
 Features = NDArray[Any]
 
+MOST_NEW_FRAMES = 4
+"""With more new frames since the window before, all steps are computed."""
+
 
 @dataclass(frozen=True, eq=False)
 class SplitModel:
@@ -33,7 +36,7 @@ class SplitModel:
 
     Attributes:
         every_step: frames -> features of all T steps, [T, C, H', W'].
-        new_steps: frames -> features of the first m steps, and of the last m + 1.
+        new_steps: for 1, 2, ... new frames: frames -> features of the first m steps, and of the last m and the new ones.
         trunk: features of all T steps -> scores.
         margin: m.
         shape: of the features of all steps.
@@ -41,7 +44,7 @@ class SplitModel:
     """
 
     every_step: Any
-    new_steps: Any
+    new_steps: tuple[Any, ...]
     trunk: Any
     margin: int
     shape: tuple[int, ...]
@@ -104,8 +107,9 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
     inputs = model.get_parameters()
     every = steps_of(conv.output(0))
     every_step = openvino.Model([every], inputs, "every_step")
-    new = [part(0, margin - 1), part(frames - margin - 1, frames - 1)]
-    new_steps = openvino.Model(new, inputs, "new_steps")
+    most = min(MOST_NEW_FRAMES, frames - 2 * margin - 2)
+    new = [[part(0, margin - 1), part(frames - margin - count, frames - 1)] for count in range(1, most + 1)]
+    new_steps = [openvino.Model(outputs, inputs, "new_steps") for outputs in new]
     shape, element = tuple(every.output(0).get_shape()), every.output(0).get_element_type()
     features = ops.parameter(list(shape), element, name="features")
     moved = ops.transpose(ops.unsqueeze(features, np.array([0], np.int64)), np.array([0, 2, 1, 3, 4], np.int64))
@@ -120,11 +124,11 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
         [how["pads_end"][0], 0, 0],
         [how["kernel"][0], 1, 1],
     )
-    every_step, new_steps = every_step.clone(), new_steps.clone()
+    every_step, new_steps = every_step.clone(), [each.clone() for each in new_steps]
     for target in list(pool.output(0).get_target_inputs()):
         target.replace_source_output(pooled.output(0))
     trunk = openvino.Model(model.get_results(), [features], "trunk")
-    return SplitModel(every_step, new_steps, trunk, margin, shape, np.dtype(element.to_dtype()))
+    return SplitModel(every_step, tuple(new_steps), trunk, margin, shape, np.dtype(element.to_dtype()))
 
 
 def _margin(how: dict[str, Any], length: int) -> int:
@@ -240,23 +244,23 @@ class FeatureRing:
         """Return the window that begins in slot `first`, oldest frame first; valid until the next write."""
         return FeatureWindow(self, first, self._ring.window(first))
 
-    def has_all_but_one(self, first: int) -> bool:
-        """Return True if of the window that begins in slot `first`, all inner steps but the last are there."""
+    def missing(self, first: int) -> int:
+        """Return how many inner steps of the window that begins in slot `first` are to be computed: the last ones."""
         margin, frames = self._margin, self.frames
-        return all(
-            self._made_of[slot] == self._frames_of(slot)
-            for slot in ((first + step) % frames for step in range(margin, frames - margin - 1))
-        )
+        for step in range(margin, frames - margin):
+            slot = (first + step) % frames
+            if self._made_of[slot] != self._frames_of(slot):
+                return frames - margin - step
+        return 0
 
-    def keep(self, first: int, *, every: bool) -> None:
-        """Record that the window's inner steps were computed, `every` one or the last, and the steps at its edges."""
+    def keep(self, first: int, computed: int) -> None:
+        """Record that the last `computed` of the window's inner steps were computed, and the steps at its edges."""
         margin, frames = self._margin, self.frames
-        last = frames - margin - 1
-        for step in range(margin if every else last, last + 1):
+        for step in range(frames - margin - computed, frames - margin):
             place = first + step
             self.features[(place + frames) % (2 * frames)] = self.features[place]
             self._made_of[place % frames] = self._frames_of(place % frames)
-        for step in (*range(margin), *range(last + 1, frames)):
+        for step in (*range(margin), *range(frames - margin, frames)):
             self._made_of[(first + step) % frames] = ()
 
     def _frames_of(self, slot: int) -> tuple[int, ...]:
