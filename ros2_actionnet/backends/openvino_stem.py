@@ -7,9 +7,9 @@ follows. They are kept in a ring like the frames', so that every window's steps 
 
     frames ──stem──▶ steps 0 to m-1, and T-m-n to T-1 ──▶ ring of T steps ──trunk──▶ scores       m = (k - 1) / 2
 
-In a quantized network the ring holds the numbers of 8 bits that the quantizer behind the max-pool makes. The trunk
-turns them back, pools in time and quantizes again, which changes nothing: both are monotonic, and so every layer behind
-is computed from the same numbers and in the same way as in the whole network.
+In a quantized network the ring holds the numbers of 8 bits that the quantizer behind the max-pool makes, or the one
+before it. The trunk turns them back, pools in time and quantizes again, which changes nothing: both are monotonic, and
+so every layer behind is computed from the same numbers and in the same way as in the whole network.
 
 The numbers are those of the whole network. A step is used again only if none of its frames has been written since.
 """
@@ -36,11 +36,11 @@ class SplitModel:
 
     Attributes:
         every_step: frames -> features of all T steps, [T, C, H', W'].
-        new_steps: for 1, 2, ... new frames: frames -> features of the first m steps, and of the last m and the new ones.
+        new_steps: for 1, 2, ... new frames n: frames -> features of the first m steps, and of the last m + n.
         trunk: features of all T steps -> scores.
         margin: m.
         shape: of the features of all steps.
-        dtype: of the features: int8 or uint8 if a quantizer follows the max-pool, otherwise float32.
+        dtype: of the features: int8 or uint8 if a quantizer is next to the max-pool, otherwise float32.
     """
 
     every_step: Any
@@ -55,7 +55,7 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
     """Split an openvino.Model of static shape with the common signature; None if it has no such stem.
 
     The stem is a convolution that keeps the number of steps, followed by additions and products of constants and ReLUs,
-    without branches, and a max-pool. `model` must not be used afterwards.
+    without branches, a quantizer or none, and a max-pool. `model` must not be used afterwards.
     """
     import openvino
     from openvino import opset13 as ops
@@ -70,8 +70,8 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
         return None
     if frames < 2 * margin + 3:  # at least two steps can be used again
         return None
-    *pointwise, pool = chain
-    quantize, dequantize = _quantizer(pool)
+    pointwise, before, pool = chain
+    quantize, dequantize = before or _quantizer(pool)
     how = pool.get_attributes()
     if (
         how["rounding_type"] != "floor"
@@ -124,9 +124,12 @@ def split_stem(model: Any, frames: int) -> SplitModel | None:
         [how["pads_end"][0], 0, 0],
         [how["kernel"][0], 1, 1],
     )
+    pooled = pooled.output(0)
+    for op in (*quantize, *dequantize) if before else ():  # what is behind it is then recognized as quantized
+        pooled = _again(ops, op, pooled)
     every_step, new_steps = every_step.clone(), [each.clone() for each in new_steps]
     for target in list(pool.output(0).get_target_inputs()):
-        target.replace_source_output(pooled.output(0))
+        target.replace_source_output(pooled)
     trunk = openvino.Model(model.get_results(), [features], "trunk")
     return SplitModel(every_step, tuple(new_steps), trunk, margin, shape, np.dtype(element.to_dtype()))
 
@@ -139,29 +142,45 @@ def _margin(how: dict[str, Any], length: int) -> int:
     return margin if same and plain else 0
 
 
-def _chain(conv: Any) -> list[Any] | None:
-    """Return the operators behind a convolution up to its max-pool, if there are no branches and all are pointwise."""
+Quantizer = tuple[list[Any], list[Any]]
+"""The operators that make numbers of 8 bits, and those that turn them back."""
+
+
+def _chain(conv: Any) -> tuple[list[Any], Quantizer | None, Any] | None:
+    """Return what is behind a convolution: pointwise operators, a quantizer, if there is one, and the max-pool.
+
+    None if there is something else, or a branch.
+    """
     chain: list[Any] = []
+    quantizer: Quantizer | None = None
     op = conv
     while True:
         targets = [each for each in op.output(0).get_target_inputs() if each.get_node().get_type_name() != "ShapeOf"]
         if len(targets) != 1:
             return None
-        op = targets[0].get_node()
+        source, op = op, targets[0].get_node()
         kind = op.get_type_name()
         if kind == "MaxPool":
             used = [output for output in op.outputs()[1:] if output.get_target_inputs()]
-            return None if used else [*chain, op]
+            return None if used else (chain, quantizer, op)
+        if kind == "FakeQuantize" and quantizer is None:
+            quantizer = _quantizer(source)
+            if not quantizer[0]:
+                return None
+            op = quantizer[1][-1]
+            continue
+        if quantizer is not None:
+            return None
         is_scaling = kind in ("Add", "Multiply") and _is_fixed(op.input_value(1))
         if kind != "Relu" and not (is_scaling and _is_for_channels(op.input_value(1).get_shape())):
             return None
         chain.append(op)
 
 
-def _quantizer(pool: Any) -> tuple[list[Any], list[Any]]:
-    """Return the operators behind a max-pool that make numbers of 8 bits, and those that turn them back, if any."""
+def _quantizer(source: Any) -> Quantizer:
+    """Return the quantizer behind an operator; empty lists if there is none."""
     found: list[Any] = []
-    op = pool
+    op = source
     for kinds in (("FakeQuantize",), ("Convert",), ("Convert",), ("Subtract", "Multiply"), ("Multiply",)):
         targets = op.output(0).get_target_inputs()
         if len(targets) != 1:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import openvino
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ros2_actionnet.backends import LoadOptions
@@ -30,9 +32,19 @@ PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def save_stem_network(
-    folder: Path, kernel: int = 5, stride: int = 1, *, frames: int = FRAMES, branch: bool = False, pool: bool = True
+    folder: Path,
+    kernel: int = 5,
+    stride: int = 1,
+    *,
+    frames: int = FRAMES,
+    branch: bool = False,
+    pool: bool = True,
+    quantizer: str = "",
 ) -> Path:
-    """Conv -> Relu -> MaxPool -> Conv -> mean -> logits, the first of length `kernel` in time."""
+    """Conv -> Relu -> MaxPool -> Conv -> mean -> logits, the first of length `kernel` in time.
+
+    With a `quantizer` before or after the max-pool, such as "int8 before", the second convolution is quantized.
+    """
     random = np.random.default_rng(0)
     constants = {
         "w": random.normal(0, 0.2, (6, 3, kernel, 3, 3)),
@@ -58,12 +70,27 @@ def save_stem_network(
     if branch:
         nodes[5:5] = [helper.make_node("ReduceMax", ["r"], ["most"]), helper.make_node("Add", ["g", "most"], ["h"])]
         nodes[7].input[0] = "h"
+    numbers: dict[str, NDArray[Any]] = {name: value.astype(np.float32) for name, value in constants.items()}
+    if quantizer:
+        kind, _, place = quantizer.partition(" ")
+        numbers["v"] = np.round(constants["v"] / 0.01).astype(np.int8)
+        numbers |= {"scale": np.float32(0.05), "zero": np.dtype(kind).type(3 if kind == "uint8" else 0),
+                    "v_scale": np.float32(0.01), "v_zero": np.int8(0)}  # fmt: skip
+        pooling, behind = nodes[2], nodes[3]
+        value, at = ("r", 2) if place == "before" else ("p", 3)
+        nodes[at:at] = [
+            helper.make_node("QuantizeLinear", [value, "scale", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
+        ]
+        (pooling if place == "before" else behind).input[0] = "dq"
+        nodes.insert(0, helper.make_node("DequantizeLinear", ["v", "v_scale", "v_zero"], ["v_real"]))
+        behind.input[1] = "v_real"
     graph = helper.make_graph(
         nodes,
         "stem",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, frames, SIZE, SIZE])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     folder.mkdir(exist_ok=True)
@@ -208,6 +235,23 @@ def test_streams_have_features_of_their_own(sessions: tuple[OpenVINOSession, Reu
 def test_other_stems_stay_whole(tmp_path: Path, other: dict[str, Any]) -> None:
     network = prepare(resolve(NetworkRequest(model=str(save_stem_network(tmp_path / "net", **other)))))
     assert split_stem(read(network), network.frames) is None
+
+
+@pytest.mark.parametrize("quantizer", ["int8 before", "int8 after", "uint8 before", "uint8 after"])
+def test_a_quantizer_put_in_by_hand_gives_the_same_scores(tmp_path: Path, quantizer: str) -> None:
+    network = prepare(resolve(NetworkRequest(model=str(save_stem_network(tmp_path / "net", quantizer=quantizer)))))
+    split = split_stem(read(network), FRAMES)
+    assert split is not None
+    assert split.dtype == np.dtype(quantizer.split()[0])
+    whole = OpenVINOSession(network, compiled(read(network)), "CPU", "fp32")
+    reusing = ReusingSession(network, split, compiled, "fp32")
+    samples = [Sample()] * (3 * FRAMES)
+    for infer_every in (1, 3):
+        check((whole, reusing), samples, infer_every, repeat_first=False, seed=0, tolerance=0)
+    reference = onnxruntime.InferenceSession(network.model, providers=["CPUExecutionProvider"])
+    window = np.random.default_rng(1).integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)
+    expected = reference.run(None, {"frames": window[np.newaxis]})[0][0]
+    assert score_window(reusing, reusing.create_ring(), window) == pytest.approx(expected, abs=0.02)
 
 
 def test_camera_motion_stays_whole() -> None:
