@@ -1,6 +1,7 @@
 """Our node with something changed in its process that is no setting of it: what `latency` compares.
 
     python varied_node.py [--nice N] [--batch] [--inference-cores N] [--property NAME=VALUE] [--switch-interval S]
+        [--whole]
 
 What follows `--ros-args` goes to the node.
 """
@@ -10,8 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from typing import Any
 
+from ros2_actionnet.backends import BACKENDS
+from ros2_actionnet.backends.openvino import OpenVINOBackend
 from ros2_actionnet.live.inference_worker import InferenceWorker
 from ros2_actionnet.live.network_loader import NetworkLoader
 
@@ -52,12 +56,15 @@ def main() -> int:
     parser.add_argument("--inference-cores", type=int, default=0, metavar="N", help="keep them on the last N cores")
     parser.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="of OpenVINO")
     parser.add_argument("--switch-interval", type=float, default=0.0, metavar="S", help="of Python's threads")
+    parser.add_argument("--whole", action="store_true", help="compute every window whole: no stem's results again")
     end = sys.argv.index("--ros-args") if "--ros-args" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:end])
     for owner in (InferenceWorker, NetworkLoader):
         vary_threads(owner, options)
     if options.property:
         vary_properties(options.property)
+    if options.whole:
+        BACKENDS["openvino"] = partial(OpenVINOBackend, reuse_stem=False)  # type: ignore[assignment]
     if options.switch_interval:
         sys.setswitchinterval(options.switch_interval)
     from ros2_actionnet.ros.main import main as run_node

@@ -188,9 +188,9 @@ def test_throughput_compares_our_node_with_the_peers(trivial: Path, tmp_path: Pa
 
 def test_latency_has_a_row_for_each_node_in_each_round(trivial: Path, tmp_path: Path) -> None:
     options = ("--model", trivial, "--size", SIZE, "--seconds", 1, "--warm-up", 1, "--rounds", 2)
-    (table,) = tables("latency", tmp_path, *options, "--variants", "usual node", "one thread")
+    (table,) = tables("latency", tmp_path, *options, "--variants", "usual node", "one thread", "whole")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    names = ("as it is", "usual node", "one thread")
+    names = ("as it is", "usual node", "one thread", "whole")
     assert [(row["node"], row["round"]) for row in rows] == [(name, turn) for name in names for turn in (1, 2)]
     assert all(row["results/s"] > 0 for row in rows)
 
