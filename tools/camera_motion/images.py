@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,10 +215,12 @@ def locate(source: Source, folder: Path) -> Path:
     return Path(spec.origin).parent / source.path
 
 
-def unpack_debian_packages(folder: Path) -> None:
-    """Fetch the Debian packages that carry photographs and unpack (not install) them under `folder`."""
+def unpack_debian_packages(folder: Path, packages: Collection[str] = ()) -> None:
+    """Fetch the Debian packages that carry photographs (or some of them) and unpack, not install, them in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for package in sorted({source.package for source in all_sources()} - set(_WHEELS)):
+        if packages and package not in packages:
+            continue
         if (folder / package).exists():
             continue
         subprocess.run(["apt-get", "download", package], cwd=folder, check=True)
