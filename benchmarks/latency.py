@@ -82,7 +82,8 @@ def latency_table(model: Path, options: argparse.Namespace) -> Table:
     nodes = contenders(model, options)
     rows = []
     for turn in range(options.rounds):
-        for place, node in enumerate(nodes):
+        first = turn % len(nodes)  # another one in each round: what is first may find the machine in another state
+        for place, node in [*enumerate(nodes)][first:] + [*enumerate(nodes)][:first]:
             got = play(node, options.size, options)
             late = [milliseconds(percentile(got.latencies, percent)) for percent in (50, 95, 100)]
             per_window = got.cpu.others * got.frames / max(1, len(got.latencies))
