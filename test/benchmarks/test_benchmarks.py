@@ -195,6 +195,19 @@ def test_latency_has_a_row_for_each_node_in_each_round(trivial: Path, tmp_path: 
     assert all(row["results/s"] > 0 for row in rows)
 
 
+def test_streams_counts_what_became_of_the_images_of_every_camera(trivial: Path, tmp_path: Path) -> None:
+    options = ("--model", trivial, "--size", SIZE, "--seconds", 4, "--shared-seconds", 4)
+    cost, shared = tables("streams", tmp_path, *options, "--cameras", 2, "--shared-by", 2)
+    rows = [dict(zip(cost["columns"], row, strict=True)) for row in cost["rows"]]
+    assert [(row["cameras"], row["nodes"]) for row in rows] == [("2", 1), ("2", 2)]
+    for row in rows:
+        assert row["images sent"] > 0
+        assert 0 <= row["not received"] < row["images sent"], row
+        assert row["restarts"] >= 0
+        assert row["overtaken"] >= 0
+    assert [row[0] for row in shared["rows"]] == ["2"]
+
+
 def test_throughput_shows_where_the_cpu_time_goes(trivial: Path, tmp_path: Path) -> None:
     options = ("--model", trivial, "--seconds", 1, "--warm-up", 1, "--windows", 2, "--cost-size", SIZE)
     (table,) = tables("throughput", tmp_path, *options, "--sizes")
