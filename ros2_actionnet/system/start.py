@@ -28,4 +28,8 @@ def run(module: str) -> int:
         return 1
     # Python itself never begins with SIG_DFL: then it was set by the program that called this, for its own imports.
     signal.signal(signal.SIGINT, signal.default_int_handler if before is signal.SIG_DFL else before)
-    return int(main())
+    code = int(main())
+    # While the interpreter takes itself down there is nothing left to interrupt, but another code would be returned.
+    if before in (signal.SIG_DFL, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code

@@ -6,14 +6,18 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 TERMINATED = 130
 """Exit code after Ctrl-C, as in shells."""
 
 
-def on_termination(end: Callable[[], None]) -> Callable[[], None]:
+def on_termination(end: Callable[[], None], *, at_once: float = 0.5) -> Callable[[], None]:
     """Call `end` from a separate thread at the first signal; the second ends the process at once, with the code 130.
+
+    What comes within `at_once` seconds of the first is the first again: timeout(1) signals both its child and the group
+    that this is in, and so does a launch that is not on a terminal.
 
     The signals are SIGINT, SIGTERM and SIGHUP (the terminal was closed), the last unless it is ignored (nohup).
 
@@ -33,10 +37,13 @@ def on_termination(end: Callable[[], None]) -> Callable[[], None]:
 
     def wait() -> None:
         with ours:
-            if ours.recv(1):
-                end()
-            if ours.recv(1):
-                os._exit(TERMINATED)
+            if not ours.recv(1):
+                return
+            first = time.monotonic()
+            end()
+            while ours.recv(1):
+                if time.monotonic() - first >= at_once:
+                    os._exit(TERMINATED)
 
     def undo() -> None:
         for number, handler in handlers_before.items():

@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import sys, time
 from ros2_actionnet.system.termination import on_termination
-on_termination(lambda: print("ending", flush=True))
+on_termination(lambda: print("ending", flush=True), at_once=float(sys.argv[1]))
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -29,6 +29,7 @@ def start(*command: str) -> subprocess.Popen[str]:
     command = (sys.executable, "-c", *command)
     process = subprocess.Popen(
         command,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,7 +44,7 @@ def start(*command: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", SIGNALS)
 def test_the_second_signal_ends_with_130(first: signal.Signals, second: signal.Signals) -> None:
-    process = start(PROGRAM)
+    process = start(PROGRAM, "0")
     assert process.stdout is not None
     process.send_signal(first)
     assert process.stdout.readline() == "ending\n"
@@ -52,8 +53,20 @@ def test_the_second_signal_ends_with_130(first: signal.Signals, second: signal.S
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_signal_that_comes_twice_at_once_is_one(second: signal.Signals) -> None:
+    """As from `timeout`, which would leave an unreadable video otherwise."""
+    process = start(PROGRAM.replace("time.sleep(60)", "sys.stdin.readline()"), "60")
+    assert process.stdout is not None
+    process.send_signal(second)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(second)
+    assert process.communicate("end\n", timeout=20) == ("", "")
+    assert process.returncode == 0
+
+
 def test_with_nohup_a_closed_terminal_ends_nothing() -> None:
-    process = start("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM)
+    process = start("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM, "0")
     assert process.stdout is not None
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
@@ -81,6 +94,21 @@ def test_ctrl_c_while_a_program_starts_gives_no_traceback(tmp_path: Path, module
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20) == ("", "")
     assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_while_the_interpreter_ends_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, threading\ndef main():\n    print('ready', flush=True)\n"
+        "    threading.Thread(target=lambda: os.read(0, 1)).start()\n    return 7\n"
+    )
+    end = "import signal, threading\njoin = threading._shutdown\n"
+    end += "def late():\n    print('late', flush=True)\n    join()\nthreading._shutdown = late\n"
+    process = start(end + STARTING, str(tmp_path))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "late\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate("end", timeout=20) == ("", "")
+    assert process.returncode == 7
 
 
 def test_then_ctrl_c_is_what_it_was(tmp_path: Path) -> None:
