@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.access import Access, WrongTokens
+from ros2_actionnet.web.connections import Connections, server_logger
 from ros2_actionnet.web.hub import Hub, Viewer
 from ros2_actionnet.web.recorded import Recorded, recorded_routes
 from ros2_actionnet.web.requests import (
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 STALL = 10.0
 """Seconds after which a viewer that takes nothing is dropped."""
 
+MOST_CONNECTIONS = 256
+"""Connections at a time: those of all viewers, and of who asks for the token."""
+
+_REQUEST_WITHIN = 10.0  # s from the connection to its first request, and from there to the end of a form
 _HEARTBEAT = 15.0  # s between two signs of life that a viewer must give
 _ANSWER_WITHIN = 15.0  # s
 _MOST_REQUESTS = 8  # of one viewer that wait for an answer
@@ -74,6 +79,7 @@ class PageServer:
         access: Where to listen, and whom to let in.
         stall: Seconds after which a viewer that takes nothing is dropped.
         recording: What the page moves about in, if it is about a recording.
+        request_within: Seconds after which a connection without a request is closed.
 
     Raises MediaError, from `start`, if aiohttp is not installed or the address cannot be listened on.
     """
@@ -85,11 +91,14 @@ class PageServer:
         access: Access,
         stall: float = STALL,
         recording: Recorded | None = None,
+        request_within: float = _REQUEST_WITHIN,
     ) -> None:
+        self._request_within = request_within
+        self._connections = Connections(MOST_CONNECTIONS, request_within)
         self._recording, self._wrong_tokens = recording, WrongTokens()
         self._hub, self._controls, self._access, self._stall = hub, controls, access, stall
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._started: Future[int] = Future()
         self._stopped: asyncio.Event | None = None
         self._sockets: set[web.WebSocketResponse] = set()
@@ -104,7 +113,7 @@ class PageServer:
 
     def stop(self) -> None:
         """Close all connections."""
-        if self._thread.is_alive() and self._stopped is not None:
+        if self._thread.is_alive() and self._loop is not None and self._stopped is not None:
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread.join(5.0)
 
@@ -114,32 +123,33 @@ class PageServer:
         return self._access.link(self.port)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            asyncio.run(self._serve())
         except Exception as error:
             if not self._started.done():
                 self._started.set_exception(error)
-        finally:
-            self._loop.close()
 
     async def _serve(self) -> None:
         from aiohttp import web
 
-        self._stopped = asyncio.Event()
-        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=15.0)
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=15.0, logger=server_logger()
+        )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._access.address, self._access.port)
             try:
-                await site.start()
+                listener = await self._loop.create_server(
+                    lambda: self._connections.protocol(runner.server), self._access.address, self._access.port
+                )
             except OSError as error:
                 place = f"{self._access.address}:{self._access.port}"
                 raise MediaError(
                     f"the page cannot be served on {place}: {printable(error.strerror)}; give another"
                 ) from error
-            self._started.set_result(runner.addresses[0][1])
+            self._started.set_result(listener.sockets[0].getsockname()[1])
             await self._stopped.wait()
+            listener.close()
             for socket in tuple(self._sockets):
                 await socket.close(code=1001)
         finally:
@@ -155,6 +165,7 @@ class PageServer:
         async def check_host(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
+            self._connections.keep(request.transport)
             if not access.allows_host(request.headers.get("Host", "")):
                 raise web.HTTPForbidden(text="This page is not served under that name; open it by its address.\n")
             return await handler(request)
@@ -194,7 +205,10 @@ class PageServer:
 
         async def login(request: web.Request) -> web.Response:
             self._check_origin(request)
-            given = (await request.post()).get("token", "")
+            try:
+                given = (await asyncio.wait_for(request.post(), self._request_within)).get("token", "")
+            except asyncio.TimeoutError:
+                raise web.HTTPRequestTimeout from None
             matches = isinstance(given, str) and knows(request, given.strip())
             return admit() if matches else ask(refused=True)
 
@@ -256,8 +270,10 @@ class PageServer:
             self._hub.leave(viewer)
             if sender is not None:
                 sender.cancel()
+                await asyncio.wait([sender])
 
     def _wake(self, woken: asyncio.Event) -> None:
+        assert self._loop is not None
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(woken.set)
 

@@ -18,13 +18,13 @@ from typing import Any, ClassVar, TypeVar
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.system.text import printable
+from ros2_actionnet.web.connections import HANDSHAKE_WITHIN, Connections, server_logger
 from ros2_actionnet.web.listening import ListenAddress
 from ros2_actionnet.web.webrtc_library import check_libraries
 from ros2_actionnet.web.webrtc_peers import OfferRefused, Peers
 
 _MOST_CONNECTIONS = 64  # of HTTP
 _CONNECTION_TIME = 30.0  # s; the video itself does not go over HTTP
-_ACCEPT_TIME = 0.1  # s
 _MOST_OFFER = 64 << 10  # bytes
 _FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -99,7 +99,7 @@ class WebRtcServer:
         check_libraries()
         self._address, self._options = address, options
         self._streams: dict[str, _Served] = {}
-        self._accepted = set[Any]()
+        self._connections = Connections(_MOST_CONNECTIONS, _CONNECTION_TIME)
         context = options.ssl_context()
         self.scheme = "http" if context is None else "https"
         self.loop = asyncio.new_event_loop()
@@ -173,21 +173,17 @@ class WebRtcServer:
                 web.delete("/{name}/{kind}/{identifier}", self._leave),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=server_logger()
+        )
         await self._runner.setup()
-        await self.loop.create_server(self._protocol, self._address.host or None, self._address.port, ssl=context)
-
-    def _protocol(self) -> asyncio.BaseProtocol:
-        """Return the handler of a new connection, which ends after a while, and at once if there are too many."""
-        server = self._runner.server
-        assert server is not None
-        if len({*server.connections, *self._accepted}) >= _MOST_CONNECTIONS:
-            return _Refusal()
-        handler: Any = server()
-        self._accepted.add(handler)  # until the server knows of it
-        self.loop.call_later(_ACCEPT_TIME, self._accepted.discard, handler)
-        self.loop.call_later(_CONNECTION_TIME, lambda: handler.transport and handler.transport.abort())
-        return handler  # type: ignore[no-any-return]
+        await self.loop.create_server(
+            lambda: self._connections.protocol(self._runner.server),
+            self._address.host or None,
+            self._address.port,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else HANDSHAKE_WITHIN,
+        )
 
     async def _guard(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Refuse requests that other sites make through a visitor's browser, and those without the password."""
@@ -292,13 +288,6 @@ class WebRtcServer:
         if stream is None:
             raise web.HTTPNotFound(reason="there is no stream of that name")
         return stream
-
-
-class _Refusal(asyncio.Protocol):
-    """Closes a connection."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def _html(file: str, **values: str) -> Any:

@@ -204,6 +204,7 @@ def test_the_connection_is_taken_up_again(page: Any, live: Served) -> None:
     page.wait_for_selector("#connection[data-state=live]")
     page.wait_for_selector(".picture")
     loop = live.server._loop
+    assert loop is not None
     for socket in tuple(live.server._sockets):
         asyncio.run_coroutine_threadsafe(socket.close(), loop)
     page.wait_for_selector("#connection[data-state=lost]")

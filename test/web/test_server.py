@@ -9,6 +9,7 @@ import socket
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -312,6 +313,62 @@ def test_a_viewer_that_never_reads_is_dropped_and_costs_no_memory() -> None:
             assert _traced() - before < 1_000_000
         finally:
             tracemalloc.stop()
+
+
+def test_a_connection_that_states_no_request_or_no_whole_form_is_closed() -> None:
+    form = (
+        "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 50\r\n\r\ntoken="
+    )
+    server = PageServer(Hub(), None, Access(port=0, token=TOKEN), request_within=0.3)
+    server.start()
+    try:
+        for request, expected in (("GET / HTTP/1.1\r\nX-Slow: ", b""), (form, b"HTTP/1.1 408 ")):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+                slow.sendall(request.encode())
+                with suppress(ConnectionResetError):
+                    assert slow.recv(13) == expected
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: a\r\n" * 100_000 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    ],
+    ids=["long header", "long path", "many headers", "tls", "negative length"],
+)
+def test_what_is_no_request_is_refused_and_the_page_goes_on(request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with served() as page:
+        with (
+            socket.create_connection(("127.0.0.1", page.server.port), timeout=20) as client,
+            suppress(ConnectionError),  # it may be refused before it has been sent
+        ):
+            client.sendall(request_)
+            assert client.recv(100)[:10] in (b"HTTP/1.0 4", b"HTTP/1.1 4")
+        assert fetch(page.url)[0] == 200
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+def test_no_task_is_left_when_it_ends_with_viewers(caplog: pytest.LogCaptureFixture) -> None:
+    async def view(session: Any) -> None:
+        viewers = [await session.ws_connect(f"{page.url}/socket", headers=page.origin) for _ in range(8)]
+        await viewers[0].receive()
+        await asyncio.to_thread(page.server.stop)
+        for viewer in viewers:
+            async for _ in viewer:
+                pass
+        assert {viewer.close_code for viewer in viewers} == {1001}
+
+    with served() as page:
+        with_session(view)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if "pending" in record.getMessage()] == []
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_type() -> None:
