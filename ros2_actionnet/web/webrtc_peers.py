@@ -20,6 +20,8 @@ from ros2_actionnet.web.webrtc_library import on_feedback, track_of
 MOST_VIEWERS = 16
 _MOST_CANDIDATES = 32  # in an offer; this machine sends a packet to each of them
 _MOST_MEDIA = 4  # in an offer
+_MOST_CODECS = 200  # in an offer; browsers name about 50. aiortc's time grows with the square of their number
+_MOST_LINES = 1000  # of an offer
 _CONNECT_TIMEOUT = 15.0  # s from the offer to the connection
 _CLOSE_TIMEOUT = 5.0  # s
 _SILENT = 10.0  # s without a report (RTCP), of which one is due every second or two
@@ -62,6 +64,11 @@ class Peers:
             raise OfferRefused(503, f"all {self._most} places are taken; try again later")
         if offer.count("a=candidate:") > _MOST_CANDIDATES or offer.count("m=") > _MOST_MEDIA:
             raise OfferRefused(400, "the offer has too many candidates or media")
+        if offer.count("a=rtpmap:") > _MOST_CODECS or offer.count("\n") > _MOST_LINES:
+            raise OfferRefused(400, "the offer has too many codecs or lines")
+        if "m=application" in offer:  # aiortc would keep whatever comes over a data channel
+            raise OfferRefused(400, "there are no data channels here")
+        self._check(offer)
         # An empty list, since aiortc's default is a server on the internet.
         servers = [RTCIceServer(url) for url in self._ice_servers]
         connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
@@ -98,6 +105,9 @@ class Peers:
         await asyncio.gather(*(self.remove(identifier) for identifier in list(self._connections)))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _check(self, offer: str) -> None:
+        """Raise OfferRefused for an offer that cannot lead to a connection."""
+
     def _prepare(self, identifier: str, connection: Any) -> None:
         """Add tracks and handlers to a new connection."""
         raise NotImplementedError
@@ -124,10 +134,11 @@ class Peers:
     async def _remove(self, identifier: str) -> None:
         await self.remove(identifier)
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class Viewers(Peers):
@@ -142,7 +153,7 @@ class Viewers(Peers):
     ) -> None:
         """Takes the codec and what a viewer may ask of the encoder; a limit of None is no limit."""
         super().__init__(MOST_VIEWERS, ice_servers)
-        self._mime_type = f"video/{codec.upper()}"
+        self._codec, self._mime_type = codec, f"video/{codec.upper()}"
         self._request_key_frame, self._limit_bitrate = request_key_frame, limit_bitrate
         self._queues: dict[str, _ViewerQueue] = {}
         self._limits: dict[str, int] = {}
@@ -155,6 +166,13 @@ class Viewers(Peers):
                 self._drop(identifier)
             elif queue.put(picture):
                 self._request_key_frame()
+
+    def _check(self, offer: str) -> None:
+        if "m=video" in offer and f" {self._codec.upper()}/90000" not in offer.upper():
+            other = "vp8" if self._codec == "h264" else "h264"
+            raise OfferRefused(
+                406, f"this browser does not play {self._codec}; start actionnet with --output-codec={other}"
+            )
 
     def _prepare(self, identifier: str, connection: Any) -> None:
         from aiortc import RTCRtpSender
@@ -248,6 +266,7 @@ class Camera(Peers):
         self._newest: deque[Any] = deque(maxlen=2)
         self._sender = ""  # identifier of the peer whose frames come; "" if there is none
         self._closed = False
+        self._receiving: dict[str, list[asyncio.Task[None]]] = {}
 
     def wait(self, seconds: float) -> bool:
         """Return True once frames come, or False after a while."""
@@ -275,12 +294,15 @@ class Camera(Peers):
 
         def start(track: Any) -> None:
             nonlocal has_video
-            self._start(self._receive(identifier, track, is_used=track.kind == "video" and not has_video))
+            work = self._receive(identifier, track, is_used=track.kind == "video" and not has_video)
+            self._receiving.setdefault(identifier, []).append(self._start(work))
             has_video |= track.kind == "video"
 
         connection.on("track", start)
 
     def _removed(self, identifier: str) -> None:
+        for task in self._receiving.pop(identifier, ()):
+            task.cancel()  # the track of a peer that never connected has no end
         with self._changed:
             if self._sender == identifier:
                 self._sender = ""
@@ -301,4 +323,4 @@ class Camera(Peers):
                     self._newest.append(frame)
                     self._changed.notify_all()
         if is_used:
-            await self.remove(identifier)
+            self._drop(identifier)

@@ -277,7 +277,10 @@ class WebRtcServer:
     async def _leave(self, request: Any) -> Any:
         from aiohttp import web
 
-        if not await self._find(request).peers.remove(request.match_info["identifier"]):
+        stream = self._find(request)
+        if request.match_info["kind"] != stream.kind:
+            raise web.HTTPNotFound
+        if not await stream.peers.remove(request.match_info["identifier"]):
             raise web.HTTPNotFound
         return web.Response(status=200)
 

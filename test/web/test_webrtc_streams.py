@@ -411,7 +411,74 @@ MALFORMED = [
 
 def test_malformed_offers_are_refused(output: WebRtcOutput) -> None:
     statuses = [asyncio.run(post_offer(f"{output.link}/whep", body))[0] for body in MALFORMED]
-    assert set(statuses) <= {400, 413}, statuses
+    assert set(statuses) <= {400, 406, 413}, statuses
+    assert len(output._viewers) == 0
+
+
+async def offer_of(camera: bool) -> str:
+    """What a browser would offer."""
+    from aiortc import RTCConfiguration, RTCPeerConnection
+
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    try:
+        connection.addTransceiver("video", "sendonly" if camera else "recvonly")
+        await connection.setLocalDescription(await connection.createOffer())
+        return str(connection.localDescription.sdp)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n" * 1000, "candidates"),
+        ("a=rtpmap:97 VP8/90000\r\n" * 2500, "codecs"),  # took aiortc half a minute
+        ("a=x\r\n" * 10_000, "lines"),
+        ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", "data channels"),
+    ],
+    ids=["candidates", "codecs", "lines", "data channel"],
+)
+def test_offers_that_would_cost_too_much_are_refused_before_they_do(more: str, reason: str) -> None:
+    webrtc_input = WebRtcInput(parse_listen_address(f"webrtc://127.0.0.1:{free_port()}/in"), WebOptions())
+    try:
+        offer = asyncio.run(offer_of(camera=True))
+        status, text, _ = asyncio.run(post_offer(f"{webrtc_input.link}/whip", offer + more))
+        assert (status, reason in text) == (400, True), text
+        status, _, place = asyncio.run(post_offer(f"{webrtc_input.link}/whip", offer))
+        assert (status, place.startswith(f"{webrtc_input.link}/whip/")) == (201, True)
+    finally:
+        webrtc_input.close()
+
+
+def test_a_browser_without_the_codec_is_told_what_to_type(output: WebRtcOutput) -> None:
+    offer = asyncio.run(offer_of(camera=False))
+    without = "\r\n".join(line for line in offer.split("\r\n") if "H264" not in line)
+    status, text, _ = asyncio.run(post_offer(f"{output.link}/whep", without))
+    assert (status, "--output-codec=vp8" in text) == (406, True)
+    assert len(output._viewers) == 0
+
+
+def test_what_is_sent_as_another_type_or_to_no_session_is_refused(output: WebRtcOutput) -> None:
+    import aiohttp
+
+    async def ask() -> list[int]:
+        offer = await offer_of(camera=False)
+        link = f"{output.link}/whep"
+        statuses = [(await post_offer(link, offer, Content_Type=kind))[0] for kind in ("text/plain", "x", "")]
+        status, _, place = await post_offer(link, offer)
+        assert (status, len(output._viewers)) == (201, 1)
+        async with aiohttp.ClientSession() as session:
+            foreign = place.replace("/whep/", "/whip/")
+            for url in (f"{link}/nobody", f"{link}/", f"{link}/..%2f..", f"{link}/" + "x" * 5000, foreign):
+                async with session.delete(url) as answer:
+                    statuses.append(answer.status)
+            assert len(output._viewers) == 1
+            for _ in range(2):
+                async with session.delete(place) as answer:
+                    statuses.append(answer.status)
+        return statuses
+
+    assert asyncio.run(ask()) == [415, 415, 415, 404, 404, 404, 404, 404, 200, 404]
     assert len(output._viewers) == 0
 
 
