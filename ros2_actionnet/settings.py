@@ -221,7 +221,7 @@ class Settings:
     max_gap: float = _setting(
         1.0,
         "A longer gap (s) between the stamps of two frames clears the window, unless the camera is slow enough for it "
-        "to be usual; so does time that runs backwards by more. A frame that is late by less is left out.",
+        "to be usual; so does time that runs backwards by more. A frame out of line with its neighbors is left out.",
         minimum=0.0,
         per_camera=True,
     )

@@ -54,7 +54,7 @@ class Statistics:
         frames: Number of frames handed to the sinks.
         windows: Number of windows classified.
         broken: Number of frames that could not be decoded or understood.
-        late: Number of frames left out of the window because they were stamped before the frame that came before.
+        late: Number of frames left out of the window because their stamps did not go on from those before.
         dropped: Number of frames of a live source that were dropped.
         overtaken: Number of windows left out because a newer one was there.
         stopped: True if the run was interrupted before the source ended.

@@ -202,7 +202,7 @@ class Recognizer:
 
     @property
     def late(self) -> int:
-        """Number of frames left out because they were stamped before the frame that they came after."""
+        """Number of frames left out because their stamps did not go on from those before."""
         return self._sampler.late
 
     def annotation(self) -> Annotation:
@@ -219,8 +219,8 @@ class Recognizer:
             )
         if self.late > self.sampled:
             return (
-                f"no window of {frames} frames was ever full, because {self.late} frames were left out that were "
-                f"stamped before frames that came earlier: give a smaller --max-gap than {settings.max_gap:g}"
+                f"no window of {frames} frames was ever full, because {self.late} frames were left out, whose "
+                "stamps do not go on from those before: see whether the input's stamps are right"
             )
         smaller = f"a smaller --skip-frames than {settings.skip_frames}, " if settings.skip_frames else ""
         if settings.sample_rate:

@@ -16,6 +16,9 @@ _REMEMBERED = 7
 TOLERATED_INTERVALS = 2.5
 """Usual intervals that a slow camera may stay silent: one lost frame is no gap, whatever `max_gap` says."""
 
+CONVINCING = 4
+"""Frames in a row that must be out of line with those before to be followed: three may be late, one after the other."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -65,12 +68,17 @@ class MissedFrames:
 class FrameSampler:
     """Decides, frame by frame and from the stamps alone, which frames are sampled.
 
-    A frame that is stamped before its predecessor, by at most `max_gap`, is late: it is left out, and the frames after
-    it are sampled as if it had never come. A longer jump back restarts the window, as does a gap: an interval above
-    both `max_gap` and a few of the intervals that this camera usually has.
+    A frame is in line if it is stamped at its predecessor's stamp or later, and not after a gap: an interval above both
+    `max_gap` and a few of the intervals that this camera usually has. One out of line is left out, and as long as the
+    next ones are in line again, they are sampled as if it had never come. Otherwise the stamps are followed:
+
+    - A jump over a gap, or back by more than `max_gap`, is believed once the next frame goes on from it; that frame
+      restarts the window. The first interval of a stream is believed at once.
+    - A step back by at most `max_gap` is followed with the fourth frame in a row that is out of line, and the window
+      goes on, as the clock has been set and the camera has not paused.
 
     Attributes:
-        late: Number of late frames since the beginning.
+        late: Number of frames left out because they were out of line, since the beginning.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,12 +89,12 @@ class FrameSampler:
 
     def reset(self) -> None:
         """Forget all earlier frames; the next one is sampled."""
-        self._newest: int | None = None  # stamp of the newest frame, ns
+        self._newest: int | None = None  # stamp of the newest frame in line, ns
         self._intervals: deque[int] = deque(maxlen=_REMEMBERED)  # before it, ns
         self._skipped = 0
         self._begin_grid(0)
-        self._late_after: int | None = None  # stamp of the newest frame when the last late one came, ns
-        self._late_stamp = self._late_time = 0  # stamp of the last late frame, and advance of those in a row, ns
+        self._left_out = 0  # frames in a row since then
+        self._left_out_stamp = 0  # of the last of them, ns
 
     def configure(self, settings: Settings) -> None:
         """Apply `skip_frames`, `sample_rate` and `max_gap` to the next frame; the window stays as it is."""
@@ -100,16 +108,16 @@ class FrameSampler:
         if self._newest is None:
             return self._restart(stamp, "first frame")
         interval = stamp - self._newest
-        if interval < 0:
-            return self._decide_late(stamp, -interval)
-        if interval > self._longest and (limit := self._gap_limit()) < interval:
-            self._intervals.append(interval)
-            limit_name = "max_gap" if limit == self._longest else f"{TOLERATED_INTERVALS:g} times the usual interval,"
-            gap, limit = interval / NANOSECONDS, limit / NANOSECONDS
-            return self._restart(stamp, f"gap of {gap:.3f} s, above {limit_name} {limit:g} s")
-        self._newest = stamp
+        if interval < 0 or (interval > self._longest and interval > self._gap_limit()):
+            return self._decide_out_of_line(stamp, self._newest)
+        self._left_out = 0
         if interval:  # a frame that was sent twice says nothing of the camera's rate
             self._intervals.append(interval)
+        return self._decide_in_line(stamp, interval)
+
+    def _decide_in_line(self, stamp: int, interval: int) -> Sample | None:
+        """Sample by the settings a frame that was taken `interval` (ns) after the newest."""
+        self._newest = stamp
         if self._sample_rate > 0:
             return self._decide_by_rate(stamp, interval)
         if self._skipped < self._skip_frames:
@@ -118,11 +126,49 @@ class FrameSampler:
         self._sampled, self._skipped = stamp, 0
         return _NEXT
 
+    def _decide_out_of_line(self, stamp: int, newest: int) -> Sample | None:
+        """Leave a frame out, or follow its stamp if those before it speak for it."""
+        limit, first = self._gap_limit(), stamp
+        goes_on = False
+        if self._left_out:
+            # By its own interval, a slow camera goes on from the first gap, when its rate is not known yet.
+            longest = max(limit, TOLERATED_INTERVALS * (self._left_out_stamp - newest))
+            goes_on = 0 <= stamp - self._left_out_stamp <= longest
+            first = self._left_out_stamp if goes_on else stamp
+        step = first - newest
+        is_jump = step > limit or step < -self._longest
+        self._left_out += 1
+        # Before an interval is known, a window holds next to nothing that could be lost.
+        if self._left_out < CONVINCING and not (is_jump and (goes_on or not self._intervals)):
+            self._left_out_stamp = stamp
+            self.late += 1
+            return None
+        if is_jump:
+            reason = self._jump_reason(step, limit)
+            self._intervals.extend(interval for interval in (step, stamp - first) if interval > 0)
+            return self._restart(stamp, reason)
+        return self._follow(stamp, newest)
+
+    def _jump_reason(self, step: int, limit: float) -> str:
+        if step < 0:
+            return f"time ran backwards by {-step / NANOSECONDS:.3f} s"
+        limit_name = "max_gap" if limit == self._longest else f"{TOLERATED_INTERVALS:g} times the usual interval,"
+        return f"gap of {step / NANOSECONDS:.3f} s, above {limit_name} {limit / NANOSECONDS:g} s"
+
+    def _follow(self, stamp: int, newest: int) -> Sample | None:
+        """Let the window go on with a frame by whose clock the newest was taken later."""
+        # The frames that were left out took their time, too.
+        elapsed = self._left_out * int(median(self._intervals)) if self._intervals else 0
+        shift = stamp - elapsed - newest
+        self._grid_start += shift
+        self._sampled += shift
+        self._left_out = 0
+        return self._decide_in_line(stamp, elapsed)
+
     def _restart(self, stamp: int, reason: str) -> Sample:
         """Begin a window with the frame taken at `stamp` (ns)."""
         self._newest = stamp
-        self._skipped = 0
-        self._late_after = None
+        self._skipped = self._left_out = 0
         self._begin_grid(stamp)
         return Sample(restart=True, reason=reason)
 
@@ -147,16 +193,3 @@ class FrameSampler:
         self._sampled = stamp
         self._grid_points += steps
         return _NEXT if steps == 1 else Sample(steps=steps)
-
-    def _decide_late(self, stamp: int, behind: int) -> Sample | None:
-        if self._late_after == self._newest:
-            self._late_time += max(0, stamp - self._late_stamp)
-        else:
-            self._late_after, self._late_time = self._newest, 0
-        self._late_stamp = stamp
-        # A clock that steps back by less than max_gap has caught up before its frames have advanced by max_gap, unless
-        # it steps back again and again, as with a short recording that is played in a loop.
-        if behind <= self._longest and self._late_time <= self._longest:
-            self.late += 1
-            return None
-        return self._restart(stamp, f"time ran backwards by {behind / NANOSECONDS:.3f} s")

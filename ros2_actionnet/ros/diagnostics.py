@@ -68,7 +68,7 @@ class Health:
     received: int = 0
     rejected: int = 0
     lost: int = 0
-    late: int = 0  # left out, because they were stamped before an image that came before them
+    late: int = 0  # left out, because their stamps did not go on from those before
     stamps_are_stuck: bool = False  # the images' stamps do not change, so that arrivals are used
     restarts: int = 0
     restart_reason: str = ""
@@ -254,8 +254,9 @@ def complaints(health: Health) -> Iterator[Complaint]:
         text = f"the window is emptied again and again: {health.restart_reason}"
         yield Complaint("restarts", f"{text}; see whether the images' stamps are right, or raise max_gap")
     if health.late_without_result > LATE_WORTH_REPORTING:
-        text = f"{health.late_without_result} images on {health.topic} were stamped before images that came earlier"
-        yield Complaint("late", f"{text}, and left out; see whether the images' stamps are right, or lower max_gap")
+        text = f"{health.late_without_result} images on {health.topic} were left out"
+        reason = "their stamps do not go on from those before"
+        yield Complaint("late", f"{text}: {reason}; see whether two cameras share the topic or the stamps are wrong")
     if health.stamps_are_stuck:
         text = f"the stamps of the images on {health.topic} do not change, so that their arrival counts"
         yield Complaint("stamps", f"{text}; see whether the camera's driver stamps its images", math.inf)

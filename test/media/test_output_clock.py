@@ -37,6 +37,13 @@ def test_a_late_frame_does_not_delay_those_after_it() -> None:
     assert times(0, 0.04, 0.02, 0.08, 0.04, 0.12) == pytest.approx([0, 0.04, 0.041, 0.08, 0.081, 0.12])
 
 
+def test_a_clock_that_steps_back_again_and_again_leaves_the_output_s_length_as_it_was() -> None:
+    stamps = [START + index / 25 - index // 25 * 0.9 for index in range(750)]
+    shown = times(*stamps)
+    assert shown[-1] == pytest.approx(749 / 25, abs=0.001)
+    assert sum(later - earlier < 0.03 for earlier, later in itertools.pairwise(shown)) == 29 * 3
+
+
 def test_after_a_loss_a_long_step_is_the_time_that_it_took() -> None:
     clock = OutputClock(25)
     clock.time(0)
@@ -56,5 +63,5 @@ def test_it_always_increases_and_never_by_more_than_the_longest_pause(stamps: li
     clock = OutputClock(rate)
     shown = [clock.time(stamp) for stamp in stamps]
     assert shown[0] == 0
-    longest = max(10, 2.5 / rate) + 1e-6
+    longest = max(10, 4 / rate) + 1e-6
     assert all(0 < later - earlier <= longest for earlier, later in itertools.pairwise(shown))

@@ -30,15 +30,16 @@ class TestSamplerByCount:
         sampler = FrameSampler(Settings(skip_frames=skip_frames, max_gap=100))
         assert sampled_stamps(sampler, [0, 1, 2, 3, 4, 5]) == expected
 
-    def test_a_gap_restarts_at_once_and_says_how_long_it_was(self) -> None:
+    def test_a_gap_restarts_with_the_second_frame_after_it_and_says_how_long_it_was(self) -> None:
         sampler = FrameSampler(Settings(skip_frames=1, max_gap=1.0))
         for stamp in (0.0, 0.1, 0.2):
             sampler.offer(nanoseconds(stamp))
-        sample = sampler.offer(nanoseconds(10.2))
+        assert sampler.offer(nanoseconds(10.2)) is None
+        sample = sampler.offer(nanoseconds(10.3))
         assert sample is not None
         assert sample.restart
         assert "10.000 s" in sample.reason
-        assert sampler.offer(nanoseconds(10.3)) is None
+        assert sampler.offer(nanoseconds(10.4)) is None
 
     def test_a_gap_of_exactly_max_gap_is_no_gap(self) -> None:
         sampler = FrameSampler(Settings(skip_frames=0, max_gap=1.0))
@@ -49,7 +50,8 @@ class TestSamplerByCount:
         sampler = FrameSampler(Settings(skip_frames=3))
         sampler.offer(nanoseconds(100.0))
         sampler.offer(nanoseconds(100.1))
-        sample = sampler.offer(nanoseconds(0.0))
+        assert sampler.offer(nanoseconds(0.0)) is None
+        sample = sampler.offer(nanoseconds(0.1))
         assert sample is not None
         assert sample.restart
         assert "backwards by 100.100 s" in sample.reason

@@ -145,7 +145,7 @@ class TestSummary:
         late = replace(WELL, late=500, late_without_result=11)
         level, text = summary(late)
         assert level is Level.WARN
-        assert "11 images on /camera/image_raw were stamped before" in text
+        assert "11 images on /camera/image_raw were left out: their stamps do not go on" in text
         assert summary(replace(late, late_without_result=10))[0] is Level.OK
 
     def test_stamps_that_do_not_change_are_told_of(self) -> None:
