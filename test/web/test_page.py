@@ -88,6 +88,18 @@ def test_scores_move_and_events_appear_with_their_picture(page: Any, live: Serve
     assert page.locator("#events li").count() == 1
 
 
+def test_of_many_classes_with_events_those_that_last_longest_have_a_row(page: Any, live: Served) -> None:
+    page.goto(live.url)
+    page.wait_for_selector(".picture")
+    for number in range(11):
+        label = f"class {number}"
+        live.hub.scores(STREAM, EPOCH + number, [(label, 0.9)])
+        length = 1.0 if number in (2, 5, 7) else 5.0 + number
+        event = {"label": label, "score": 0.9, "start": EPOCH, "time": EPOCH + length, "duration": length}
+        live.hub.event(STREAM, {**event, "began": False, "picture": ""})
+    page.wait_for_selector(".chart canvas[data-more='3']", state="attached")
+
+
 def test_who_comes_later_sees_what_was(page: Any, live: Served) -> None:
     live.hub.scores(STREAM, EPOCH, [("walk", 0.75)])
     live.hub.event(STREAM, {"label": "walk", "score": 0.7, "start": EPOCH, "time": EPOCH, "began": True,

@@ -118,7 +118,8 @@ export class Scores {
     context.scale(scale, scale);
     const style = getComputedStyle(document.documentElement);
     const ink = name => style.getPropertyValue(name).trim();
-    const bars = 6 * Math.min(COLORS, new Set(this.events.map(event => event.label)).size);
+    const { rows, more } = this.rows();
+    const bars = 6 * rows.size + (more ? 14 : 0);
     const foot = 20 + bars, left = 8, right = width - 8, top = 10, bottom = height - foot;
     const view = this.view;
     const now = view ? view.end : Math.max(this.newest?.time ?? 0, ...this.events.map(event => event.end ?? event.start));
@@ -181,13 +182,31 @@ export class Scores {
       context.strokeText(`${name} ${level}`, left + 4, y(level) - 4);
       context.fillText(`${name} ${level}`, left + 4, y(level) - 4);
     }
-    const rows = new Map();
+    if (more) {
+      context.textAlign = "left";
+      context.fillText(`and ${more} more`, left, bottom + 14 + 6 * rows.size);
+    }
     for (const { label, start, end } of this.events) {
-      if (!rows.has(label)) rows.set(label, rows.size);
-      if (rows.get(label) >= COLORS) continue;
+      if (!rows.has(label)) continue;
       context.fillStyle = ink(this.ink(label));
       const begin = Math.max(left, x(start)), stop = Math.min(right, x(end ?? now));
       context.fillRect(begin, bottom + 3 + 6 * rows.get(label), Math.max(3, stop - begin), 4);
     }
+  }
+
+  /** Return the row of each label with events in the span, and how many more there are: those with the most time have rows. */
+  rows() {
+    const { start: from = -Infinity, end: to = Infinity } = this.view ?? {};
+    const newest = Math.max(this.newest?.time ?? 0, ...this.events.map(event => event.end ?? event.start));
+    const lasting = new Map();
+    for (const { label, start, end } of this.events) {
+      const time = Math.min(end ?? newest, to) - Math.max(start, from);
+      if (time >= 0) lasting.set(label, (lasting.get(label) ?? 0) + time);
+    }
+    const first = [...lasting].sort((a, b) => b[1] - a[1]).slice(0, COLORS).map(([label]) => label);
+    const shown = [...lasting.keys()].filter(label => first.includes(label)); // in the order in which they came
+    const more = lasting.size - shown.length;
+    this.canvas.dataset.more = more;
+    return { rows: new Map(shown.map((label, row) => [label, row])), more };
   }
 }
