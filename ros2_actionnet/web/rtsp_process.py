@@ -12,10 +12,14 @@ import os
 import struct
 import sys
 import threading
+import time
 from typing import Any
 
 PASSWORD_VARIABLE = "ACTIONNET_RTSP_PASSWORD"
 _MOST_SESSIONS = 16
+_MOST_CLIENTS = 64  # connections, those without a session among them
+_SESSION_WITHIN = 10  # s from the connection to a session
+_LONGEST = 1 << 16  # bytes of a request's content
 _WAITING = 1 << 20  # bytes of pictures that wait in GStreamer; the oldest are dropped
 _KEY_FRAME = b"\0\0\0\1\x67"  # begins with the sequence parameter set
 _CLEANUP_INTERVAL = 5  # s between removals of sessions whose client is gone
@@ -69,6 +73,31 @@ class _Pictures:
         os._exit(0)
 
 
+class _Clients:
+    """Bounds the number of connections, and closes those that open no session."""
+
+    def __init__(self, glib: Any, pictures: _Pictures) -> None:
+        self._glib, self._pictures = glib, pictures
+        self._since = dict[Any, float]()  # by client, the monotonic time of its connection
+        glib.timeout_add_seconds(1, self._close_idle)
+
+    def connected(self, _: Any, client: Any) -> None:
+        """Take a client in."""
+        if len(self._since) >= _MOST_CLIENTS:
+            self._glib.timeout_add(0, client.close)  # it is not ready to be closed here
+            return
+        self._since[client] = time.monotonic()
+        client.connect("closed", lambda one: self._since.pop(one, None))
+        client.connect("play-request", self._pictures.play)
+
+    def _close_idle(self) -> bool:
+        late = time.monotonic() - _SESSION_WITHIN
+        for client, since in list(self._since.items()):
+            if since < late and not client.session_filter(None):
+                client.close()
+        return True
+
+
 def main(host: str, port: str, name: str, user: str) -> None:
     """Serve until standard input ends."""
     try:
@@ -88,6 +117,8 @@ def main(host: str, port: str, name: str, user: str) -> None:
     server = GstRtspServer.RTSPServer.new()
     server.set_address(host or "0.0.0.0")
     server.set_service(port)
+    if hasattr(server, "set_content_length_limit"):  # since GStreamer 1.18
+        server.set_content_length_limit(_LONGEST)
     server.get_session_pool().set_max_sessions(_MOST_SESSIONS)
     pictures = _Pictures(Gst)
     factory = GstRtspServer.RTSPMediaFactory.new()
@@ -95,7 +126,7 @@ def main(host: str, port: str, name: str, user: str) -> None:
     factory.set_shared(True)
     factory.set_latency(0)
     factory.connect("media-configure", pictures.prepare)
-    server.connect("client-connected", lambda _, client: client.connect("play-request", pictures.play))
+    server.connect("client-connected", _Clients(GLib, pictures).connected)
     password = os.environ.get(PASSWORD_VARIABLE, "")
     if password:
         _require_password(Gst, GstRtspServer, server, factory, user, password)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from ros2_actionnet.errors import MediaError
@@ -123,6 +124,35 @@ def test_clients_that_stall_or_talk_nonsense_harm_nobody() -> None:
             assert len(list(itertools.islice(player.decode(video=0), 30))) == 30
         for connection in silent:
             connection.close()
+
+
+def plays(output: RtspOutput, count: int = 10) -> bool:
+    with av.open(output.link, options=OPTIONS, timeout=20) as player:
+        return len(list(itertools.islice(player.decode(video=0), count))) == count
+
+
+@needs_server
+@pytest.mark.slow
+def test_connections_without_a_session_are_bounded_and_end() -> None:
+    with served() as output:
+        assert plays(output)
+        process = psutil.Process(output._process.pid)
+        port = int(output.link.rpartition(":")[2].partition("/")[0])
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(300)]
+        assert process.num_fds() < 150
+        for connection in silent:
+            with suppress(ConnectionError):
+                assert connection.recv(1) == b""
+            connection.close()
+        assert plays(output)
+        wait_until(lambda: process.num_fds() < 20)
+
+
+@needs_server
+@pytest.mark.slow
+def test_a_player_is_not_cut_off_by_the_time_for_a_session() -> None:
+    with served() as output:
+        assert plays(output, 13 * 30)  # 13 s; connections without a session end after 10
 
 
 @needs_server
