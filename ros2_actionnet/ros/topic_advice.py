@@ -65,9 +65,15 @@ class ImageTopics:
         return list(reversed(by_camera.values()))[:_SHOWN]
 
     def _images(self) -> Iterator[tuple[str, str]]:
-        """Yield each topic with images once: raw before compressed, and by name."""
+        """Yield each topic with images once, raw before compressed and by name, but no annotated image of ours."""
         for kind in IMAGE_TYPES:
-            yield from sorted((name, kind) for name, types in self.published.items() if kind in types)
+            topics = (name for name, types in self.published.items() if kind in types)
+            yield from sorted((name, kind) for name in topics if not self._is_annotated(name))
+
+    def _is_annotated(self, topic: str) -> bool:
+        """Return True for what a node like this one shows: it comes with classifications."""
+        camera, _, name = _base(topic).rpartition("/")
+        return name == "annotated" and f"{camera}/classification" in self.published
 
 
 def _base(topic: str) -> str:

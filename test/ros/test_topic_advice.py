@@ -74,6 +74,17 @@ def test_the_right_topic_needs_no_advice() -> None:
     assert advice("/cam/compressed", __cam__compressed=COMPRESSED) == "", "the subscription takes the publishers' type"
 
 
+def test_what_another_node_of_ours_shows_is_no_camera() -> None:
+    shown = {"__front__actionnet__annotated": RAW, "__front__actionnet__annotated__compressed": COMPRESSED}
+    ours = {**shown, "__front__actionnet__classification": "vision_msgs/msg/Classification"}
+    nobody = "nobody publishes there, and no node that can be seen from here publishes images"
+    assert advice("/rear/image_raw", **ours) == nobody
+    assert advice("/rear/image_raw", **ours, __cam=RAW).endswith("set image_topic:=/cam")
+    assert advice("/rear/image_raw", **shown).endswith("set image_topic:=/front/actionnet/annotated"), (
+        "of somebody else"
+    )
+
+
 def test_only_the_publishers_of_others_count(domain: Domain) -> None:
     node, camera = domain.node("actionnet"), domain.node("camera")
     node.create_publisher(Image, "/actionnet/annotated", 1)
