@@ -43,8 +43,9 @@ class Connections:
 
 def server_logger() -> logging.Logger:
     """Return aiohttp's logger, without a traceback for each malformed request: anybody could fill the log with them."""
-    from aiohttp.log import server_logger as logger
+    from aiohttp import log
 
+    logger: logging.Logger = log.server_logger
     logger.addFilter(_is_worth_a_line)
     return logger
 

@@ -74,8 +74,8 @@ def save_stem_network(
     if quantizer:
         kind, _, place = quantizer.partition(" ")
         numbers["v"] = np.round(constants["v"] / 0.01).astype(np.int8)
-        numbers |= {"scale": np.float32(0.05), "zero": np.dtype(kind).type(3 if kind == "uint8" else 0),
-                    "v_scale": np.float32(0.01), "v_zero": np.int8(0)}  # fmt: skip
+        numbers["scale"], numbers["zero"] = np.array(0.05, np.float32), np.array(3 if kind == "uint8" else 0, kind)
+        numbers["v_scale"], numbers["v_zero"] = np.array(0.01, np.float32), np.array(0, np.int8)
         pooling, behind = nodes[2], nodes[3]
         value, at = ("r", 2) if place == "before" else ("p", 3)
         nodes[at:at] = [

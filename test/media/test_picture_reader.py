@@ -33,7 +33,7 @@ def picture(number: int) -> Picture:
 
 
 def number_of(image: Picture) -> int:
-    left, right = image[:, 8:40].mean(), image[:, 56:88].mean()
+    left, right = float(image[:, 8:40].mean()), float(image[:, 56:88].mean())
     return round((left - 15) / 15) * 15 + round((right - 15) / 15)
 
 
