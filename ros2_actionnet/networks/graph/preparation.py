@@ -103,7 +103,7 @@ def _prepare(spec: NetworkSpec, model: ModelProto, *, fold_stem: bool) -> Prepar
     counted = count_classes(spec, shape)
     labels = labels_of(spec, counted)
     classes = len(labels)
-    if shape is None or (counted is None and len(shape) != 2):
+    if shape is None or (None in shape and len(shape) != 2):
         output, shape = _flatten(graph, output, shape), (1, classes)
     shapes[output] = shape
 

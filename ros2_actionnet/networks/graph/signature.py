@@ -206,18 +206,19 @@ def output_shape(value: ValueInfoProto, inferred: Shape | None) -> Shape | None:
 def count_classes(spec: NetworkSpec, shape: Shape | None) -> int | None:
     """Return the number of classes in an output of this shape (for a batch of 1): all its other dimensions must be 1.
 
-    None if only a run of the network can tell.
+    None if only a run of the network can tell. Beside a size that is known, dimensions that are not (such as the clips
+    of a recognizer that does not average them) are taken for 1; the first inference checks it.
 
     Raises:
         NetworkError: the shape has more than one dimension that is not 1.
     """
     known = [size for size in shape or () if size not in (1, None)]
-    if len(known) + (shape or ()).count(None) > 1:
+    if len(known) > 1 or (not known and (shape or ()).count(None) > 1):
         raise NetworkError(
             f"{spec.model}: output '{spec.output_blob}' has the shape {_show(shape or ())}; it must be [1, classes]. "
             "Set output_blob if another output has the scores"
         )
-    if shape is None or None in shape:
+    if shape is None or (not known and None in shape):
         return None
     return math.prod(known)
 

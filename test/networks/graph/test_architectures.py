@@ -227,3 +227,31 @@ def test_the_scores_are_those_of_pytorch(
     at_once = windows if prepared.max_batch is None else windows[:1]
     found = run_model(prepared.model, at_once)
     np.testing.assert_allclose(found, expected.numpy()[: len(at_once)], atol=2e-6)
+
+
+class ClipsApart(Clips):
+    """As mmaction2's recognizers have it that do not average: a row of scores for each clip, and no softmax."""
+
+    def forward(self, x: Tensor) -> Any:
+        rows = self.head(self.stem(x.reshape(-1, *x.shape[2:])).relu().mean((2, 3, 4)))
+        return rows.reshape(x.shape[0], -1, CLASSES)
+
+
+def test_a_free_number_of_clips_beside_the_classes_is_one(
+    tmp_path: Path, run_model: Callable[[bytes, Array], Array]
+) -> None:
+    network = seeded(ClipsApart)
+    windows = np.random.default_rng(1).integers(0, 250, (2, T, SIZE, SIZE, 3)).astype(np.uint8)
+    example = given(windows, "NMCTHW")
+    with torch.no_grad():
+        expected = network(example).squeeze(1).softmax(1)
+    axes = {"frames": {0: "batch", 1: "clips"}, "scores": {0: "batch", 1: "clips"}}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        names: dict[str, Any] = {"input_names": ["frames"], "output_names": ["scores"], "dynamic_axes": axes}
+        torch.onnx.export(network, (example[:1],), str(tmp_path / "model.onnx"), dynamo=False, **names)
+    (tmp_path / "network.yaml").write_text(f"mean: {list(MEAN)}\nstd: {list(STD)}\n")
+    prepared = prepare(resolve(NetworkRequest(model=str(tmp_path))))
+    assert (prepared.spec.layout, prepared.frames, prepared.num_classes) == ("NMCTHW", T, CLASSES)
+    found = run_model(prepared.model, windows[: prepared.max_batch])
+    np.testing.assert_allclose(found, expected.numpy()[: len(found)], atol=2e-6)
