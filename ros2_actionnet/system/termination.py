@@ -40,7 +40,8 @@ def on_termination(end: Callable[[], None], *, at_once: float = 0.5) -> Callable
             if not ours.recv(1):
                 return
             first = time.monotonic()
-            end()
+            # Apart, so that the time of the next signal is that of its arrival, and a second one ends a hanging `end`.
+            threading.Thread(target=end, name="end", daemon=True).start()
             while ours.recv(1):
                 if time.monotonic() - first >= at_once:
                     os._exit(TERMINATED)

@@ -65,6 +65,22 @@ def test_a_signal_that_comes_twice_at_once_is_one(second: signal.Signals) -> Non
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(("at_once", "code"), [("60", 0), ("0", 130)])
+def test_the_time_of_a_second_signal_is_that_of_its_arrival(at_once: str, code: int) -> None:
+    """What ends a run may take longer than signals that belong together are apart, or hang."""
+    ending = 'lambda: (print("ending", flush=True), ended.wait())'
+    program = "import threading; ended = threading.Event()\n" + PROGRAM.replace(
+        'lambda: print("ending", flush=True)', ending
+    )
+    process = start(program.replace("time.sleep(60)", "sys.stdin.readline()"), at_once)
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate("end\n" if code == 0 else None, timeout=20) == ("", "")
+    assert process.returncode == code
+
+
 def test_with_nohup_a_closed_terminal_ends_nothing() -> None:
     process = start("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM, "0")
     assert process.stdout is not None
