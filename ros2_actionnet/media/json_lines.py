@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,17 @@ class ResultsFile:
     def _write(self, record: dict[str, Any]) -> None:
         rest = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         written = 0
-        try:
-            with self._lock:
+        with self._lock:
+            try:
                 while written < len(rest):
                     written += self._file.write(rest[written:])
-        except BrokenPipeError:  # of a pipe, whose reader needs no more
-            raise
-        except OSError as error:
-            if written and self._file.seekable():
-                self._file.truncate(self._file.tell() - written)  # all lines are complete, on a full disk too
-            raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
+            except BrokenPipeError:  # of a pipe, whose reader needs no more
+                raise
+            except OSError as error:
+                if written and self._file.seekable():  # all lines are complete, on a full disk too
+                    self._file.seek(-written, os.SEEK_CUR)
+                    self._file.truncate()
+                raise MediaError(f"the results file '{self._path}' cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file."""
