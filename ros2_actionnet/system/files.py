@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -80,12 +81,22 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def replace_file(path: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
     """Write a file that is complete or as it was, after a power failure only if `durable`, which takes longer.
 
-    What is no file, such as a pipe, is written to. Raises OSError, and leaves nothing.
+    What is no file, such as a pipe, is written to. So is a file that cannot be replaced, as its folder may not be
+    changed or it is mounted, unless it is to be `durable`. Raises OSError, and leaves nothing.
     """
     path = path.resolve()  # a link stays one
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
+    try:
+        _replace(path, content, durable)
+    except OSError as error:
+        if durable or error.errno not in (errno.EACCES, errno.EPERM, errno.EBUSY) or not path.exists():
+            raise
+        path.write_bytes(content)
+
+
+def _replace(path: Path, content: bytes | memoryview, durable: bool) -> None:
     part = path.with_name(f"{path.stem[:32]}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:

@@ -158,3 +158,20 @@ class TestFolders:
             replace_folder(target, tmp_path / "missing")
         assert (target / "file").exists()
         assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_picture_that_cannot_be_replaced_is_written_to(tmp_path: Path) -> None:
+    """As a file that is mounted into a container, or in a folder in which nothing may be made."""
+    shown = tmp_path / "shown.jpg"
+    shown.write_bytes(b"before")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom ros2_actionnet.system import files\n"
+        "def busy(self, other):\n    raise OSError(16, 'Device or resource busy')\n"
+        "Path.replace = busy\n"
+        "files.replace_file(Path(sys.argv[1]), b'after')\n"
+        "try:\n    files.write_atomically(Path(sys.argv[1]), b'no')\nexcept OSError as error:\n    print(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(shown)], capture_output=True, text=True, check=True)
+    assert shown.read_bytes() == b"after"
+    assert done.stdout == "16\n", "what must be whole is not written to"
+    assert [path.name for path in tmp_path.iterdir()] == ["shown.jpg"]
