@@ -28,8 +28,8 @@ def test_int8_keeps_the_classes_of_clips_and_film(tmp_path: Path) -> None:
     film = precisions.film_windows([video("bikes.mp4")])[::8]
     calibration = tmp_path / "film"
     calibration.mkdir()
-    for name in ("bikes.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4"):
-        (calibration / name).symlink_to(video(name))
+    for path in (video("bikes.mp4"), video("bigbuckbunny.mp4"), ROOT / "media" / "camera_motion_demo.mp4"):
+        (calibration / path.name).symlink_to(path)
     network = ROOT / "networks" / "camera_motion"
     left_out = precisions.quantized(network, tmp_path / "int8", calibration, "--leave-out", "first")
     assert left_out.startswith("/features/features.0/features.0.0/Conv left out, ")
