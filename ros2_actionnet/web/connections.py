@@ -41,8 +41,11 @@ class Connections:
             connection.keep()
 
 
-def server_logger() -> logging.Logger:
-    """Return aiohttp's logger, without a traceback for each malformed request: anybody could fill the log with them."""
+def quieted_server_logger() -> logging.Logger:
+    """Quiet the logger of all servers of aiohttp in this process, and return it.
+
+    From then on it writes no traceback for a malformed request: anybody could fill the log with them.
+    """
     from aiohttp import log
 
     logger: logging.Logger = log.server_logger

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from ros2_actionnet.errors import ActionNetError, MediaError
 from ros2_actionnet.system.text import printable
 from ros2_actionnet.web.access import Access, WrongTokens
-from ros2_actionnet.web.connections import Connections, server_logger
+from ros2_actionnet.web.connections import Connections, quieted_server_logger
 from ros2_actionnet.web.hub import Hub, Viewer
 from ros2_actionnet.web.recorded import Recorded, recorded_routes
 from ros2_actionnet.web.requests import (
@@ -134,7 +134,11 @@ class PageServer:
 
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=1.0, keepalive_timeout=15.0, logger=server_logger()
+            self._application(),
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=15.0,
+            logger=quieted_server_logger(),
         )
         await runner.setup()
         try:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.system.text import printable
-from ros2_actionnet.web.connections import HANDSHAKE_WITHIN, Connections, server_logger
+from ros2_actionnet.web.connections import HANDSHAKE_WITHIN, Connections, quieted_server_logger
 from ros2_actionnet.web.listening import ListenAddress
 from ros2_actionnet.web.webrtc_library import check_libraries
 from ros2_actionnet.web.webrtc_peers import OfferRefused, Peers
@@ -174,7 +174,7 @@ class WebRtcServer:
             ]
         )
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=server_logger()
+            application, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=quieted_server_logger()
         )
         await self._runner.setup()
         await self.loop.create_server(
