@@ -205,7 +205,11 @@ class PageServer:
         async def index(request: web.Request) -> web.Response:
             if "token" in request.query:  # out of the address, which histories keep
                 return admit() if knows(request, request.query["token"]) else ask(refused=True)
-            return file("index.html") if admitted(request) else ask()
+            try:
+                return file("index.html") if admitted(request) else ask()
+            except web.HTTPTooManyRequests:
+                # A tab from before a restart gives its old cookie every second: who opens the page can still log in.
+                return ask()
 
         async def login(request: web.Request) -> web.Response:
             self._check_origin(request)

@@ -153,6 +153,27 @@ def test_guesses_of_the_token_are_limited_but_not_who_knows_it() -> None:
         with_session(guess)
 
 
+def test_the_form_is_shown_beside_a_tab_from_before_a_restart() -> None:
+    async def visit(session: Any) -> None:
+        old = {"Cookie": f"actionnet_{page.server.port}=token-before-the-restart"}
+        refused = []
+        for _ in range(12):  # the tab's connection, again and again
+            with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+                await session.ws_connect(f"{page.url}/socket", headers=page.origin | old)
+            refused.append(error.value.status)
+        assert refused == [401] * 10 + [429] * 2
+        status, text, _ = await get(session, page.url, headers=old)
+        assert (status, 'name="token"' in text) == (401, True)
+        assert (await get(session, f"{page.url}/?token=wrong"))[0] == 429, "guesses stay limited"
+        async with session.post(f"{page.url}/login", data={"token": TOKEN}, headers=page.origin) as response:
+            assert (response.status, "main.js" in await response.text()) == (200, True)
+        socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
+        assert (await receive(socket, "hello"))["readOnly"] is False
+
+    with served(TOKEN) as page:
+        with_session(visit)
+
+
 def test_a_viewer_sees_sets_and_resets() -> None:
     async def view(session: Any) -> None:
         socket = await session.ws_connect(f"{page.url}/socket", headers=page.origin)
