@@ -21,7 +21,7 @@ from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation, OverlayLine, draw_overlay
 from ros2_actionnet.images.raw_image import to_bgr
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, Picture, RunDetails
-from ros2_actionnet.media.picture_reader import PictureReader
+from ros2_actionnet.media.picture_reader import MOST_WALKED, PictureReader
 from ros2_actionnet.recognition.events import Event, EventType
 from ros2_actionnet.recognition.frame_header import NANOSECONDS
 from ros2_actionnet.recognition.prediction import Prediction
@@ -73,11 +73,14 @@ class Recording:
         hub: Is told how far the analysis is.
         details: The run.
         open_: Opens the input once more, for its pictures.
+        most_walked: As of `PictureReader`.
     """
 
     wants_pictures = False
 
-    def __init__(self, hub: Hub, details: RunDetails, open_: Callable[[], FrameSource]) -> None:
+    def __init__(
+        self, hub: Hub, details: RunDetails, open_: Callable[[], FrameSource], most_walked: int = MOST_WALKED
+    ) -> None:
         self._hub, self._details = hub, details
         self._lock = threading.Lock()
         self._times, self._positions, self._windows = array("d"), array("q"), array("i")  # of frames
@@ -86,7 +89,7 @@ class Recording:
         self._events: list[_Happened] = []
         self._running: dict[int, _Happened] = {}
         self._left_out = 0
-        self._reader = PictureReader(open_)
+        self._reader = PictureReader(open_, most_walked)
         self._intensity = IntensityRange(details.settings.intensity_range)
         self._pictures = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._cache: OrderedDict[tuple[int, bool], bytes] = OrderedDict()  # of the pictures' thread
@@ -199,9 +202,10 @@ class Recording:
             return {"events": events, "omitted": self._left_out + len(self._events) - len(listed)}
 
     def stop(self) -> None:
-        """Close the input that pictures are read from."""
-        self._pictures.shutdown(wait=True, cancel_futures=True)
+        """Close the input that pictures are read from, without waiting for one that is searched for."""
+        self._pictures.shutdown(wait=False, cancel_futures=True)
         self._reader.close()
+        self._pictures.shutdown(wait=True)
 
     def _results(self, window: int) -> list[tuple[int, float]]:
         span = range(window * self._width, (window + 1) * self._width)

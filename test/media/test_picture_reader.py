@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -11,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ros2_actionnet.images.raw_image import to_bgr
-from ros2_actionnet.media.base import FrameSource, InputOptions, Picture
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.raw_image import RawImage, to_bgr
+from ros2_actionnet.media.base import FrameSource, InputOptions, MediaFrame, Picture
 from ros2_actionnet.media.filters import Flipped
 from ros2_actionnet.media.picture_reader import PictureReader
 from ros2_actionnet.media.uris import open_source
@@ -90,3 +93,66 @@ def test_a_flip_acts_on_it_too(open_: Callable[[], FrameSource], positions: list
     for index in (100, 3):
         assert number_of(to_bgr(reader.read(index, positions))[:, ::-1]) == index
     reader.close()
+
+
+def test_a_file_that_cannot_jump_shows_no_other_time(tmp_path: Path) -> None:
+    path = save_video(tmp_path / "raw.h264", 12, has_times=False)
+    source = open_source(str(path), InputOptions(), pytest.fail)
+    positions = [frame.position for frame in source.frames()]
+    source.close()
+    reader = PictureReader(lambda: open_source(str(path), InputOptions(), pytest.fail), most_walked=70)
+    assert number_of(to_bgr(reader.read(70, positions))) == 70
+    with pytest.raises(MediaError, match=r"raw\.h264' has no frame there .* within 70 frames .* write the video anew"):
+        reader.read(140, positions)
+    with pytest.raises(MediaError, match="within 70 frames"):
+        reader.read(141, positions)
+    assert number_of(to_bgr(reader.read(20, positions))) == 20
+    assert number_of(to_bgr(reader.read(75, positions))) == 75, "read on from there"
+    reader.close()
+
+
+class Endless:
+    """A file with an endless way to any frame; `close` ends it, as that of a source does."""
+
+    name, rate, size, length, is_live = "endless", 10.0, (96, 64), None, False
+
+    def __init__(self) -> None:
+        self.is_walking, self.is_closed = threading.Event(), threading.Event()
+
+    def frames(self) -> Iterator[MediaFrame]:
+        return iter(())
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        image = RawImage.from_array(picture(0), "bgr8")
+        while not self.is_closed.is_set():
+            yield -1, image
+            self.is_walking.set()
+
+    def close(self) -> None:
+        self.is_closed.set()
+
+
+def test_closing_it_ends_a_search_in_another_thread() -> None:
+    source = Endless()
+    reader = PictureReader(lambda: source, most_walked=1 << 62)
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(reader.read, 5, range(10))
+        assert source.is_walking.wait(30)
+        reader.close()
+        with pytest.raises(MediaError, match="'endless' is closed"):
+            search.result(30)
+    with pytest.raises(MediaError, match="closed"):
+        reader.read(5, range(10))
+
+
+def test_closing_it_while_the_source_is_opened_closes_that_one_too() -> None:
+    source = Endless()
+
+    def open_() -> FrameSource:
+        reader.close()  # as another thread may
+        return source
+
+    reader = PictureReader(open_)
+    with pytest.raises(MediaError, match="'endless' is closed"):
+        reader.read(5, range(10))
+    assert source.is_closed.is_set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,15 @@ import av
 import numpy as np
 import pytest
 
+from ros2_actionnet.errors import MediaError
+from ros2_actionnet.images.raw_image import RawImage
+from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame, RunDetails
+from ros2_actionnet.media.picture_reader import MOST_WALKED
+from ros2_actionnet.recognition.frame_header import nanoseconds
+from ros2_actionnet.report.recording import Recording, RecordingPage
+from ros2_actionnet.settings import Settings
+from ros2_actionnet.web.access import Access
+from ros2_actionnet.web.hub import Hub
 from support.bags import images_topic, write_bag
 from support.networks import save_brightness_network
 from support.web import browser_page, pixel, wait_for
@@ -133,10 +144,82 @@ def test_it_plays_at_its_rate_and_by_keyboard(model: Path, tmp_path: Path) -> No
         page.locator(".player input").focus()
         page.keyboard.press("ArrowRight")
         assert page.evaluate(shown) == pytest.approx(before)
-        page.wait_for_function(
-            "t => Number(document.querySelector('[data-shown]').dataset.shown) === t", arg=page.evaluate(shown)
+        page.wait_for_function(  # to 1 us: the slider's value has 15 digits
+            "t => Math.abs(document.querySelector('[data-shown]').dataset.shown - t) < 1e-6", arg=page.evaluate(shown)
         )
         assert near(pixel(page), COLORS[int(page.evaluate(shown))])
+
+
+class Walked:
+    """A file of one color a second that is read from its first frame alone, and never gets anywhere if `is_endless`."""
+
+    name, rate, size, length, is_live = "walked.h264", float(RATE), (320, 180), None, False
+
+    def __init__(self, is_endless: bool = False) -> None:
+        self._is_endless = is_endless
+        self.is_walking, self.is_closed = threading.Event(), threading.Event()
+
+    def frames(self) -> Iterator[MediaFrame]:
+        for index, image in enumerate(itertools.cycle(pictures())):
+            time = index / RATE
+            yield MediaFrame(index, time, nanoseconds(time), RawImage.from_array(image, "bgr8"), position=index)
+
+    def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
+        for frame in self.frames():
+            if self.is_closed.is_set():
+                return
+            yield -1 if self._is_endless else frame.position, frame.image
+            self.is_walking.set()
+
+    def close(self) -> None:
+        self.is_closed.set()
+
+
+DETAILS = RunDetails("net", LABELS, 2, "fake", "CPU", "fp32", Settings(), "walked.h264", float(RATE), (320, 180))
+
+
+def test_a_frame_that_cannot_be_reached_has_no_picture_of_another_time() -> None:
+    shown = RecordingPage(Access(port=0), DETAILS, Walked)
+    try:
+        for frame in itertools.islice(Walked().frames(), MOST_WALKED + 100):
+            shown.recording.write(ClassifiedFrame(frame, None, is_new=False))
+        shown.recording.close()
+        with browser_page() as page:
+            page.goto(shown.link)
+            page.wait_for_selector("#health >> text=analyzed: 5:09.9")
+            slider, said = page.locator(".player input[type=range]"), page.locator(".picture p")
+
+            def seek(second: float) -> None:
+                slider.evaluate("(s, t) => { s.value = t; s.dispatchEvent(new Event('input')); }", second)
+
+            seek(2.5)
+            wait_for(lambda: near(pixel(page), COLORS[2]), "the picture")
+            assert not said.is_visible()
+            seek(305)
+            said.wait_for(state="visible")
+            assert "'walked.h264' has no frame there any more, or none within 3000 frames" in said.inner_text()
+            assert (
+                page.locator(".picture canvas").evaluate("c => c.getContext('2d').getImageData(9, 9, 1, 1).data[3]")
+                == 0
+            )
+            seek(1.5)
+            wait_for(lambda: near(pixel(page), COLORS[1]), "the picture again")
+            said.wait_for(state="hidden")
+    finally:
+        shown.stop()
+
+
+def test_it_stops_while_a_picture_is_searched_for() -> None:
+    source = Walked(is_endless=True)
+    recording = Recording(Hub(), DETAILS, lambda: source, most_walked=1 << 62)
+    for frame in itertools.islice(Walked().frames(), 20):
+        recording.write(ClassifiedFrame(frame, None, is_new=False))
+    searched, waiting = recording.picture(1.5, small=False), recording.picture(0.5, small=True)
+    assert source.is_walking.wait(30)
+    recording.stop()
+    assert waiting.cancelled()
+    with pytest.raises(MediaError, match=r"'walked\.h264' is closed"):
+        searched.result(30)
 
 
 def test_without_the_token_nothing_of_it_is_seen(model: Path, tmp_path: Path) -> None:

@@ -50,9 +50,15 @@ export class Camera {
       picture.close();
       this.waiting.hidden = true;
     } catch {
-      this.waiting.hidden = false;
-      this.waiting.textContent = "A picture could not be decoded.";
+      this.showNone("A picture could not be decoded.");
     }
     this.drawn();
+  }
+
+  /** Show why there is no picture in its place. */
+  showNone(why) {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.waiting.hidden = false;
+    this.waiting.textContent = why;
   }
 }

@@ -126,9 +126,11 @@ export class Player {
     const { time, camera } = this;
     try {
       const response = await fetch(`/recording/picture?time=${time}`);
+      const isMissing = response.status === 404 && this.end > 0; // before that, none has been analyzed yet
       if (response.ok) await camera.show(await response.arrayBuffer());
-      if (response.ok || response.status === 404) this.shown = time;
+      else if (isMissing) camera.showNone(await response.text());
       else await new Promise(resolve => setTimeout(resolve, 1000));
+      if (response.ok || isMissing) this.shown = time;
       camera.root.dataset.shown = time;
     } catch {
       await new Promise(resolve => setTimeout(resolve, 1000)); // the connection is lost; another is being made
