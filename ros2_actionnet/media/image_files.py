@@ -92,16 +92,14 @@ class ImageSource:
             for number, picture in self._pictures(self._report):
                 index = turn * len(self._paths) + number
                 time = index / self.rate
-                encoding = "bgr8" if picture.dtype == np.uint8 else "bgr16"
-                image = RawImage.from_array(picture, encoding)
-                yield MediaFrame(index, time, nanoseconds(time), image, position=number)
+                yield MediaFrame(index, time, nanoseconds(time), _as_image(picture), position=number)
             if self._closed:
                 return
 
     def images_from(self, position: int) -> Iterator[tuple[int, RawImage]]:
         """Yield the images from the one of a number on."""
         for number, picture in self._pictures(lambda line: None, max(position, 0)):
-            yield number, RawImage.from_array(picture, "bgr8" if picture.dtype == np.uint8 else "bgr16")
+            yield number, _as_image(picture)
 
     def close(self) -> None:
         """End the source."""
@@ -125,6 +123,10 @@ class ImageSource:
         except ImageError as error:
             return str(error)
         return "they come and go"
+
+
+def _as_image(picture: NDArray[np.uint8 | np.uint16]) -> RawImage:
+    return RawImage.from_array(picture, "bgr8" if picture.dtype == np.uint8 else "bgr16")
 
 
 def find_images(path: Path) -> list[Path]:
