@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ros2_actionnet.system.text import encodable, printable
+from ros2_actionnet.system.text import encodable, printable, quoted
 
 LABEL_KEYS = ("name", "label", "class_name", "label_name", "display_name", "action", "class", "category", "labels")
 """Names of the column or key that holds a label, in the order of preference, in lower case."""
@@ -287,7 +287,7 @@ def _by_number(numbers: Iterable[Any], labels: Sequence[str], what: str) -> list
             raise ValueError(f"{kind}{str(number)[:40]!r} is no class number")
         if int(number) in by_number:
             raise ValueError(
-                f"{kind}it names class {number} twice: {_shown(by_number[int(number)])} and {_shown(label)}"
+                f"{kind}it names class {number} twice: {quoted(by_number[int(number)])} and {quoted(label)}"
             )
         by_number[int(number)] = label
     first = 1 if min(by_number) == 1 else 0
@@ -307,10 +307,6 @@ def _complete(labels: list[str]) -> list[str]:
     if "" in labels:
         raise ValueError(f"it has no label for class {labels.index('')}")
     return labels
-
-
-def _shown(label: str) -> str:
-    return printable(repr(label), 80)
 
 
 def _is_number(value: Any) -> bool:

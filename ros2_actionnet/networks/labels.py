@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ros2_actionnet.errors import NetworkError
 from ros2_actionnet.networks.label_formats import LABEL_KEYS, decode, parse_labels
-from ros2_actionnet.system.text import printable
+from ros2_actionnet.system.text import printable, quoted
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ def _mismatch(path: Path, labels: list[str], classes: int, name: str) -> str:
         )
     if len(labels) == classes + 1:
         return message + (
-            f"if one of them is a background class that the network lacks (the first is {_shown(labels[0])}, the last "
-            f"{_shown(labels[-1])}), remove it. Otherwise set `labels` to the file that belongs to this model"
+            f"if one of them is a background class that the network lacks (the first is {quoted(labels[0])}, the last "
+            f"{quoted(labels[-1])}), remove it. Otherwise set `labels` to the file that belongs to this model"
         )
     return message + "set `labels` to the file that belongs to this model"
 
@@ -109,7 +109,3 @@ def _report_duplicates(path: Path, labels: list[str]) -> None:
     duplicates = [label for label, count in Counter(labels).items() if count > 1]
     if duplicates:
         logger.warning("label file %s names more than one class: %s", path, printable(", ".join(duplicates), 1000))
-
-
-def _shown(label: str) -> str:
-    return printable(repr(label), 80)

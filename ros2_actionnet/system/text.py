@@ -22,6 +22,11 @@ def printable(text: object, limit: int = LIMIT) -> str:
     return f"{shown}... ({left_out} more characters)" if left_out else shown
 
 
+def quoted(text: str, limit: int = 80) -> str:
+    """Return `text` in quotes, so that one sees where it ends, and otherwise as `printable`."""
+    return printable(repr(text), limit)
+
+
 def encodable(text: str) -> str:
     """Return `text` with U+FFFD for each lone surrogate, which JSON can hold and neither UTF-8 nor ROS can."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_actionnet.system.text import encodable, printable
+from ros2_actionnet.system.text import encodable, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ from ros2_actionnet.system.text import encodable, printable
 )
 def test_foreign_text_becomes_one_short_printable_line(text: object, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("snow ", "'snow '"),
+        ("", "''"),
+        ("it's\n\x1b[2J", r'''"it's\n\x1b[2J"'''),
+        ("滑雪", "'滑雪'"),
+        ("x" * 200, "'" + "x" * 79 + "... (122 more characters)"),
+    ],
+)
+def test_quotes_show_where_a_text_ends(text: str, shown: str) -> None:
+    assert quoted(text) == shown
 
 
 @pytest.mark.parametrize("digits", [6000])
