@@ -163,7 +163,7 @@ class Recognizer:
                     self.broken += 1
                     report(frame, error)
                     continue
-            is_new = index == newest and self._classifier.due > 0
+            is_new = index == newest and self.is_due
             if is_new:
                 events += recognize_together([(self, frame)])[0]
             yield Recognized(frame, self.prediction, is_new, tuple(events))
@@ -191,10 +191,13 @@ class Recognizer:
     def take_sampled(self, frame: TimedImage, sample: Sample, box: Box) -> bool:
         """Take the part of a frame in `box`, whose place is decided, into the window; return True if one is due.
 
+        A `Taken` would say no more: the frame is sampled, and no action ends by it, because one that empties the window
+        comes to a new recognizer (`Subjects`).
+
         Raises ImageError for a frame that cannot be understood.
         """
         self._push(frame, sample, box)
-        return self._classifier.due > 0
+        return self.is_due
 
     def end_events(self) -> list[Event]:
         """End all actions, as when the stream ends; return what ended."""
