@@ -209,6 +209,22 @@ def test_a_frame_that_cannot_be_reached_has_no_picture_of_another_time() -> None
         shown.stop()
 
 
+def test_a_page_opened_before_the_first_frame_shows_it_when_it_is_there() -> None:
+    shown = RecordingPage(Access(port=0), DETAILS, Walked)
+    try:
+        with browser_page() as page:
+            with page.expect_response(re.compile("/recording/picture")) as answer:
+                page.goto(shown.link)
+            assert answer.value.status == 404
+            assert page.inner_text(".picture p") == "Waiting for a picture …"
+            for frame in itertools.islice(Walked().frames(), 20):
+                shown.recording.write(ClassifiedFrame(frame, None, is_new=False))
+            shown.recording.close()
+            wait_for(lambda: near(pixel(page), COLORS[0]), "the first picture")
+    finally:
+        shown.stop()
+
+
 def test_it_stops_while_a_picture_is_searched_for() -> None:
     source = Walked(is_endless=True)
     recording = Recording(Hub(), DETAILS, lambda: source, most_walked=1 << 62)
