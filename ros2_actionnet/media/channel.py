@@ -18,7 +18,7 @@ class Channel(Generic[Item]):
     """
 
     def __init__(self, capacity: int, newest_wins: bool = False, on_change: Callable[[], None] = lambda: None) -> None:
-        """Begin empty; `on_change` is called, in any thread, after items were added or taken, and at the end."""
+        """Begin empty; `on_change` is called, in any thread, after `put`, `take`, `finish` and `abandon`."""
         self._on_change = on_change
         self._capacity = capacity
         self._newest_wins = newest_wins

@@ -15,6 +15,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -31,7 +32,9 @@ from ros2_actionnet.media.pipeline import (
     Statistics,
     draw_results,
     stretched,
+    timed,
 )
+from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.recognizer import Recognized, Recognizer, recognize_together
 from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.settings import Settings
@@ -42,7 +45,10 @@ OpenSource = Callable[[str], FrameSource]
 OpenSinks = Callable[[str, FrameSource], Mapping[str, ResultSink]]
 """Opens the sinks of a camera, by what they do."""
 
-_MOST = 1 << 20  # never reached: what is handed to a camera's sinks is bounded by what is taken from its source
+_MOST_RECOGNIZED = WRITTEN_LIVE + 2 * WAITING_LIVE
+"""Frames of a camera that are held or wait for its sinks, at most: none are taken in while there are enough of either,
+and then as many as have waited. The thread of the network never waits for a sink.
+"""
 
 
 class LiveCameras:
@@ -66,17 +72,17 @@ class LiveCameras:
         self._open_source, self._open_sinks, self._report, self._batch = open_source, open_sinks, report, batch
         self._work = threading.Condition()
         self._woken = False
-        self._stopped = threading.Event()
+        self._ending, self._stopped = threading.Event(), threading.Event()
         self._turns = itertools.count()
         self._error: BaseException | None = None
         self._cameras = [_Camera(name, Recognizer(session, settings), self._wake) for name in names]
         self.failed = list[str]()
 
     def run(self, meanwhile: Callable[[Callable[[], bool]], None] | None = None) -> None:
-        """Run until all sources have ended, or until `stop` is called, and close everything.
+        """Run until all sources have ended, or until `close` or `stop` is called, and close everything.
 
         `meanwhile` is done in the caller's thread; what it is given says whether the run has ended. Raises what it
-        raises, and BackendError if an inference fails.
+        raises, BackendError if an inference fails, and BrokenPipeError if nobody reads what is printed any more.
         """
         worker = threading.Thread(target=self._guarded_rounds, name="rounds", daemon=True)
         worker.start()
@@ -96,9 +102,17 @@ class LiveCameras:
         if self._error is not None:
             raise self._error
 
+    def close(self) -> None:
+        """End the run from any thread as if all sources had ended: frames on their way are still written."""
+        self._ending.set()
+        for camera in self._cameras:
+            camera.read.finish()
+            camera.close_source()
+
     def stop(self) -> None:
         """End the run at once, from any thread: frames on their way are lost, what is written can be used."""
         self._stopped.set()
+        self._ending.set()
         for camera in self._cameras:
             camera.abandon()
         self._wake()
@@ -108,8 +122,9 @@ class LiveCameras:
         return {camera.name: camera.statistics(stopped=self._stopped.is_set()) for camera in self._cameras}
 
     def remedies(self) -> dict[str, str]:
-        """Return, for each camera of which no window was classified, why not and what to do."""
-        return {one.name: one.recognizer.remedy() for one in self._cameras if not one.recognizer.windows}
+        """Return, for each camera that was opened and of which no window was classified, why not and what to do."""
+        opened = [camera for camera in self._cameras if camera.source is not None]
+        return {one.name: one.recognizer.remedy() for one in opened if not one.recognizer.windows}
 
     @property
     def rate(self) -> float:
@@ -122,14 +137,14 @@ class LiveCameras:
         try:
             source = self._open_source(camera.name)
             camera.source = source
-            if self._stopped.is_set():
+            if self._ending.is_set():
                 source.close()
                 return
             camera.sinks = self._open_sinks(camera.name, source)
             camera.writer = threading.Thread(target=self._write, args=(camera,), daemon=True)
             camera.writer.start()
             camera.read_frames()
-            if not self._stopped.is_set() and camera.name not in self.failed:
+            if not self._ending.is_set() and camera.name not in self.failed:
                 self._report(f"{camera.name} has ended")
         except Exception as error:
             self._fail(camera, error)
@@ -137,19 +152,23 @@ class LiveCameras:
             camera.read.finish()
 
     def _write(self, camera: _Camera) -> None:
+        self._guarded(camera, lambda: camera.write(self._leave_out))
+        for sink in camera.sinks.values():
+            self._guarded(camera, sink.close)
+
+    def _guarded(self, camera: _Camera, do: Callable[[], None]) -> None:
         try:
-            camera.write(self._leave_out)
+            do()
+        except BrokenPipeError as error:  # of standard output, which all cameras share
+            if self._error is None:
+                self._error = error
+            self.stop()
         except Exception as error:
             self._fail(camera, error)
-        for sink in camera.sinks.values():
-            try:
-                sink.close()
-            except Exception as error:
-                self._fail(camera, error)
 
     def _fail(self, camera: _Camera, error: Exception) -> None:
         """Report the first error of a camera, which ends it alone."""
-        if camera.name not in self.failed and not (self._stopped.is_set() and camera.source is None):
+        if camera.name not in self.failed and not (self._ending.is_set() and camera.source is None):
             self.failed.append(camera.name)
             unexpected = "" if isinstance(error, (ActionNetError, OSError)) else f"unexpected {type(error).__name__}: "
             self._report(f"{camera.name} has failed: {unexpected}{error}")
@@ -180,15 +199,16 @@ class LiveCameras:
         due = sorted((camera for camera in self._cameras if camera.is_due), key=attrgetter("turn"))
         chosen = due[: self._batch]
         if chosen:
-            events = recognize_together([(camera.recognizer, camera.held[0]) for camera in chosen])
+            events = recognize_together([(camera.recognizer, camera.held[0].frame) for camera in chosen])
             for camera, its_events in zip(chosen, events, strict=True):
                 camera.turn = next(self._turns)
-                camera.hand_over(Recognized(camera.held.pop(0), camera.recognizer.prediction, True, tuple(its_events)))
+                held, prediction = camera.held.pop(0), camera.recognizer.prediction
+                camera.hand_over(Recognized(held.frame, prediction, True, (*held.ended, *its_events)))
                 camera.release()
         for camera in self._cameras:
-            if camera.read.has_ended and not camera.held:
-                camera.recognized.finish()
+            if camera.read.has_ended and not camera.held and not camera.has_ended:
                 camera.has_ended = True
+                camera.recognized.finish()  # wakes this thread, and so only once
         if len(due) > len(chosen):
             self._wake()  # after the frames that have come meanwhile are taken in
 
@@ -210,6 +230,14 @@ class LiveCameras:
                 camera.writer.join()
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A frame that waits for the result of a window, with the actions that ended because it emptied the one before."""
+
+    frame: MediaFrame
+    ended: tuple[Event, ...]
+
+
 class _Camera:
     """One source with its window and sinks.
 
@@ -220,23 +248,23 @@ class _Camera:
     def __init__(self, name: str, recognizer: Recognizer, on_change: Callable[[], None]) -> None:
         self.name, self.recognizer = name, recognizer
         self.read: Channel[MediaFrame] = Channel(WAITING_LIVE, newest_wins=True, on_change=on_change)
-        self.recognized: Channel[tuple[ClassifiedFrame, Annotation]] = Channel(_MOST, on_change=on_change)
+        self.recognized: Channel[tuple[ClassifiedFrame, Annotation]] = Channel(_MOST_RECOGNIZED, on_change=on_change)
         self.source: FrameSource | None = None
         self.sinks: Mapping[str, ResultSink] = {}
         self.reader: threading.Thread | None = None
         self.writer: threading.Thread | None = None
-        self.held = list[MediaFrame]()  # begins with the frame that the due window ends with, and waits for its result
+        self.held = list[_Held]()  # begins with the frame that the due window ends with, and waits for its result
         self.turn = -1
         self.has_ended = False
         self._intensity = IntensityRange(recognizer.settings.intensity_range)
         self._frames = self._missing = self._undrawable = 0
-        self._draw, self._writes = Stopwatch(), dict[str, Stopwatch]()
+        self._decode, self._draw, self._writes = Stopwatch(), Stopwatch(), dict[str, Stopwatch]()
 
     def read_frames(self) -> None:
         """Queue the frames of the source until it ends or nobody wants any more."""
         assert self.source is not None
         expected = 0
-        for frame in self.source.frames():
+        for frame in timed(self.source.frames(), self._decode):
             self._missing += frame.index - expected
             expected = frame.index + 1
             if not self.read.put(stretched(frame, self._intensity)):
@@ -248,8 +276,11 @@ class _Camera:
         return bool(self.held)
 
     def take_frames(self, leave_out: Callable[[str, MediaFrame, ImageError], None]) -> None:
-        """Take all waiting frames into the window, unless the sinks are behind: then the oldest frames are dropped."""
-        if self.recognized.waiting >= WRITTEN_LIVE:
+        """Take all waiting frames into the window, unless the sinks or the network are behind.
+
+        Then they wait, and the oldest are dropped.
+        """
+        if self.recognized.waiting >= WRITTEN_LIVE or len(self.held) >= WAITING_LIVE:
             return
         recognizer = self.recognizer
         for frame in self.read.take_waiting():
@@ -261,14 +292,14 @@ class _Camera:
             if taken.is_sampled:
                 self.release()  # a newer window, or none, is due
             if taken.is_due or self.held:
-                self.held.append(frame)
+                self.held.append(_Held(frame, taken.ended))
             else:
                 self.hand_over(Recognized(frame, recognizer.prediction, False, taken.ended))
 
     def release(self) -> None:
         """Hand over the frames that were held, of which no window is classified."""
-        for frame in self.held:
-            self.hand_over(Recognized(frame, self.recognizer.prediction, False))
+        for held in self.held:
+            self.hand_over(Recognized(held.frame, self.recognizer.prediction, False, held.ended))
         self.held.clear()
 
     def hand_over(self, recognized: Recognized[MediaFrame]) -> None:
@@ -277,11 +308,10 @@ class _Camera:
 
     def write(self, leave_out: Callable[[str, MediaFrame, ImageError], None]) -> None:
         """Hand the frames to the sinks until there are no more."""
-        draws = any(sink.wants_pictures for sink in self.sinks.values())
         self._writes.update({name: Stopwatch() for name in self.sinks})
         for ((result, annotation),) in self.recognized:
             drawn = result
-            if draws:
+            if any(sink.wants_pictures for sink in self.sinks.values()):
                 try:
                     with self._draw:
                         drawn = draw_results(result, annotation)
@@ -308,7 +338,9 @@ class _Camera:
     def statistics(self, *, stopped: bool) -> Statistics:
         """Return the totals so far."""
         recognizer = self.recognizer
-        times = {"thumbnail": recognizer.thumbnail, "inference": recognizer.inference, "draw": self._draw}
+        times = {"decode": self._decode, "thumbnail": recognizer.thumbnail, "inference": recognizer.inference}
+        if self._draw.count:
+            times["draw"] = self._draw
         return Statistics(
             frames=self._frames,
             windows=recognizer.windows,

@@ -154,7 +154,7 @@ class Pipeline:
 
     def _read_frames(self) -> None:
         expected = 0
-        for frame in _timed(self._source.frames(), self._decode):
+        for frame in timed(self._source.frames(), self._decode):
             self._missing += frame.index - expected  # the source counts frames that it could not decode
             expected = frame.index + 1
             if not self._read.put(stretched(frame, self._intensity)):
@@ -269,8 +269,8 @@ def _frames_waiting(source: FrameSource) -> int:
     return min(MOST_WAITING, max(2, _BYTES_WAITING // (3 * width * height)))
 
 
-def _timed(items: Iterable[Made], watch: Stopwatch) -> Iterator[Made]:
-    """`items`, with the time that it takes to make them."""
+def timed(items: Iterable[Made], watch: Stopwatch) -> Iterator[Made]:
+    """Yield `items`, adding up the time that it takes to make them."""
     iterator = iter(items)
     while True:
         with watch:
