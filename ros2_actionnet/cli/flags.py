@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import math
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ros2_actionnet import __version__
+from ros2_actionnet.cli import flag_values
 from ros2_actionnet.cli.cameras import cameras_of
 from ros2_actionnet.settings import SETTINGS, Setting, Settings
 from ros2_actionnet.system.text import printable
@@ -34,15 +33,13 @@ DEFAULT_INPUT = "csi://0"
 """The default input, as in jetson-inference."""
 
 DEFAULT_SERVE = f"127.0.0.1:{DEFAULT_PORT}"
+_ADDRESS = re.compile(r"[^/]*:\d+")
 
 LEVELS = ("silent", "error", "warning", "success", "info", "verbose", "debug")
 """jetson-inference's log levels, quietest first."""
 
 RTSP_TRANSPORTS = ("auto", "tcp", "udp", "udp_multicast", "http", "https")
 """The transports of an RTSP input."""
-
-BATCH_FILES = ("video", "results", "report")
-"""The kinds of files that `--batch` can write for each input."""
 
 WITHOUT_EFFECT = {
     "batch-size": "windows are classified one at a time",
@@ -119,10 +116,7 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if options.batch is not None and options.detections is not None:
         parser.error("--detections belongs to one input: omit --batch")
-    if options.serve and not options.uris:  # --serve clip.mp4
-        options.uris, options.serve = [options.serve], DEFAULT_SERVE
-    if options.serve and (options.batch is not None or options.detections is not None or options.input_loop < 0):
-        parser.error("--serve shows one whole recording: omit --batch, --detections and --input-loop=-1")
+    _check_serve(parser, options)
     if options.verbose or options.debug:
         options.log_level = "debug" if options.debug else "verbose"
     options.settings = Settings.from_values({setting.name: getattr(options, setting.name) for setting in _flagged()})
@@ -142,6 +136,20 @@ def _check_cameras(parser: argparse.ArgumentParser, options: argparse.Namespace)
             f"with --camera one output is expected, not {' '.join(map(printable, options.uris))}; give --camera before "
             "every input"
         )
+
+
+def _check_serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Take the value of --serve for the input if there is no other; exit with a message if it cannot be used."""
+    if not options.serve:
+        return
+    if options.cameras:
+        parser.error("--serve shows one whole recording: omit --camera, or give webrtc://@:8554/NAME as the output")
+    if not options.uris:
+        if _ADDRESS.fullmatch(options.serve):
+            parser.error("--serve needs a recording: actionnet clip.mp4 --serve")
+        options.uris, options.serve = [options.serve], DEFAULT_SERVE  # --serve clip.mp4
+    if options.batch is not None or options.detections is not None or options.input_loop < 0:
+        parser.error("--serve shows one whole recording: omit --batch, --detections and --input-loop=-1")
 
 
 def _split_at_double_dash(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -196,22 +204,24 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def _add_input_flags(group: Any) -> None:
     group.add_argument(
         "--input-width",
-        type=_count,
+        type=flag_values.count,
         default=0,
         metavar="PIXELS",
         help="width of the frames: requested from a camera, otherwise they are scaled to it",
     )
-    group.add_argument("--input-height", type=_count, default=0, metavar="PIXELS", help="height of the frames")
+    group.add_argument(
+        "--input-height", type=flag_values.count, default=0, metavar="PIXELS", help="height of the frames"
+    )
     group.add_argument(
         "--input-rate",
-        type=_rate,
+        type=flag_values.rate,
         default=0.0,
         metavar="HZ",
         help="rate requested from a camera, upper limit for a video, playback rate of images",
     )
     group.add_argument(
         "--input-loop",
-        type=_loops,
+        type=flag_values.loops,
         default=0,
         metavar="TIMES",
         help="how many times to repeat a file; -1: forever (default: 0)",
@@ -238,7 +248,7 @@ def _add_input_flags(group: Any) -> None:
     )
     group.add_argument(
         "--input-timeout",
-        type=_seconds,
+        type=flag_values.seconds,
         default=0.0,
         metavar="SECONDS",
         help="time without an answer or a frame after which a camera, stream or server counts as lost (default: 4, of "
@@ -274,7 +284,11 @@ def _add_output_flags(group: Any) -> None:
         "--output-codec", default="", metavar="CODEC", help="h264, h265, vp8, vp9, mpeg4, mjpeg or av1 (default: h264)"
     )
     group.add_argument(
-        "--bitrate", type=_count, default=0, metavar="BITS", help="bits per second (default: chosen for good quality)"
+        "--bitrate",
+        type=flag_values.count,
+        default=0,
+        metavar="BITS",
+        help="bits per second (default: chosen for good quality)",
     )
     group.add_argument(
         "--output-encoder",
@@ -291,22 +305,24 @@ def _add_output_flags(group: Any) -> None:
     )
     group.add_argument("--output-save", default="", metavar="FILE", help="save what is streamed or shown to this file")
     group.add_argument("--headless", action="store_true", help="do not open a window if no output is given")
-    group.add_argument("--results", type=_path, metavar="FILE.jsonl", help="write each prediction as a line of JSON")
     group.add_argument(
-        "--report", type=_path, metavar="FILE.html", help="write an HTML page with the timeline of the run"
+        "--results", type=flag_values.path, metavar="FILE.jsonl", help="write each prediction as a line of JSON"
+    )
+    group.add_argument(
+        "--report", type=flag_values.path, metavar="FILE.html", help="write an HTML page with the timeline of the run"
     )
     group.add_argument(
         "--batch",
-        type=_path,
+        type=flag_values.path,
         metavar="FOLDER",
         help="accept any number of inputs and write the files of each into FOLDER",
     )
     group.add_argument(
         "--batch-files",
-        type=_batch_files,
-        default=BATCH_FILES,
+        type=flag_values.batch_files,
+        default=flag_values.BATCH_FILES,
         metavar="KINDS",
-        help=f"files to write for each input: any of {','.join(BATCH_FILES)} (default: all)",
+        help=f"files to write for each input: any of {','.join(flag_values.BATCH_FILES)} (default: all)",
     )
 
 
@@ -371,21 +387,12 @@ def add_setting(parser: Any, name: str) -> None:
     )
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _texts(text: str) -> tuple[str, ...]:
-    """Split `text` at commas; an item that contains a comma is enclosed in double quotes."""
-    return tuple(next(csv.reader([text], skipinitialspace=True), []))
-
-
 _TYPES: dict[str, Callable[[str], Any]] = {
     "integer": int,
     "double": float,
     "string": str,
-    "double_array": _numbers,
-    "string_array": _texts,
+    "double_array": flag_values.numbers,
+    "string_array": flag_values.texts,
 }
 _METAVARS = {
     "integer": "N",
@@ -397,49 +404,3 @@ _METAVARS = {
     "labels": "FILE.txt",
     "engine_cache": "FOLDER",
 }
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is below 0")
-    return value
-
-
-def _loops(text: str) -> int:
-    value = int(text)
-    if value < -1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of repetitions; -1 is forever")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a frame rate in Hz")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a time in seconds above 0")
-    return value
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return Path(text)
-
-
-def _batch_files(text: str) -> tuple[str, ...]:
-    kinds = tuple(part.strip() for part in text.split(","))
-    for kind in kinds:
-        if kind not in BATCH_FILES:
-            raise argparse.ArgumentTypeError(f"'{kind}' is not one of {', '.join(BATCH_FILES)}")
-    return kinds
-
-
-_numbers.__name__, _texts.__name__, _count.__name__ = "list of numbers", "list", "number"
-_loops.__name__ = _rate.__name__ = _seconds.__name__ = "number"

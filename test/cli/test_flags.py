@@ -138,6 +138,10 @@ def test_a_batch_takes_any_number_of_inputs() -> None:
         (["--roi", "a,b"], "invalid list of numbers value: 'a,b'"),
         (["--thresh", "0.5"], "--thresh"),
         (["--log-level", "loud"], "'loud'"),
+        (["--serve"], "--serve needs a recording: actionnet clip.mp4 --serve"),
+        (["--serve", "0.0.0.0:9000"], "--serve needs a recording"),
+        (["--camera", "0", "--camera", "1", "--serve", "0.0.0.0:9000"], "omit --camera, or give webrtc://@:8554/NAME"),
+        (["--camera", "0", "--serve=0.0.0.0:9000", "out.mp4"], "omit --camera, or give webrtc://@:8554/NAME"),
     ],
 )
 def test_a_command_line_that_cannot_be_used_ends_with_a_line_that_says_why(
@@ -224,3 +228,16 @@ def test_empty_names_are_refused(arguments: list[str], capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         parse_flags(arguments)
     assert "is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (["--serve", "a.mp4"], "127.0.0.1:8080"),
+        (["a.mp4", "--serve"], "127.0.0.1:8080"),
+        (["--serve", "0.0.0.0:9000", "a.mp4"], "0.0.0.0:9000"),
+    ],
+)
+def test_a_recording_is_served_wherever_its_name_stands(arguments: list[str], address: str) -> None:
+    options = parse_flags(arguments)
+    assert (options.uris, options.serve) == (["a.mp4"], address)
