@@ -33,10 +33,13 @@ class Mosaic:
     """
 
     def __init__(
-        self, names: Sequence[str], open_sink: Callable[[FrameSource], ResultSink], stop: Callable[[], None]
+        self, names: Sequence[str], open_sink: Callable[[FrameSource], ResultSink | None], close: Callable[[], None]
     ) -> None:
-        """Begin black; `open_sink` opens the output once the size is known, `stop` ends the run, for a window."""
-        self._open_sink, self._stop = open_sink, stop
+        """Begin black; `close` ends the run, for a window that is closed.
+
+        `open_sink` opens the output once the size is known; after None no picture is drawn any more.
+        """
+        self._open_sink, self._close = open_sink, close
         self._columns = math.ceil(math.sqrt(len(names)))
         self._rows = math.ceil(len(names) / self._columns)
         self._tiles = {name: _Tile(name, number) for number, name in enumerate(names)}
@@ -56,8 +59,12 @@ class Mosaic:
         period = 1 / min(_FASTEST, rate() or _FASTEST)
         width, height = self._tile_size()
         canvas = np.zeros((height * self._rows, width * self._columns, 3), np.uint8)
-        source = _MosaicSource(1 / period, (canvas.shape[1], canvas.shape[0]), self._stop)
+        source = _MosaicSource(1 / period, (canvas.shape[1], canvas.shape[0]), self._close)
         sink = self._open_sink(source)
+        if sink is None:
+            for tile in self._tiles.values():
+                tile.is_shown = False
+            return
         try:
             self._write(sink, canvas, (width, height), period, has_ended)
         finally:
@@ -100,6 +107,7 @@ class _Tile:
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
+        self.is_shown = True
         self.picture: Picture | None = None
         self.came_at = time.monotonic()
         self._drawn: tuple[Picture | None, bool] | None = None
@@ -133,10 +141,13 @@ def _fit(picture: Picture, tile: Picture) -> None:
 class _TileSink:
     """Takes the annotated pictures of one camera."""
 
-    wants_pictures = True
-
     def __init__(self, tile: _Tile, came: threading.Condition) -> None:
         self._tile, self._came = tile, came
+
+    @property
+    def wants_pictures(self) -> bool:
+        """True unless the output could not be opened."""
+        return self._tile.is_shown
 
     def write(self, result: ClassifiedFrame) -> None:
         with self._came:
@@ -147,25 +158,13 @@ class _TileSink:
         """Leave the last picture."""
 
 
-class NoSink:
-    """Takes pictures that nobody looks at, where no window can be opened."""
-
-    wants_pictures = False
-
-    def write(self, result: ClassifiedFrame) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 @dataclass(frozen=True)
 class _MosaicSource:
     """What the output is told about the pictures."""
 
     rate: float
     size: tuple[int, int]
-    stop: Callable[[], None]
+    end: Callable[[], None]
     name: str = "cameras"
     length: int | None = None
     is_live: bool = True
@@ -175,4 +174,4 @@ class _MosaicSource:
 
     def close(self) -> None:
         """End the run: the window was closed."""
-        self.stop()
+        self.end()

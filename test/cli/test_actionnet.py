@@ -25,7 +25,7 @@ import pytest
 import yaml
 from rosbags.highlevel import AnyReader
 
-from ros2_actionnet.cli import actionnet
+from ros2_actionnet.cli import run_parts
 from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.images.box import Box
@@ -257,7 +257,7 @@ def test_without_an_output_a_window_is_tried_if_there_is_a_display(
     model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opening, "DisplaySink", NoWindow)
-    monkeypatch.setattr(actionnet, "has_display", lambda: True)
+    monkeypatch.setattr(run_parts, "has_display", lambda: True)
     arguments = [str(video), "--model", str(model), "--output-save", str(tmp_path / "kept.mp4")]
     assert main(arguments) == 0
     output = capsys.readouterr()
@@ -479,6 +479,22 @@ def test_ctrl_c_ends_a_batch(tmp_path: Path) -> None:
     assert process.returncode == 130, error
     assert len(output[output.index("input ") :].splitlines()) == 2
     assert len(read_clip(tmp_path / "out" / "camera_motion_demo.mp4")) > 30
+
+
+@pytest.mark.parametrize("line", ["open http://", "all of it is on the page"])
+def test_ctrl_c_ends_a_page_before_the_analysis_and_after_it(line: str, model: Path, video: Path) -> None:
+    pytest.importorskip("aiohttp")
+    process = start(video, "--model", model, "--serve", "127.0.0.1:0")
+    assert process.stderr is not None
+    for said in process.stderr:
+        if line in said:
+            break
+    else:
+        pytest.fail("it ended by itself")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
 
 
 def test_the_process_s_handlers_of_signals_are_put_back(model: Path, video: Path) -> None:

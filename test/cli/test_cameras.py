@@ -151,6 +151,21 @@ def test_a_common_output_has_a_tile_for_each_camera(server: str, model: Path, tm
         assert abs(float(corner.mean()) - level) < 20, (row, column)
 
 
+@pytest.mark.slow
+def test_a_reader_that_needs_no_more_ends_all_without_a_word(server: str, model: Path) -> None:
+    command = [sys.executable, "-m", "ros2_actionnet.cli.actionnet", "--verbose", "--headless", "--model", str(model)]
+    cameras = [part for name in ("dark", "bright") for part in ("--camera", f"{name}={server}/{name}")]
+    with subprocess.Popen([*command, *cameras], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(TIMEOUT) == 141, error
+    assert "has failed" not in error
+    assert "Traceback" not in error
+
+
 def test_if_no_camera_can_be_opened_it_ends(server: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--camera", f"a={server}/none", "--camera", f"b={server}/nil", "--model", str(model)]) == 1
     error = capsys.readouterr().err
