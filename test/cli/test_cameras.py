@@ -20,6 +20,8 @@ import pytest
 from ros2_actionnet.cli.actionnet import main
 from ros2_actionnet.cli.cameras import Camera, cameras_of, common_outputs, outputs_of
 from ros2_actionnet.cli.outputs import Outputs
+from ros2_actionnet.media import uris as opening
+from ros2_actionnet.media.base import ClassifiedFrame, FrameSource
 from support.clips import read_clip
 from support.networks import save_brightness_network
 
@@ -164,6 +166,35 @@ def test_a_reader_that_needs_no_more_ends_all_without_a_word(server: str, model:
         assert process.wait(TIMEOUT) == 141, error
     assert "has failed" not in error
     assert "Traceback" not in error
+
+
+def test_closing_the_window_is_no_interruption(
+    server: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results.jsonl"
+
+    class Window:
+        """Is closed, as with Escape, once there are results of both cameras."""
+
+        wants_pictures = True
+
+        def __init__(self, source: FrameSource) -> None:
+            self._source, self._until = source, time.monotonic() + TIMEOUT
+
+        def write(self, result: ClassifiedFrame) -> None:
+            if len({row["stream"] for row in rows_of(results)}) == 2 or time.monotonic() > self._until:
+                self._source.close()
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    monkeypatch.setattr(opening, "DisplaySink", Window)
+    cameras = [part for name in ("dark", "bright") for part in ("--camera", f"{name}={server}/{name}")]
+    assert main([*cameras, "display://0", "--model", str(model), "--results", str(results)]) == 0
+    error = capsys.readouterr().err
+    assert "has ended" not in error
+    assert "has failed" not in error
+    assert {row["stream"] for row in rows_of(results)} == {"dark", "bright"}
 
 
 def test_if_no_camera_can_be_opened_it_ends(server: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
