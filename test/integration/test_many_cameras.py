@@ -152,7 +152,7 @@ def test_one_that_dies_floods_or_sends_garbage_does_not_touch_the_others(cameras
         results = cameras.wait_for_results(name, before[name] + 13)
         assert {result.results[0].class_id for result in results} == {LABELS[GREYS[name]]}
     left = cameras.status("/actionnet: camera left")
-    assert 0 < int(left["frames rejected"]) <= 15  # a busy middleware may leave some out
+    assert 10 < int(left["frames rejected"]) <= 15  # the first are out of line with the stamps before: left out unread
     assert r"no\x1bsuch" in left["last error"]
     rear = cameras.status("/actionnet: camera rear")
     assert (rear["frames rejected"], rear["last error"]) == ("0", "")
