@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ros2_actionnet.errors import MediaError
 from ros2_actionnet.media.base import ClassifiedFrame
-from ros2_actionnet.media.pipeline import Statistics
+from ros2_actionnet.media.stages import Statistics
 from ros2_actionnet.recognition.prediction import Prediction
 from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.system.text import printable

@@ -21,22 +21,13 @@ from typing import Any
 
 from ros2_actionnet.backends import Session
 from ros2_actionnet.errors import ActionNetError, ImageError
-from ros2_actionnet.images.intensity import IntensityRange
 from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.channel import Channel
-from ros2_actionnet.media.pipeline import (
-    LAST_READ,
-    WAITING_LIVE,
-    WRITTEN_LIVE,
-    Statistics,
-    draw_results,
-    stretched,
-    timed,
-)
+from ros2_actionnet.media.pipeline import LAST_READ, WAITING_LIVE, WRITTEN_LIVE
+from ros2_actionnet.media.stages import LeaveOut, Stages, Statistics
 from ros2_actionnet.recognition.events import Event
 from ros2_actionnet.recognition.recognizer import Recognized, Recognizer, recognize_together
-from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.settings import Settings
 
 OpenSource = Callable[[str], FrameSource]
@@ -140,10 +131,10 @@ class LiveCameras:
             if self._ending.is_set():
                 source.close()
                 return
-            camera.sinks = self._open_sinks(camera.name, source)
+            camera.stages.open(self._open_sinks(camera.name, source))
             camera.writer = threading.Thread(target=self._write, args=(camera,), daemon=True)
             camera.writer.start()
-            camera.read_frames()
+            camera.stages.read(source, camera.read)
             if not self._ending.is_set() and camera.name not in self.failed:
                 self._report(f"{camera.name} has ended")
         except Exception as error:
@@ -152,8 +143,8 @@ class LiveCameras:
             camera.read.finish()
 
     def _write(self, camera: _Camera) -> None:
-        self._guarded(camera, lambda: camera.write(self._leave_out))
-        for sink in camera.sinks.values():
+        self._guarded(camera, lambda: camera.write(self._leave_out_of(camera)))
+        for sink in camera.stages.sinks.values():
             self._guarded(camera, sink.close)
 
     def _guarded(self, camera: _Camera, do: Callable[[], None]) -> None:
@@ -195,7 +186,7 @@ class LiveCameras:
     def _do_round(self) -> None:
         """Take all frames in, and classify the windows whose cameras have waited longest."""
         for camera in self._cameras:
-            camera.take_frames(self._leave_out)
+            camera.take_frames(self._leave_out_of(camera))
         due = sorted((camera for camera in self._cameras if camera.is_due), key=attrgetter("turn"))
         chosen = due[: self._batch]
         if chosen:
@@ -212,8 +203,8 @@ class LiveCameras:
         if len(due) > len(chosen):
             self._wake()  # after the frames that have come meanwhile are taken in
 
-    def _leave_out(self, name: str, frame: MediaFrame, error: ImageError) -> None:
-        self._report(f"{name}: frame {frame.index} is skipped: {error}")
+    def _leave_out_of(self, camera: _Camera) -> LeaveOut:
+        return lambda frame, error: self._report(f"{camera.name}: frame {frame.index} is skipped: {error}")
 
     # How it ends.
 
@@ -250,32 +241,19 @@ class _Camera:
         self.read: Channel[MediaFrame] = Channel(WAITING_LIVE, newest_wins=True, on_change=on_change)
         self.recognized: Channel[tuple[ClassifiedFrame, Annotation]] = Channel(_MOST_RECOGNIZED, on_change=on_change)
         self.source: FrameSource | None = None
-        self.sinks: Mapping[str, ResultSink] = {}
+        self.stages = Stages(recognizer)
         self.reader: threading.Thread | None = None
         self.writer: threading.Thread | None = None
         self.held = list[_Held]()  # begins with the frame that the due window ends with, and waits for its result
         self.turn = -1
         self.has_ended = False
-        self._intensity = IntensityRange(recognizer.settings.intensity_range)
-        self._frames = self._missing = self._undrawable = 0
-        self._decode, self._draw, self._writes = Stopwatch(), Stopwatch(), dict[str, Stopwatch]()
-
-    def read_frames(self) -> None:
-        """Queue the frames of the source until it ends or nobody wants any more."""
-        assert self.source is not None
-        expected = 0
-        for frame in timed(self.source.frames(), self._decode):
-            self._missing += frame.index - expected
-            expected = frame.index + 1
-            if not self.read.put(stretched(frame, self._intensity)):
-                return
 
     @property
     def is_due(self) -> bool:
         """True if a window waits to be classified."""
         return bool(self.held)
 
-    def take_frames(self, leave_out: Callable[[str, MediaFrame, ImageError], None]) -> None:
+    def take_frames(self, leave_out: LeaveOut) -> None:
         """Take all waiting frames into the window, unless the sinks or the network are behind.
 
         Then they wait, and the oldest are dropped.
@@ -287,7 +265,7 @@ class _Camera:
             try:
                 taken = recognizer.take(frame)
             except ImageError as error:
-                leave_out(self.name, frame, error)
+                leave_out(frame, error)
                 continue
             if taken.is_sampled:
                 self.release()  # a newer window, or none, is due
@@ -306,23 +284,14 @@ class _Camera:
         """Queue a frame for the sinks."""
         self.recognized.put((ClassifiedFrame.of(recognized), self.recognizer.annotation()))
 
-    def write(self, leave_out: Callable[[str, MediaFrame, ImageError], None]) -> None:
+    def write(self, leave_out: LeaveOut) -> None:
         """Hand the frames to the sinks until there are no more."""
-        self._writes.update({name: Stopwatch() for name in self.sinks})
         for ((result, annotation),) in self.recognized:
-            drawn = result
-            if any(sink.wants_pictures for sink in self.sinks.values()):
-                try:
-                    with self._draw:
-                        drawn = draw_results(result, annotation)
-                except ImageError as error:  # it was not sampled, or the recognizer would have found out
-                    self._undrawable += 1
-                    leave_out(self.name, result.frame, error)
-                    continue
-            for name, sink in self.sinks.items():
-                with self._writes[name]:
-                    sink.write(drawn)
-            self._frames += 1
+            drawn: ClassifiedFrame | None = result
+            if self.stages.wants_pictures:
+                drawn = self.stages.draw(result, annotation, leave_out)
+            if drawn is not None:
+                self.stages.write(drawn)
 
     def abandon(self) -> None:
         """End at once; what waits is lost."""
@@ -337,17 +306,5 @@ class _Camera:
 
     def statistics(self, *, stopped: bool) -> Statistics:
         """Return the totals so far."""
-        recognizer = self.recognizer
-        times = {"decode": self._decode, "thumbnail": recognizer.thumbnail, "inference": recognizer.inference}
-        if self._draw.count:
-            times["draw"] = self._draw
-        return Statistics(
-            frames=self._frames,
-            windows=recognizer.windows,
-            broken=self._missing + recognizer.broken + self._undrawable,
-            late=recognizer.late,
-            dropped=self.read.dropped,
-            overtaken=recognizer.overtaken,
-            stopped=stopped,
-            times=times | self._writes,
-        )
+        draws = self.stages.drawing.count > 0
+        return self.stages.statistics(dropped=self.read.dropped, stopped=stopped, draws=draws)

@@ -160,7 +160,7 @@ class _TileSink:
 
 @dataclass(frozen=True)
 class _MosaicSource:
-    """What the output is told about the pictures."""
+    """Tells the output about the pictures, as the source of them."""
 
     rate: float
     size: tuple[int, int]

@@ -10,22 +10,16 @@ frame is dropped, and when inferences take longer than frames take to come, only
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from ros2_actionnet.errors import ImageError
-from ros2_actionnet.images.intensity import IntensityRange
-from ros2_actionnet.images.overlay import Annotation, draw_overlay
-from ros2_actionnet.images.raw_image import to_bgr
-from ros2_actionnet.images.subject_overlay import draw_subjects
+from ros2_actionnet.images.overlay import Annotation
 from ros2_actionnet.media.base import ClassifiedFrame, FrameSource, MediaFrame, Report, ResultSink
 from ros2_actionnet.media.channel import Channel
-from ros2_actionnet.recognition.annotation import subject_label
+from ros2_actionnet.media.stages import Stages, Statistics
 from ros2_actionnet.recognition.recognizer import Recognizer
-from ros2_actionnet.recognition.stopwatch import Stopwatch
 from ros2_actionnet.recognition.subjects.subject_recognizer import SubjectResult
 
 MOST_WAITING = 16
@@ -42,33 +36,6 @@ WRITTEN_LIVE = 2
 
 LAST_READ = 2.0
 """s that a source has to let go of a read, such as of a camera that sends nothing."""
-
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Totals of a finished run.
-
-    Attributes:
-        frames: Number of frames handed to the sinks.
-        windows: Number of windows classified.
-        broken: Number of frames that could not be decoded or understood.
-        late: Number of frames left out of the window because their stamps did not go on from those before.
-        dropped: Number of frames of a live source that were dropped.
-        overtaken: Number of windows left out because a newer one was there.
-        stopped: True if the run was interrupted before the source ended.
-        times: The time that each stage took.
-    """
-
-    frames: int
-    windows: int
-    broken: int
-    late: int
-    dropped: int
-    overtaken: int
-    stopped: bool
-    times: Mapping[str, Stopwatch]
 
 
 class People(Protocol):
@@ -91,19 +58,16 @@ class Pipeline:
     ) -> None:
         """Takes the sinks by what they do, in a word or two, for the times."""
         self._people = people
-        self._source, self._recognizer, self._sinks, self._report = source, recognizer, sinks, report
-        self._intensity = IntensityRange(recognizer.settings.intensity_range)
-        self._draws = any(sink.wants_pictures for sink in sinks.values())
+        self._source, self._recognizer, self._report = source, recognizer, report
+        self._stages = Stages(recognizer, sinks)
+        self._draws = self._stages.wants_pictures
         live, waiting = source.is_live, _frames_waiting(source)
         self._read: Channel[MediaFrame] = Channel(WAITING_LIVE if live else waiting, newest_wins=live)
         self._recognized: Channel[tuple[ClassifiedFrame, Annotation | None]] = Channel(waiting)
         self._drawn: Channel[ClassifiedFrame] = Channel(waiting)
-        self._decode, self._draw_time = Stopwatch(), Stopwatch()
-        self._writes = {name: Stopwatch() for name in sinks}
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._stopped = False
-        self._frames = self._missing = self._undrawable = 0
 
     def run(self) -> Statistics:
         """Runs to the end of the source, or until `stop` is called, and closes everything.
@@ -135,31 +99,13 @@ class Pipeline:
 
     def statistics(self) -> Statistics:
         """Return the totals so far."""
-        recognizer = self._recognizer
-        times = {"decode": self._decode, "thumbnail": recognizer.thumbnail, "inference": recognizer.inference}
-        if self._draws:
-            times["draw"] = self._draw_time
-        return Statistics(
-            frames=self._frames,
-            windows=recognizer.windows,
-            broken=self._missing + recognizer.broken + self._undrawable,
-            late=recognizer.late,
-            dropped=self._read.dropped,
-            overtaken=recognizer.overtaken,
-            stopped=self._stopped,
-            times=times | self._writes,
-        )
+        return self._stages.statistics(dropped=self._read.dropped, stopped=self._stopped, draws=self._draws)
 
     # The stages. Each runs in its thread, until it has passed on the last item or nobody wants any more.
 
     def _read_frames(self) -> None:
-        expected = 0
-        for frame in timed(self._source.frames(), self._decode):
-            self._missing += frame.index - expected  # the source counts frames that it could not decode
-            expected = frame.index + 1
-            if not self._read.put(stretched(frame, self._intensity)):
-                return
-        self._read.finish()
+        if self._stages.read(self._source, self._read):
+            self._read.finish()
 
     def _recognize(self) -> None:
         for frames in self._read:
@@ -182,8 +128,7 @@ class Pipeline:
         for ((result, annotation),) in self._recognized:
             drawn: ClassifiedFrame | None = result
             if annotation is not None:
-                with self._draw_time:
-                    drawn = self._annotated(result, annotation)
+                drawn = self._stages.draw(result, annotation, self._leave_out)
             if drawn is not None and not self._drawn.put(drawn):
                 return
         self._drawn.finish()
@@ -191,20 +136,9 @@ class Pipeline:
     def _leave_out(self, frame: MediaFrame, error: ImageError) -> None:
         self._report(f"frame {frame.index} is skipped: {error}")
 
-    def _annotated(self, result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame | None:
-        try:
-            return draw_results(result, annotation)
-        except ImageError as error:  # it was not sampled, or the recognizer would have found out
-            self._undrawable += 1
-            self._leave_out(result.frame, error)
-            return None
-
     def _write(self) -> None:
         for (result,) in self._drawn:
-            for name, sink in self._sinks.items():
-                with self._writes[name]:
-                    sink.write(result)
-            self._frames += 1
+            self._stages.write(result)
 
     # How it ends.
 
@@ -236,29 +170,9 @@ class Pipeline:
             self._note(error)
 
     def _close_sinks(self) -> None:
-        for name, sink in self._sinks.items():
-            with self._writes[name]:
+        for name, sink in self._stages.sinks.items():
+            with self._stages.writing[name]:
                 self._guarded(sink.close)
-
-
-def draw_results(result: ClassifiedFrame, annotation: Annotation) -> ClassifiedFrame:
-    """Return the frame with its results drawn on a picture. Raises ImageError if it cannot be understood."""
-    image = result.frame.image
-    picture = np.empty((image.height, image.width, 3), np.uint8)
-    to_bgr(image, picture)
-    people = [subject_label(one.track_id, one.box, one.prediction) for one in result.subjects if one.is_on]
-    draw_subjects(picture, people)
-    draw_overlay(picture, annotation.lines, fill=annotation.fill, status=annotation.status)
-    return replace(result, annotated=picture)
-
-
-def stretched(frame: MediaFrame, intensity: IntensityRange) -> MediaFrame:
-    """Return the frame with 8 bits a sample, for the network and for all pictures of it alike."""
-    try:
-        image = intensity.stretch(frame.image)
-    except ImageError:  # reported where the frame is used
-        return frame
-    return frame if image is frame.image else replace(frame, image=image)
 
 
 def _frames_waiting(source: FrameSource) -> int:
@@ -267,15 +181,3 @@ def _frames_waiting(source: FrameSource) -> int:
         return WRITTEN_LIVE
     width, height = source.size if all(source.size) else _USUAL_SIZE
     return min(MOST_WAITING, max(2, _BYTES_WAITING // (3 * width * height)))
-
-
-def timed(items: Iterable[Made], watch: Stopwatch) -> Iterator[Made]:
-    """Yield `items`, adding up the time that it takes to make them."""
-    iterator = iter(items)
-    while True:
-        with watch:
-            item = next(iterator, None)
-        if item is None:
-            watch.count -= 1
-            return
-        yield item

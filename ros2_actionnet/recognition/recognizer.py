@@ -67,7 +67,7 @@ class Recognized(Generic[FrameT]):
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a frame that was offered to the window.
+    """Says what became of a frame that was offered to the window.
 
     Attributes:
         is_sampled: True if it is in the window now.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ros2_actionnet.cli.console import Outcome, batch_table, report
-from ros2_actionnet.media.pipeline import Statistics
+from ros2_actionnet.media.stages import Statistics
 
 
 def test_a_line_about_the_run_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from ros2_actionnet.images.raw_image import RawImage
 from ros2_actionnet.media import pipeline
 from ros2_actionnet.media.base import ClassifiedFrame, MediaFrame
 from ros2_actionnet.media.channel import Channel
-from ros2_actionnet.media.pipeline import MOST_WAITING, WAITING_LIVE, Pipeline, Statistics
+from ros2_actionnet.media.pipeline import MOST_WAITING, WAITING_LIVE, Pipeline
+from ros2_actionnet.media.stages import Statistics
 from ros2_actionnet.recognition.recognizer import Recognizer
 from ros2_actionnet.settings import Settings
 from support.fakes import TIMEOUT, FakeSession, Gate, Pixels, grey_image, make_network
